@@ -17,6 +17,12 @@ the median where n is at least 5; the spread is the distance between the quartil
 was set to in brackets where it is not the default; peers stand under their own names. `pip install -e ".[peers]"` installs
 them.
 """
+TAIL = """## compare_checkouts
+`python benchmarks/compare_checkouts.py BEFORE AFTER` measures nothing: it checks that a refactoring changed no result. Both
+checkouts run the same campaigns (shipped ones, those on pages, every optimizer in every space), commands, interrupted runs and kept
+stores. Rows of the stores, JSON output, options of commands and the JSON Schema must be equal; sentences and times may differ.
+Results are kept by commit.
+"""
 ELSEWHERE = frozenset({"truth"})  # has a page of its own, docs/truth.md
 SHOWN = ("regret_at_20", "regret_at_50", "regret_at_100", "regret_at_150")  # of a pool's regret curve
 ABOUT = {
@@ -93,7 +99,7 @@ def main() -> None:
             continue
         if isinstance(rows, list) and rows and "benchmark" in rows[0]:  # tables of truths lie beside them
             text += section(file.stem, rows) + "\n"
-    PAGE.write_text(text, encoding="utf-8")
+    PAGE.write_text(text + TAIL, encoding="utf-8")
 
 
 if __name__ == "__main__":

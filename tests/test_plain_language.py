@@ -20,7 +20,6 @@ ROOMS = sorted(
 RELATIVE = re.compile(r"(What|Whether|How|Why|Who|Whom|Whose|Where|Which|Of|Those|That|As)\b")
 NOT_YET = {
     "invdesign/optimizers",
-    "invdesign/spaces",
 }
 """Rooms whose docstrings are still to be rewritten."""
 

@@ -73,7 +73,7 @@ def measure() -> list[Row]:
     rng = np.random.default_rng(SEED)
     found: dict[float, list[tuple[float, bool]]] = {limit: [] for limit in LIMITS}
     for number in rng.permutation(space.size())[:CANDIDATES]:
-        built = space.build(space.numbered(int(number))).structures["initial"]
+        built = space.build(space.genome_at_index(int(number))).structures["initial"]
         starts = [displace(built, rng) for _ in range(2)]
         for limit in LIMITS:
             try:

@@ -73,7 +73,7 @@ _MEANINGS = {
     "candidates": "what was proposed, and how it ended",
     "tasks": "how evaluations were handed to workers; nothing that was found depends on it",
     "evaluations": "what evaluators said; the same evaluators say the same again",
-    "measurements": "what was told from outside; whoever measured has to tell it again",
+    "measurements": "results from outside; they have to be told again",
     "inherited": "evaluations of the run this one was forked from; the earlier run has them",
     "structures": "structures that evaluators made; the same evaluators make the same again",
 }

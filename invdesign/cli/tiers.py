@@ -69,7 +69,7 @@ def promote(
     sent = {id: found for id in new if (found := jobs.find_promotion(opened, id, goal.name)) is not None}
     written = _write_waiting_inputs(opened, goal)
     if sent and not any(opened.history.trial(number).status.name == "PENDING" for number in sent.values()):
-        later = ""  # whoever works on the run was quick
+        later = ""  # the process that works on the run was quick
     if json_:
         facts = {
             "stage": goal.name,

@@ -1,4 +1,4 @@
-"""Non-dominated trials that lead a swarm where there are several objectives: a bounded set, and whom to follow."""
+"""Archive of non-dominated trials that lead a swarm with several objectives."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ from invdesign.rng import Rng
 
 
 def extend_archive(history: History, members: Sequence[int], new: Sequence[int], size: int) -> list[int]:
-    """Ids, ascending, of the feasible non-dominated trials among both; the most crowded go where there are too many.
+    """Extend an archive of feasible non-dominated trials.
 
-    Crowded ones go one at a time, so that the rest stay spread; what the history says now of earlier members counts.
+    Args:
+        history: the run's.
+        members: numbers of the trials in the archive.
+        new: numbers of new trials.
+        size: largest size; beyond it the most crowded trials are dropped.
+
+    Returns:
+        Numbers of the trials, ascending.
     """
     ids = sorted({*members, *new})
     if not ids:
@@ -31,7 +38,15 @@ def extend_archive(history: History, members: Sequence[int], new: Sequence[int],
 
 
 def choose_by_crowding(values: FloatArray, followers: int, rng: Rng) -> IntArray:
-    """Rows of `values` (n, m) to follow, (followers,): each the less crowded of two drawn at random.
+    """Choose leaders: for each follower the less crowded of two random members.
+
+    Args:
+        values: shape (n, m), minimised values of the members.
+        followers: number of followers.
+        rng: draws the pairs.
+
+    Returns:
+        Rows of `values`, shape (followers,).
 
     Source:
         Raquel & Naval, Proc. GECCO 2005, 257; Coello, Pulido & Lechuga, IEEE Trans. Evol. Comput. 8, 256 (2004).
@@ -42,9 +57,14 @@ def choose_by_crowding(values: FloatArray, followers: int, rng: Rng) -> IntArray
 
 
 def choose_by_sigma(values: FloatArray, own: FloatArray) -> IntArray:
-    """Rows of `values` (n, m) to follow, (k,): for each row of `own` (k, m) the one that lies in its direction.
+    """Choose leaders: for each follower the member in its own direction.
 
-    Objectives are scaled to the archive's extent first. Unknown values (NaN) follow the first member.
+    Args:
+        values: shape (n, m), minimised values of the members.
+        own: shape (k, m), values of the followers.
+
+    Returns:
+        Rows of `values`, shape (k,).
 
     Source:
         Mostaghim & Teich, Proc. IEEE Swarm Intelligence Symposium 2003, 26 (the sigma method).
@@ -57,7 +77,10 @@ def choose_by_sigma(values: FloatArray, own: FloatArray) -> IntArray:
 
 
 def _sigma_vectors(scaled: FloatArray) -> FloatArray:
-    """Differences of the squares of all pairs of objectives over the sum of squares, (n, m (m - 1) / 2)."""
+    """Sigma vectors of scaled values, shape (n, m (m - 1) / 2).
+
+    Differences of the squares of all pairs of objectives, over the sum of squares.
+    """
     squares = scaled**2
     first, second = np.triu_indices(squares.shape[1], 1)
     total = np.maximum(squares.sum(axis=1, keepdims=True), 1e-300)
@@ -66,5 +89,5 @@ def _sigma_vectors(scaled: FloatArray) -> FloatArray:
 
 
 def dominates(a: Sequence[float], b: Sequence[float]) -> bool:
-    """Whether a is no worse than b in any minimised value, and better in one."""
+    """True if `a` is nowhere worse than `b` and somewhere better (minimised values)."""
     return all(x <= y for x, y in zip(a, b, strict=True)) and tuple(a) != tuple(b)

@@ -1,4 +1,4 @@
-"""The optimizer that chooses an optimizer: from the space, the objectives, the budget and the cost of a candidate."""
+"""Optimizer that chooses another one by space, objectives, budget and cost."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from invdesign.problem import Problem
 from invdesign.protocols import AnyOptimizer, Context, OptimizerSettings, SearchSpace, VectorSpace
 from invdesign.settings import load
 
-LARGEST_BATCH = 64
+LARGEST_BATCH = 64  # chosen
 DESIGN = "design"  # what proposes the first candidates where their cost decides
 
 
 class Auto(OptimizerSettings):
-    """Chooses an optimizer once, says why, and goes on as that optimizer.
+    """Chooses an optimizer once, explains why, and continues as that optimizer.
 
-    Where the choice hangs on what a candidate costs, and nobody says, a design of a few candidates is evaluated
+    Where the choice depends on an unknown cost of candidates, a design of a few candidates is evaluated
     first: it fills the space evenly, and whatever is chosen starts from it. The choice and its settings are
     remembered: a resumed run goes on with them, whatever its budget has become.
     """
@@ -38,11 +38,11 @@ class Auto(OptimizerSettings):
 
     @property
     def batch(self) -> int:
-        """As many as any optimizer may like at a time: the chosen one answers with its own number."""
+        """Largest batch of any optimizer; the chosen one asks for its own."""
         return LARGEST_BATCH
 
     def foreseen(self, space: SearchSpace, problem: Problem, candidates: int | None) -> Choice | None:
-        """What would be chosen for a run of so many candidates; None where their cost decides.
+        """Choice for a run of `candidates`; None if their cost decides.
 
         Args:
             space: what is searched.
@@ -55,7 +55,7 @@ class Auto(OptimizerSettings):
         return None if depends_on_cost(facts) else choose_optimizer(facts)
 
     def start(self, context: Context) -> State:
-        """The choice, or the design that comes before it."""
+        """Start with the choice, or with the design that precedes it."""
         found = self.foreseen(context.space, context.problem, context.budget)
         if found is None and context.stages:
             design = self._initial_design(context).start(_inner_context(context, DESIGN))
@@ -74,7 +74,7 @@ class Auto(OptimizerSettings):
         return proposals, {**state, "members": {name: inner}}
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
-        """Pass it on; with the design evaluated, choose."""
+        """Pass results on; once the design is evaluated, choose."""
         if state["chosen"] is not None:
             name, plugin = _load_chosen(context, state["chosen"])
             inner = plugin.tell(_inner_context(context, name), state["members"][name], ids)
@@ -91,14 +91,17 @@ class Auto(OptimizerSettings):
         return self.tell(context, begun, finished)
 
     def _initial_design(self, context: Context) -> RandomSearch:
-        """Candidates that fill the space evenly, or any of them where it has no points, or counts them."""
+        """Initial design that fills the space evenly.
+
+        Spaces without points, and countable ones, get random candidates.
+        """
         even = isinstance(context.space, VectorSpace) and finite_space(context.space) is None
         found = RandomSearch(design="sobol" if even else "random", batch=self.design)
         return RandomSearch(batch=self.design) if found.refusal(context.space, context.problem) else found
 
 
 def _start_chosen(context: Context, found: Choice) -> State:
-    """The state in which the chosen optimizer starts."""
+    """State in which the chosen optimizer starts."""
     name, plugin = _load_chosen(context, found.settings)
     return {
         "chosen": found.settings,
@@ -108,7 +111,7 @@ def _start_chosen(context: Context, found: Choice) -> State:
 
 
 def _load_chosen(context: Context, settings: dict[str, Json]) -> tuple[str, AnyOptimizer]:
-    """(kind, optimizer) of these settings; built once per run."""
+    """Kind and optimizer of these settings, built once per run."""
     name = f"auto {to_json(settings)}"
     if name not in context.cache:
         context.cache[name] = load("optimizers", settings)
@@ -116,15 +119,15 @@ def _load_chosen(context: Context, settings: dict[str, Json]) -> tuple[str, AnyO
 
 
 def _inner_context(context: Context, name: str) -> Context:
-    """The context of the design or of the chosen optimizer, with a cache of its own."""
+    """Context of the inner optimizer, with a cache of its own."""
     cache = cast("dict[str, object]", context.cache.setdefault(f"auto: {name}", {}))
     return replace(context, cache=cache)
 
 
 def _mean_seconds(context: Context) -> float:
-    """What a finished candidate took on average, all stages together; 0 where nobody took the time.
+    """Mean seconds per finished candidate over all stages; 0 if unknown.
 
-    What somebody measures in a laboratory is costly without a clock.
+    External stages count as slow.
     """
     if any(stage.external for stage in context.stages):
         return float("inf")

@@ -1,4 +1,4 @@
-"""Which of several optimizers is asked next: what each has lately added to the run, against what others added."""
+"""Bandit that decides which of several optimizers is asked next, by recent gains."""
 
 from __future__ import annotations
 
@@ -15,15 +15,17 @@ from invdesign.rng import Rng
 
 Credit = dict[str, list[float]]  # won and lost of late, by name
 
-MAX_FRONT_MEMBERS = 60  # members of the front by which gains of several objectives are measured
-RECENT_TRIALS = 40  # trials whose median is the measure of a gain of one objective
-REMEMBERED_GAINS = 40  # earlier gains that a new one is compared with
-MAX_HYPERVOLUME_OBJECTIVES = 5  # hypervolumes of more take too long at every tell
-STATE_DIGITS = 6  # of credit and gains in the state: plain, short JSON
+MAX_FRONT_MEMBERS = 60  # members of the front by which gains of several objectives are measured (chosen)
+RECENT_TRIALS = 40  # trials whose median is the measure of a gain of one objective (chosen)
+REMEMBERED_GAINS = 40  # earlier gains that a new one is compared with (chosen)
+MAX_HYPERVOLUME_OBJECTIVES = 5  # hypervolumes of more take too long at every tell (chosen)
+STATE_DIGITS = 6  # of credit and gains in the state: plain, short JSON (chosen)
 
 
 def measure_gain(history: History, known: Sequence[int], new: Sequence[int]) -> float:
-    """What new trials add to a run, between 0 (nothing) and 1 (a better class of merit, as the first feasible one).
+    """Measure how much new trials improve a run, between 0 and 1.
+
+    A better class of merit, such as the first feasible trial, gains 1.
 
     With one objective, how far the best has moved, as a share of its new distance to the median of what is known.
     With several, the share of the hypervolume that is new. Both are the same on any scale of the objectives.
@@ -49,7 +51,7 @@ def measure_gain(history: History, known: Sequence[int], new: Sequence[int]) -> 
 
 
 def _relative_advance(old: FloatArray, new: FloatArray) -> float:
-    """How far the smallest value has moved, as a share of its distance to the old median."""
+    """Advance of the smallest value, relative to its distance from the old median."""
     moved = float(old.min() - new.min())
     if not moved > 0.0:
         return 0.0
@@ -57,7 +59,7 @@ def _relative_advance(old: FloatArray, new: FloatArray) -> float:
 
 
 def _new_volume_share(old: FloatArray, new: FloatArray) -> float:
-    """Share of the dominated volume, or of a front of many objectives, that is new."""
+    """Share of the hypervolume, or of a front of many objectives, that is new."""
     union = np.concatenate([old, new])
     front = pareto.front(union)
     if union.shape[1] > MAX_HYPERVOLUME_OBJECTIVES:
@@ -70,7 +72,13 @@ def _new_volume_share(old: FloatArray, new: FloatArray) -> float:
 
 
 def choose_elite(history: History, members: Sequence[int], new: Sequence[int]) -> list[int]:
-    """Trials that stand for what the run has found, `new` ones included: the best, or a front of a bounded size."""
+    """Trials that represent the run's results: the best, or a bounded front.
+
+    Args:
+        history: the run's.
+        members: numbers of the trials chosen so far.
+        new: numbers of new trials.
+    """
     ids = sorted({*members, *new})
     if not ids:
         return []
@@ -82,10 +90,11 @@ def choose_elite(history: History, members: Sequence[int], new: Sequence[int]) -
 
 
 def rank_gain(gained: float, earlier: Sequence[float]) -> float:
-    """The place of a gain among earlier ones: 0 for none at all, near 1 for the largest.
+    """Rank a gain among `earlier` ones: 0 for none, near 1 for the largest.
 
-    Places are the same whatever the objectives measure, and go on telling members apart where all gains have become
-    small. Fialho, PhD thesis, Université Paris-Sud XI (2010), section 4.4 (rank-based credit).
+    Args:
+        gained: the gain.
+        earlier: recent gains.
     """
     if gained <= 0.0:
         return 0.0
@@ -94,7 +103,14 @@ def rank_gain(gained: float, earlier: Sequence[float]) -> float:
 
 
 def credit_member(credit: Mapping[str, Sequence[float]], name: str, earned: float, kept: float) -> Credit:
-    """Credit after member `name` earned something between 0 and 1; what was before counts `kept` of what it did."""
+    """Update the credit after one member earned something.
+
+    Args:
+        credit: won and lost, by member.
+        name: of the member that was asked.
+        earned: between 0 and 1.
+        kept: weight of earlier credit.
+    """
     new = {member: [kept * won, kept * lost] for member, (won, lost) in credit.items()}
     new[name][0] += earned
     new[name][1] += 1.0 - earned
@@ -102,11 +118,16 @@ def credit_member(credit: Mapping[str, Sequence[float]], name: str, earned: floa
 
 
 def sample_order(credit: Mapping[str, Sequence[float]], least: float, rng: Rng) -> list[str]:
-    """Whom to ask, and whom then, where the first have nothing to propose.
+    """Sample the order in which members are asked (Thompson sampling).
 
-    Thompson sampling: each draws from what its credit leaves possible, and the highest goes first. With a probability
-    of `least` for each, one goes first whatever its credit. Credit that is forgotten leaves more possible, so that
-    who was not asked for long is tried again.
+    Each member draws from the distribution of its credit, and the highest draw goes first. With probability `least`
+    for each member, it goes first whatever its credit. Forgotten credit widens the distribution, so that members that
+    were not asked for long are tried again.
+
+    Args:
+        credit: won and lost, by member.
+        least: share of turns that each member gets at least.
+        rng: for the draws.
 
     Source:
         Thompson, Biometrika 25, 285 (1933); Raj & Kalyani, arXiv:1707.09727 (2017) (discounted).

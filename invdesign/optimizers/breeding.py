@@ -1,4 +1,4 @@
-"""How the genetic algorithm breeds: which operator, on whom, and what is remembered of the descent."""
+"""Breeding of the genetic algorithm: operators, parents and recorded descent."""
 
 from __future__ import annotations
 
@@ -26,16 +26,18 @@ from invdesign.optimizers.vectors import (
 from invdesign.protocols import Context, Operator, SearchSpace, VectorSpace
 from invdesign.rng import Rng
 
-CACHE_ENTRIES = 1000  # entries of a cache, and more for a larger population
+CACHE_ENTRIES = 1000  # entries of a cache, and more for a larger population (chosen)
 # Of crossover: what operators on the unit cube are set to at most where there are several objectives.
 MAX_VECTOR_SHARE = 1 / 3
-MUTATION_PROBABILITY = 0.5  # probability that a child of the space's crossover is mutated, too
-MAX_PARENTS = 20  # recorded of one child at most: descent through many virtual generations stays readable
+MUTATION_PROBABILITY = 0.5  # probability that a child of the space's crossover is mutated, too (chosen)
+MAX_PARENTS = (
+    20  # recorded of one child at most: descent through many virtual generations stays readable (chosen)
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Offspring:
-    """A genome that was bred, or an individual to breed from.
+    """A bred genome, or an individual to breed from.
 
     Attributes:
         genome: canonical genome of the space.
@@ -56,7 +58,7 @@ Encode = Callable[[Sequence[Offspring]], FloatArray]
 
 
 class OperatorKit:
-    """The operators there are for a space: its own, and those on the unit cube where it has one.
+    """Operators of a space: its own, and those on the unit cube.
 
     Args:
         vectors: whether operators on the unit cube are used.
@@ -81,15 +83,20 @@ class OperatorKit:
         return (*(name for name, operator in self.own.items() if operator.arity > 0), *self.on_vectors)
 
     def encode_members(self, members: Sequence[Offspring]) -> FloatArray:
-        """Shape (n, d): individuals on the unit cube, where the space lies in one."""
+        """Encode `members` on the unit cube, shape (n, d)."""
         return cast("VectorSpace", self.space).encode([member.genome for member in members])
 
     def parents_needed(self, name: str) -> int:
-        """How many parents an operator needs to choose from."""
+        """Number of parents that the operator `name` needs."""
         return self.own[name].arity if name in self.own else MIN_PARENTS
 
     def operator_shares(self, crossover: float, parents: int) -> dict[str, float]:
-        """Shares by operator, summing to 1, that so many parents and the share of crossover among them give."""
+        """Share of each operator, summing to 1.
+
+        Args:
+            crossover: share of children with two parents or more.
+            parents: number of parents there are.
+        """
         usable = [name for name in self.names if self.parents_needed(name) <= parents]
         moving = [name for name in self.on_vectors if name in usable]
         crossing = [name for name in usable if self.parents_needed(name) > 1 and name not in moving]
@@ -119,11 +126,17 @@ class BreedingPool:
 
     @cached_property
     def points(self) -> Points:
-        """The members on the unit cube; encoded when first needed."""
+        """Members on the unit cube, encoded when first needed."""
         return Points(self._encode(self.members), self._kit.categorical)
 
     def select_mates(self, count: int, size: int, rng: Rng) -> list[int]:
-        """`count` different winners of tournaments: each the best of `size` that are drawn, which is the first."""
+        """Select different winners of tournaments.
+
+        Args:
+            count: number of winners.
+            size: individuals drawn per tournament; the best of them wins.
+            rng: for the draws.
+        """
         found: list[int] = []
         while len(found) < count:
             winner = int(min(rng.random(size).tolist()) * (len(self.members) - len(found)))
@@ -134,7 +147,7 @@ class BreedingPool:
 
 
 class Breeder:
-    """Makes children: chooses operators by their shares, and parents by tournaments.
+    """Breeds children: operators by their shares, parents by tournaments.
 
     Args:
         kit: operators of the space.
@@ -161,25 +174,41 @@ class Breeder:
         self._wheels: dict[int, tuple[list[str], list[float]]] = {}
 
     def breed_child(self, members: Sequence[Offspring], rng: Rng) -> Offspring | None:
-        """One child of `members` (best first), by any operator; None where the operator found none."""
+        """Breed one child of `members` (best first) by a random operator.
+
+        Args:
+            members: individuals to breed from.
+            rng: for the draws.
+
+        Returns:
+            None if the operator found none.
+        """
         pool = self.pool_of(members)
         return self.make_child(self.draw_operator(len(members), rng), pool, rng)
 
     def pool_of(self, members: Sequence[Offspring]) -> BreedingPool:
-        """`members` as a pool; the same one as long as it is the same sequence, which must not change meanwhile."""
+        """Pool of `members`, kept as long as it is the same sequence.
+
+        The sequence must not change meanwhile.
+        """
         if self._pool is None or self._pool.members is not members:
             self._pool = BreedingPool(members, self.kit)
         return self._pool
 
     def draw_operator(self, parents: int, rng: Rng) -> str:
-        """Name of an operator for so many parents; of a start where there is no other."""
+        """Draw an operator by its share; a start operator if no other fits.
+
+        Args:
+            parents: number of parents there are.
+            rng: for the draw.
+        """
         names, ends = self._cumulated_shares(parents)
         if not names:
             return self.kit.starts[int(rng.random() * len(self.kit.starts))]
         return names[min(bisect(ends, rng.random() * ends[-1]), len(names) - 1)]
 
     def _cumulated_shares(self, parents: int) -> tuple[list[str], list[float]]:
-        """Operators for so many parents and their cumulated shares."""
+        """Operators for that many parents, with cumulated shares."""
         if parents not in self._wheels:
             found = self.kit.operator_shares(self.crossover, parents)
             if self.credit is not None:
@@ -188,11 +217,23 @@ class Breeder:
         return self._wheels[parents]
 
     def make_child(self, name: str, pool: BreedingPool, rng: Rng) -> Offspring | None:
-        """A child by the operator `name`; None where it finds none."""
+        """Make a child by the operator `name`; None if it finds none.
+
+        Args:
+            name: of the operator.
+            pool: individuals to breed from.
+            rng: for the draws.
+        """
         return self.make_children([name], pool, rng)[0]
 
     def make_children(self, names: Sequence[str], pool: BreedingPool, rng: Rng) -> list[Offspring | None]:
-        """One child by each operator in `names`; None for an operator that found none."""
+        """Make one child by each operator in `names`; None where one finds none.
+
+        Args:
+            names: of the operators.
+            pool: individuals to breed from.
+            rng: for the draws.
+        """
         moves = {
             number: self._move_points(name, pool, rng)
             for number, name in enumerate(names)
@@ -211,7 +252,7 @@ class Breeder:
         return found
 
     def _vary_genomes(self, name: str, pool: BreedingPool, rng: Rng) -> Offspring | None:
-        """A child by an operator of the space."""
+        """Make a child by an operator of the space."""
         operator = self.kit.own[name]
         rows = pool.select_mates(operator.arity, self.tournament, rng) if operator.arity else []
         genome = operator.apply([pool.members[row].genome for row in rows], rng)
@@ -220,16 +261,24 @@ class Breeder:
         return None if genome is None else Offspring(genome, name, recorded_parents(pool.members, rows))
 
     def _draw_mutation(self, rng: Rng) -> bool:
-        """Whether a child of a crossover is mutated: never where the user wants crossover alone."""
+        """Draw whether a child of a crossover is mutated, too.
+
+        It never is where the user wants crossover alone.
+        """
         return self.kit.mutates and self.crossover < 1.0 and rng.random() < MUTATION_PROBABILITY
 
     def _move_points(self, name: str, pool: BreedingPool, rng: Rng) -> Move:
-        """A move by an operator on the unit cube."""
+        """Make a move by an operator on the unit cube."""
         return OPERATORS[name](pool.points, self.steps, int(rng.random() * len(pool.members)), rng)
 
 
 def recorded_parents(members: Sequence[Offspring], rows: Sequence[int]) -> tuple[int, ...]:
-    """Numbers of the asked candidates that a child of these members descends from, each once."""
+    """Numbers of the asked candidates that a child descends from, each once.
+
+    Args:
+        members: individuals of the pool.
+        rows: positions of the child's parents.
+    """
     found: dict[int, None] = {}
     for row in rows:
         member = members[row]
@@ -238,7 +287,12 @@ def recorded_parents(members: Sequence[Offspring], rows: Sequence[int]) -> tuple
 
 
 def cached_kit(context: Context, *, vectors: bool) -> OperatorKit:
-    """The operators for the context's space; in its cache, as they are needed at every event."""
+    """Operators for the context's space, kept in its cache.
+
+    Args:
+        context: of the run.
+        vectors: true to use operators on the unit cube.
+    """
     name = f"genetic kit, vectors {vectors}"
     if name not in context.cache:
         context.cache[name] = OperatorKit(
@@ -248,7 +302,10 @@ def cached_kit(context: Context, *, vectors: bool) -> OperatorKit:
 
 
 class MemberCache:
-    """Genomes, points and features of recent members, in the context's cache: most members stay from event to event."""
+    """Genomes, points and features of recent members, in the context's cache.
+
+    Most members stay from event to event.
+    """
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -260,14 +317,14 @@ class MemberCache:
         return cast("dict[int, Any]", self._context.cache.setdefault(f"genetic {name}", {}))
 
     def load_members(self, ids: Sequence[int]) -> list[Offspring]:
-        """Trials as individuals to breed from."""
+        """Individuals of the trials `ids`."""
         history = self._context.history
         return _look_up(
             self._members, ids, lambda new: [Offspring(history.candidate(id).genome, id=id) for id in new]
         )
 
     def encode_members(self, members: Sequence[Offspring]) -> FloatArray:
-        """Shape (n, d): asked members on the unit cube."""
+        """Encode asked `members` on the unit cube, shape (n, d)."""
         space = cast("VectorSpace", self._context.space)
         ids = [cast("int", member.id) for member in members]
         genomes = {id: member.genome for id, member in zip(ids, members, strict=True)}
@@ -275,7 +332,7 @@ class MemberCache:
         return np.array(rows)
 
     def load_features(self, ids: Sequence[int]) -> FloatArray:
-        """Shape (n, d): features of trials."""
+        """Features of the trials `ids`, shape (n, d)."""
         space, history = self._context.space, self._context.history
         rows = _look_up(
             self._features, ids, lambda new: space.features([history.candidate(id).genome for id in new])
@@ -286,7 +343,10 @@ class MemberCache:
 def _look_up(
     table: dict[int, Any], ids: Sequence[int], made: Callable[[list[int]], Iterable[Any]]
 ) -> list[Any]:
-    """Entries of `table` for `ids`; those it lacks are made, and all are forgotten once they are too many."""
+    """Look up entries of `table`, making those it lacks.
+
+    All entries are dropped once they are too many.
+    """
     lacking = [id for id in dict.fromkeys(ids) if id not in table]
     if lacking:
         if len(table) > max(CACHE_ENTRIES, 4 * len(ids)):

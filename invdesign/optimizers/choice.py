@@ -1,4 +1,7 @@
-"""Which optimizer for which search: a table of rules, each with its reason, built on measured runs."""
+"""Rules that choose an optimizer for a search, each with its reason.
+
+The rules follow measured runs (`benchmarks/auto.py`).
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,23 @@ from invdesign.problem import Problem
 from invdesign.protocols import AnyOptimizer, SearchSpace, VectorSpace, is_finite
 from invdesign.settings import load
 
-FEW_CANDIDATES = 300  # candidates: models pay whatever an evaluation costs
-MANY_CANDIDATES = 2_000  # candidates: models pay where an evaluation is slow
-SLOW_SECONDS = 10.0  # seconds of one candidate: models that take a second each are a small part of the run
-FRONT_POPULATION = 100  # population that holds a front
+FEW_CANDIDATES = 300  # candidates: models pay whatever an evaluation costs (benchmarks/auto.py)
+MANY_CANDIDATES = 2_000  # candidates: models pay where an evaluation is slow (benchmarks/auto.py)
+SLOW_SECONDS = (
+    10.0  # seconds of one candidate: models that take a second each are a small part of the run (chosen)
+)
+FRONT_POPULATION = 100  # population that holds a front (benchmarks/auto.py)
 SCREENED_GENETIC = {"kind": "genetic", "population": 20, "offspring": 4, "prescreen": {}}
 NUMBER_WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a choice is made from.
+    """Facts on which a choice is based.
 
     Attributes:
-        candidates: how many the run may hold; None where nobody says.
-        slow: whether a candidate takes `SLOW` seconds or more; None where that is not known.
+        candidates: how many the run may hold; None if unknown.
+        slow: whether a candidate takes `SLOW_SECONDS` or more; None where that is not known.
     """
 
     space: SearchSpace
@@ -44,7 +49,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An optimizer's settings, with their `kind`, and its name with the reason why it is the one."""
+    """Settings of the chosen optimizer, and its name with the reason."""
 
     settings: dict[str, Json]
     reason: str
@@ -55,7 +60,7 @@ class ChoosingOptimizer(Protocol):
     """An optimizer that chooses another one to search."""
 
     def foreseen(self, space: SearchSpace, problem: Problem, candidates: int | None) -> Choice | None:
-        """The choice for a run of that many candidates; None where their cost decides.
+        """Choice for a run of `candidates`; None if their cost decides.
 
         Args:
             space: what is searched.
@@ -69,7 +74,7 @@ Rule = tuple[Mapping[str, Any], str]
 
 
 def choose_optimizer(facts: Facts) -> Choice:
-    """The first optimizer of the rules that are met which can search the space for the objectives."""
+    """Choose the first optimizer whose rule fits the `facts`."""
     for settings, why in _preferred_optimizers(facts):
         plugin = _load_if_able(settings, facts)
         if plugin is not None:
@@ -79,7 +84,7 @@ def choose_optimizer(facts: Facts) -> Choice:
 
 
 def depends_on_cost(facts: Facts) -> bool:
-    """Whether it matters how long a candidate takes."""
+    """True if the choice for these `facts` depends on a candidate's cost."""
     options = [
         choose_optimizer(Facts(facts.space, facts.problem, facts.candidates, slow)) for slow in (True, False)
     ]
@@ -87,7 +92,7 @@ def depends_on_cost(facts: Facts) -> bool:
 
 
 def _load_if_able(settings: Mapping[str, Any], facts: Facts) -> AnyOptimizer | None:
-    """The optimizer, unless it is not installed or refuses."""
+    """Load the optimizer; None if it is not installed or refuses the search."""
     try:
         plugin: AnyOptimizer = load("optimizers", settings)
     except PluginError:
@@ -96,7 +101,7 @@ def _load_if_able(settings: Mapping[str, Any], facts: Facts) -> AnyOptimizer | N
 
 
 def _preferred_optimizers(facts: Facts) -> Iterator[Rule]:
-    """Optimizers in the order of preference, the last of them able to search anything."""
+    """Optimizers in order of preference; the last one can search anything."""
     n, several = facts.candidates, facts.problem.n_values > 1
     few = n is not None and n <= FEW_CANDIDATES
     if few or (facts.slow and (n is None or n <= MANY_CANDIDATES)):
@@ -129,7 +134,7 @@ def _preferred_optimizers(facts: Facts) -> Iterator[Rule]:
 
 
 def _is_continuous(space: SearchSpace) -> bool:
-    """Whether all variables are real."""
+    """True if all variables are real."""
     if not isinstance(space, VectorSpace) or is_finite(space):
         return False
     return all(dimension.kind == "real" for dimension in space.domain().dimensions)

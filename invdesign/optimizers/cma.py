@@ -29,12 +29,12 @@ from invdesign.protocols import Context, OptimizerSettings, SearchSpace, VectorS
 from invdesign.rng import Rng
 
 OPERATOR = "cma"  # `Proposal.operator` of a candidate drawn from the distribution
-SEPARABLE_FROM = 64  # dimensions: a full covariance would be 2,000 numbers and more in every event
-LARGEST_BATCH = 64
+SEPARABLE_FROM = 64  # dimensions: a full covariance would be 2,000 numbers and more in every event (chosen)
+LARGEST_BATCH = 64  # chosen
 
 
 class CMA(OptimizerSettings):
-    """CMA-ES: a normal distribution that learns the shape of the valley it descends.
+    """CMA-ES: a normal distribution that adapts to the shape of the valley.
 
     It draws from the distribution within the unit cube; the space decodes, and repairs where it must, and the
     distribution is told of the points as drawn. Whole numbers are met by CMA-ES with margin, whose distribution
@@ -58,7 +58,7 @@ class CMA(OptimizerSettings):
 
     @property
     def batch(self) -> int:
-        """As many as it may need at once: an answer holds one generation at most."""
+        """Largest number of candidates needed at once: one generation."""
         return max(self.population or 0, LARGEST_BATCH)
 
     def refusal(self, space: SearchSpace, problem: Problem) -> str:
@@ -81,7 +81,7 @@ class CMA(OptimizerSettings):
         return ""
 
     def start(self, context: Context) -> State:
-        """Counters, and the first search: the middle of the cube."""
+        """Counters, and the first search from the middle of the cube."""
         dimensions = len(_vector_space(context).domain().dimensions)
         population = self.population or 4 + math.floor(3 * math.log(dimensions))
         return {
@@ -109,7 +109,7 @@ class CMA(OptimizerSettings):
         return draft.proposals, state
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
-        """Note what of this search finished; with a generation's worth, move the distribution."""
+        """Record finished candidates; after a generation, move the distribution."""
         state = {**state, "arrived": [*state["arrived"], *_ids_of_generation(context, state, ids)]}
         while len(state["arrived"]) >= state["population"] and not state["finished"]:
             state = self._advance_generation(context, state)
@@ -118,7 +118,7 @@ class CMA(OptimizerSettings):
         return state
 
     def _search_cube(self, context: Context) -> Cube:
-        """What the library searches; made once per run."""
+        """Cube that the library searches, made once per run."""
         cube = context.cache.get("cma cube")
         if cube is None:
             dimensions = _vector_space(context).domain().dimensions
@@ -133,7 +133,7 @@ class CMA(OptimizerSettings):
         return cube.restore_model(state["saved"], state["sigma"], state["population"])
 
     def _draw_candidates(self, draft: Draft, state: State, rng: Rng) -> State:
-        """Candidates from the distribution: what is left of the generation, or one more of it."""
+        """Draw the rest of the generation from the distribution, or one more."""
         model = self._restore_model(draft.context, state)
         model.reseed_rng(int(rng.integers(2**32)))  # type: ignore[attr-defined]  # the library's legacy generator
         left = state["population"] - state["asked"] % state["population"]
@@ -149,7 +149,7 @@ class CMA(OptimizerSettings):
         return {**state, "asked": state["asked"] + len(draft.proposals) - before}
 
     def _advance_generation(self, context: Context, state: State) -> State:
-        """The distribution moved by the first generation's worth of what arrived."""
+        """Move the distribution by one generation's worth of results."""
         population = state["population"]
         ids, rest = state["arrived"][:population], state["arrived"][population:]
         scores = context.history.scores(ids)
@@ -179,7 +179,7 @@ class CMA(OptimizerSettings):
         }
 
     def _restart_search(self, state: State, rng: Rng) -> State:
-        """The search after a finished one, with the population its strategy gives it."""
+        """Begin the next search, with the population its strategy gives."""
         if self.restarts == "none":
             return {**state, "finished": True}
         dimensions = len(state["mean"])
@@ -197,7 +197,7 @@ class CMA(OptimizerSettings):
 
 
 def _new_search(mean: Sequence[float], sigma: float, population: int, number: int = 0) -> State:
-    """A search that was not told of anything yet."""
+    """State of a search without results."""
     return {
         "search": number,
         "generation": 0,
@@ -221,7 +221,10 @@ def _memo_of(context: Context, id: int) -> dict[str, list[float]]:
 
 
 def _ids_of_generation(context: Context, state: State, ids: Sequence[int]) -> list[int]:
-    """Those of `ids` that this generation drew; of an earlier one, a result is late or told again, and ignored."""
+    """Keep the `ids` that this generation drew.
+
+    Results of earlier generations are late or repeated, and ignored.
+    """
     if state["finished"]:
         return []
     known = set(state["arrived"])
@@ -237,7 +240,7 @@ def _ids_of_generation(context: Context, state: State, ids: Sequence[int]) -> li
 
 
 def _propose_anything(draft: Draft, state: State, rng: Rng) -> State:
-    """What a search that is finished for good leaves: anything new."""
+    """Propose anything new, after the search has finished for good."""
     finite = finite_space(draft.context.space)
     if finite is None:
         propose_started(draft, rng)

@@ -1,4 +1,8 @@
-"""The fence around the `cmaes` library: distributions that survive JSON to the last bit.
+"""Wrapper of the `cmaes` library: distributions that survive JSON to the last bit.
+
+The library is seeded once and drops its generator when it is pickled. Here a distribution is rebuilt at every event
+from the numbers that move, its generator is seeded from the event, and its factorisation is made anew from the same
+covariance each time, so that a resumed run repeats it exactly.
 
 The library is seeded once and drops its generator when it is pickled. Here a distribution is rebuilt at every event
 from the numbers that move, its generator is seeded from the event, and its factorisation is made anew from the same
@@ -25,13 +29,15 @@ STATE_FIELDS = (
     "_pc",
     "_g",
 )  # beside the covariance, in the library's own names
-MAX_GRID_VALUES = 1_000  # an integer or ordinal dimension with more values than this is as good as real
+MAX_GRID_VALUES = (
+    1_000  # an integer or ordinal dimension with more values than this is as good as real (chosen)
+)
 Model: TypeAlias = Any  # of the library, which has no types it exports
 
 
 @dataclass(frozen=True, slots=True)
 class Cube:
-    """The unit cube the library searches, with a grid along the dimensions that are whole numbers.
+    """Unit cube that the library searches, with a grid along integer dimensions.
 
     Attributes:
         bounds: shape (d, 2).
@@ -45,7 +51,10 @@ class Cube:
 
     @classmethod
     def from_dimensions(cls, dimensions: Sequence[Dimension], *, separable: bool) -> Cube:
-        """The cube of a space's dimensions; cells of a whole number have equal shares and are met at their centre."""
+        """Make the cube of a space's `dimensions`.
+
+        Cells of an integer dimension have equal shares and are evaluated at their centre. With `separable` there is no grid.
+        """
         counts = np.array([_count_grid_values(dimension) for dimension in dimensions], dtype=np.float64)
         steps = np.where(counts > 0, 1.0 / np.maximum(counts, 1.0), 0.0)
         bounds = np.stack([0.5 * steps, 1.0 - 0.5 * steps], axis=1)
@@ -53,11 +62,17 @@ class Cube:
 
     @property
     def dimensions(self) -> int:
-        """How many there are, d."""
+        """Number of dimensions, d."""
         return len(self.steps)
 
     def new_model(self, mean: Sequence[float], sigma: float, population: int) -> Model:
-        """A fresh distribution: CMA-ES with margin where there is a grid, else CMA-ES or its separable form."""
+        """New distribution: CMA-ES with margin on a grid, else CMA-ES or separable.
+
+        Args:
+            mean: shape (d,).
+            sigma: initial step size.
+            population: candidates per generation.
+        """
         import cmaes
 
         centre = np.clip(np.array(mean, dtype=np.float64), self.bounds[:, 0], self.bounds[:, 1])
@@ -67,7 +82,7 @@ class Cube:
         return cmaes.CMAwM(steps=self.steps, **common) if (self.steps > 0).any() else cmaes.CMA(**common)
 
     def save_model(self, model: Model) -> Saved:
-        """What moves in `model`, as JSON."""
+        """Write the state of a `model` as JSON."""
         inner = vars(model).get("_cma", model)
         state = inner.__getstate__()
         found: Saved = {name: np.asarray(state[name]).tolist() for name in STATE_FIELDS}
@@ -78,7 +93,7 @@ class Cube:
         return found
 
     def restore_model(self, saved: Saved, sigma: float, population: int) -> Model:
-        """The distribution as it was when it was saved.
+        """Restore a distribution from its saved state.
 
         Args:
             saved: from `saved`.
@@ -95,7 +110,7 @@ class Cube:
 
 
 def _count_grid_values(dimension: Dimension) -> int:
-    """How many values a dimension of whole numbers has; 0 for a continuum, or what is as good as one."""
+    """Number of values of an integer dimension; 0 for a continuum."""
     if dimension.kind == "real":
         return 0
     count = len(dimension.choices) or round(dimension.high - dimension.low) + 1
@@ -107,18 +122,26 @@ def _to_array(value: Any) -> Any:
 
 
 def sample_point(model: Model) -> tuple[FloatArray, FloatArray]:
-    """(where to evaluate, what to tell), each of shape (d,): they differ along a grid."""
+    """Sample a `model`: point to evaluate and point to tell, each shape (d,).
+
+    They differ along a grid.
+    """
     answer = model.ask()
     return answer if isinstance(answer, tuple) else (answer, answer)
 
 
 def stopping_generations(dimensions: int, population: int) -> int:
-    """Generations over which the library compares values before it calls a search finished."""
+    """Number of generations the library compares before it stops a search.
+
+    Args:
+        dimensions: d.
+        population: candidates per generation.
+    """
     return 10 + -(-30 * dimensions // population)
 
 
 def should_stop(model: Model, extremes: FloatArray) -> bool:
-    """Whether the library calls the search finished: no progress, or a degenerate distribution.
+    """True if the library calls the search finished: no progress, or degenerate.
 
     Args:
         model: a restored one; it is spoilt by the question.

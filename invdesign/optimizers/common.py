@@ -1,4 +1,4 @@
-"""What optimizers share: gathering proposals that are new, the user's seeds, and what is left of a finite space."""
+"""Shared parts of optimizers: drafts of proposals, seeds, and finite spaces."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from invdesign.rng import Rng, rng_for
 
 State: TypeAlias = dict[str, Any]  # JSON: ids and counters
 
-COUNTABLE = 10_000_000  # larger finite spaces are drawn from, not counted through
-MAX_TRIES = 100  # draws without a new genome before an optimizer gives up on one proposal
+COUNTABLE = 10_000_000  # larger finite spaces are drawn from, not counted through (chosen)
+MAX_TRIES = 100  # draws without a new genome before an optimizer gives up on one proposal (chosen)
 SEED = "seed"  # `Proposal.operator` of a genome the user gave
 UNASKED = "unasked"  # `Proposal.operator` of a genome taken from what is left of a finite space
 
 
 class Draft:
-    """The proposals of one ask while they are gathered: each admitted by the context, none twice."""
+    """Proposals of one ask while they are gathered, each new and none twice."""
 
     def __init__(self, context: Context, n: int) -> None:
         self.context = context
@@ -32,11 +32,11 @@ class Draft:
 
     @property
     def missing(self) -> int:
-        """How many proposals are still wanted."""
+        """Number of proposals still wanted."""
         return self.n - len(self.proposals)
 
     def would_accept(self, genome: Genome, until: str | None = None) -> bool:
-        """Whether `genome` could still be added."""
+        """True if `genome` could be added to run `until` a stage."""
         key = genome_key(genome)
         return key not in self._keys and self.context.admits(key, until)
 
@@ -48,7 +48,18 @@ class Draft:
         memo: Json = None,
         until: str | None = None,
     ) -> bool:
-        """Propose `genome` if it is one, and new or known only from stages before `until`; whether it was."""
+        """Add a proposal of `genome` if it is new.
+
+        Args:
+            genome: None is not added.
+            operator: that made it.
+            parents: numbers of its parents.
+            memo: the optimizer's own note.
+            until: last stage to run; a genome that ended earlier counts as new.
+
+        Returns:
+            True if it was added.
+        """
         if genome is None or not self.would_accept(genome, until):
             return False
         self._keys.add(genome_key(genome))
@@ -57,7 +68,7 @@ class Draft:
 
 
 def operators_by_arity(space: SearchSpace) -> dict[int, list[tuple[str, Operator]]]:
-    """The space's operators, (name, operator) by arity, in the order of their names."""
+    """Operators of a `space` by arity, as (name, operator), sorted by name."""
     found: dict[int, list[tuple[str, Operator]]] = {}
     for name, operator in sorted(space.operators().items()):
         found.setdefault(operator.arity, []).append((name, operator))
@@ -65,17 +76,20 @@ def operators_by_arity(space: SearchSpace) -> dict[int, list[tuple[str, Operator
 
 
 def draw_operator(operators: Sequence[tuple[str, Operator]], rng: Rng) -> tuple[str, Operator]:
-    """Any of `operators`, each equally often."""
+    """Draw one of `operators` by `rng`, each equally often."""
     return operators[int(rng.random() * len(operators))]
 
 
 def finite_space(space: SearchSpace) -> FiniteSpace | None:
-    """`space` where its genomes can be counted through, else None."""
+    """The `space` if its genomes can be counted through, else None."""
     return space if is_finite(space) and len(space) <= COUNTABLE else None
 
 
 def propose_seeds(draft: Draft, position: int) -> int:
-    """Propose the user's genomes from number `position` on; the number to go on with."""
+    """Propose the user's seeds from `position` on, into a `draft`.
+
+    Returns the position to go on with.
+    """
     seeds = draft.context.seeds
     while draft.missing and position < len(seeds):
         draft.add_genome(cast("Genome", canonical(seeds[position])), SEED)
@@ -84,7 +98,7 @@ def propose_seeds(draft: Draft, position: int) -> int:
 
 
 def propose_unasked(draft: Draft, space: FiniteSpace, position: int) -> int:
-    """Propose what was not asked of a finite space, uniformly at random, without replacement.
+    """Propose unasked genomes of a finite space, at random without replacement.
 
     The space is walked through in an order that depends on the run's seed alone, so that all there is to
     remember is how far the walk has come, and the last genome is found as fast as the first.
@@ -105,7 +119,10 @@ def propose_unasked(draft: Draft, space: FiniteSpace, position: int) -> int:
 
 
 def _random_order(context: Context, size: int) -> NDArray[np.int32]:
-    """A permutation of the `size` indices; 4 bytes each in the cache, 0.1 s to make for ten million."""
+    """Random permutation of `size` indices, kept in the cache.
+
+    It takes 4 bytes each, and 0.1 s to make for ten million.
+    """
     name = f"order of {size} genomes"
     if name not in context.cache:
         indices = np.arange(size, dtype=np.int32)
@@ -115,7 +132,10 @@ def _random_order(context: Context, size: int) -> NDArray[np.int32]:
 
 
 def propose_started(draft: Draft, rng: Rng) -> None:
-    """Propose genomes from the space's start operators, until `TRIES` draws in a row gave nothing new."""
+    """Propose genomes from start operators into a `draft`.
+
+    It ends after `MAX_TRIES` draws by `rng` in a row that gave nothing new.
+    """
     starts = operators_by_arity(draft.context.space)[0]
     failures = 0
     while draft.missing and failures < MAX_TRIES:
@@ -124,7 +144,10 @@ def propose_started(draft: Draft, rng: Rng) -> None:
 
 
 def is_training_candidate(context: Context, id: int) -> bool:
-    """Whether models learn from a candidate: not from a genome that makes no sense, nor one far outside the space."""
+    """True if models learn from candidate `id`.
+
+    They do not learn from malformed genomes, nor from those far outside the space of the `context`.
+    """
     candidate = context.history.candidate(id)
     if candidate.outside:
         return is_near(context.space, candidate.genome)
@@ -132,7 +155,10 @@ def is_training_candidate(context: Context, id: int) -> bool:
 
 
 def is_malformed(context: Context, id: int) -> bool:
-    """Whether the candidate may be a genome that the space does not know: one the user gave and it did not build."""
+    """True if the genome of candidate `id` may be unknown to the space.
+
+    That is a seed by the user that the space of the `context` did not build.
+    """
     if context.history.candidate(id).proposal.operator != SEED:
         return False
     return bool(context.history.scores([id]).merit[0] in {Merit.INFEASIBLE, Merit.PENDING})

@@ -22,20 +22,20 @@ from invdesign.optimizers.vectors import Steps
 from invdesign.protocols import Context, OptimizerSettings
 from invdesign.rng import Rng, borrowed_globals
 
-MAX_TRIES_PER_OPERATOR = 10  # of the `TRIES` per proposal, before the operator is drawn anew
-DEFAULT_IN_FLIGHT = 8  # asks under way at once in steady state, where not given
+MAX_TRIES_PER_OPERATOR = 10  # of the `MAX_TRIES` per proposal, before the operator is drawn anew (chosen)
+DEFAULT_IN_FLIGHT = 8  # asks under way at once in steady state, where not given (chosen)
 POPULATION_OPERATORS = frozenset(
     {"gaussian", "simplex"}
 )  # their children descend from the population, not from a pair
 
 
 def _expand_switch(value: object) -> object:
-    """`true` and `false` for a mapping of settings: all defaults, or none."""
+    """Expand `true` and `false` to all default settings, or none."""
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
 class Genetic(OptimizerSettings):
-    """NSGA-II, or a niching genetic algorithm where there is one objective; asynchronous where asked.
+    """Genetic algorithm: NSGA-II, or with niches for one objective; optionally asynchronous.
 
     The first `population` proposals come from the space's start operators. Later ones have parents, which win
     tournaments by feasibility, then Pareto dominance, then crowding distance. Which operator makes a child is drawn at
@@ -91,20 +91,23 @@ class Genetic(OptimizerSettings):
 
     @property
     def batch(self) -> int:
-        """Half a generation, so that parents are renewed often; less where models are to be; one in steady state."""
+        """Candidates per ask: half a population by default.
+
+        A quarter with a pre-screen, one in steady state.
+        """
         if self.offspring is not None:
             return self.offspring
         return 1 if self.mode == "steady_state" else max(self.population // (4 if self.prescreen else 2), 1)
 
     @property
     def overlap(self) -> int:
-        """Asks under way at once."""
+        """Number of asks under way at once."""
         if self.mode == "generational":
             return 1
         return max((self.in_flight or DEFAULT_IN_FLIGHT) // self.batch, 2)
 
     def start(self, context: Context) -> State:  # noqa: ARG002 - the contract's signature
-        """Counters, the ids of the population, and what was learned of the operators."""
+        """Counters, ids of the population, and learned rates of operators."""
         return {
             "seeds": 0,
             "position": 0,
@@ -128,7 +131,7 @@ class Genetic(OptimizerSettings):
         return draft.proposals, {**state, "seeds": seeds, "position": position, "founding": founding}
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
-        """Let newcomers compete, credit their operators, and start anew where nothing moves."""
+        """Let newcomers compete, credit their operators, restart on stagnation."""
         population: list[int] = state["population"]
         arrived = sorted(set(ids) - set(population))
         if not arrived:
@@ -150,7 +153,7 @@ class Genetic(OptimizerSettings):
     def _select_survivors(
         self, context: Context, state: State, ranked: Ranking, arrived: Sequence[int]
     ) -> list[int]:
-        """The population after the newcomers in `ranked`, best first."""
+        """Population after the newcomers in `ranked` have competed, best first."""
         population: list[int] = state["population"]
         late = find_latecomers(state, ranked)
         if late:
@@ -166,7 +169,10 @@ class Genetic(OptimizerSettings):
     def _find_rivals(
         self, context: Context, population: Sequence[int], ranked: Ranking, arrived: Sequence[int]
     ) -> dict[int, Sequence[int]]:
-        """Whom each newcomer competes with; nobody in particular where it is missing."""
+        """Members that each newcomer competes with, by newcomer.
+
+        Without an entry it competes with the worst member.
+        """
         rivals: dict[int, Sequence[int]] = {}
         for id in set(ranked.ids[: ranked.count_with_results]).intersection(arrived):
             proposal = context.history.candidate(id).proposal
@@ -178,7 +184,7 @@ class Genetic(OptimizerSettings):
 
 
 class _Brood:
-    """One ask of the genetic algorithm under way."""
+    """One ask of the genetic algorithm."""
 
     def __init__(self, settings: Genetic, draft: Draft, state: State) -> None:
         self.settings = settings
@@ -195,7 +201,7 @@ class _Brood:
         self.pool = BreedingPool(self.parents, kit, known.encode_members)
 
     def propose_screened(self) -> None:
-        """Propose what the pre-screen chooses, where there is one and it knows enough."""
+        """Propose offspring that the pre-screen chooses, if it knows enough."""
         if self.settings.prescreen is None or not self.draft.missing:
             return
         rng, n = self.context.rng("prescreen"), self.draft.missing
@@ -208,7 +214,15 @@ class _Brood:
             self._add_child(child)
 
     def fill_draft(self, rng: Rng, position: int) -> int:
-        """Propose until nothing is missing or nothing new is found; the position in a countable space."""
+        """Fill the draft until nothing is missing or nothing new is found.
+
+        Args:
+            rng: for the draws.
+            position: in a countable space.
+
+        Returns:
+            The position to go on with.
+        """
         names = [self._draw_operator(rng, number) for number in range(self.draft.missing)]
         for name, child in zip(names, self.breeder.make_children(names, self.pool, rng), strict=True):
             self._add_child(child) or self._propose_child(name, rng)
@@ -221,13 +235,16 @@ class _Brood:
         return position
 
     def _draw_operator(self, rng: Rng, ahead: int) -> str:
-        """Name of the operator for a child with so many to come before it."""
+        """Draw an operator for a child that has `ahead` others before it."""
         founder = len(self.draft.proposals) + ahead < self.founding
         fresh = founder or rng.random() < self.settings.fresh
         return self.breeder.draw_operator(0 if fresh else len(self.parents), rng)
 
     def _propose_child(self, name: str, rng: Rng) -> bool:
-        """A child of one operator, tried often enough that duplicates do not change the operators' shares."""
+        """Propose a child of one operator, with retries.
+
+        They keep duplicates from changing the operators' shares.
+        """
         return any(
             self._add_child(self.breeder.make_child(name, self.pool, rng))
             for _ in range(MAX_TRIES_PER_OPERATOR)

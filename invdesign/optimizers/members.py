@@ -1,4 +1,4 @@
-"""Optimizers within an optimizer: how a campaign names them, and what each of them sees of a run they share."""
+"""Optimizers within an optimizer: their fields, names and view of the shared run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BY, MEMO = "by", "memo"  # keys of a shared run's memos: who asked, and what it 
 
 
 def _load_optimizer(value: object, info: ValidationInfo) -> object:
-    """The plug-in that a name, or a mapping with `kind`, stands for; mistakes in its settings keep their places."""
+    """Load the plug-in of a name or mapping; errors in settings keep their places."""
     if isinstance(value, Settings):
         return value
     folder, trust_code = validation_context(info)
@@ -39,7 +39,7 @@ OptimizerField: TypeAlias = Annotated[SerializeAsAny[Settings], BeforeValidator(
 
 
 def name_members(optimizers: Iterable[Settings]) -> dict[str, AnyOptimizer]:
-    """Optimizers by a name of their own: their kind, and `genetic 2` for the second of a kind."""
+    """Name `optimizers` by kind, with `genetic 2` for the second of a kind."""
     found: dict[str, AnyOptimizer] = {}
     for optimizer in optimizers:
         kind = registry.name_of(type(optimizer)).rpartition(":")[2]
@@ -52,19 +52,24 @@ def name_members(optimizers: Iterable[Settings]) -> dict[str, AnyOptimizer]:
 
 
 def sign_proposal(proposal: Proposal, name: str) -> Proposal:
-    """The proposal with the name of the member that asked for it in its memo."""
+    """Add the name of the asking member to a `proposal`'s memo.
+
+    Args:
+        proposal: of the member.
+        name: of the member.
+    """
     memo: dict[str, Json] = {BY: name, MEMO: proposal.memo}
     return replace(proposal, memo=memo)
 
 
 def find_asker(proposal: Proposal) -> str:
-    """Name of the member that asked for a candidate; empty where none did."""
+    """Name of the member that made a `proposal`; empty if none did."""
     memo = proposal.memo
     return str(memo[BY]) if isinstance(memo, dict) and memo.keys() == {BY, MEMO} else ""
 
 
 def member_context(name: str, context: Context, place: str) -> Context:
-    """The context as a member sees it.
+    """Context as a member sees it.
 
     Its randomness is its own, independent of the others', and so is its cache. Of trials that others asked for it
     knows everything but what they noted. The user's seeds are the whole run's affair, proposed before any member is
@@ -87,7 +92,7 @@ def member_context(name: str, context: Context, place: str) -> Context:
 
 
 class MemberHistory:
-    """The run's history as one member sees it: its own memos as it wrote them, nobody else's."""
+    """History as one member sees it: with its own memos only."""
 
     def __init__(self, history: History, name: str) -> None:
         self._history = history

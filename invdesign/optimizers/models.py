@@ -1,4 +1,7 @@
-"""Cheap models of a property, fitted on a run's own data; each knows how well it predicts what it has not seen.
+"""Cheap models of a property, fitted on a run's own data, with an estimate of their trust.
+
+A few hundred rows at most, so that fitting takes a fraction of a second. Smoothing follows from leave-one-out errors
+in closed form; the choice of the model, and its trust, from cross-validation.
 
 A few hundred rows at most, so that fitting takes a fraction of a second. What smoothing a model needs follows from
 left-out errors in closed form; which model is believed, and how far, from rows that it has not seen at all.
@@ -19,18 +22,18 @@ ModelName = Literal["gaussian_process", "cubic", "quadratic", "linear", "trees"]
 Predict = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 
 RIDGE_PENALTIES = np.logspace(-6, 3, 19)  # of ridge regression, relative to the mean square of its terms
-CUBIC_SMOOTHING = (0.0, 1e-2, 1.0, 100.0)  # added to the diagonal of the cubic kernel
-TREE_COUNT = 60
-SUFFICIENT_CORRELATION = 0.8  # rank correlation that makes trees superfluous
-MIN_ROWS = 6  # rows to learn anything from
-FOLDS = 5  # of cross-validation
-MANY_ROWS = 150  # rows from which fewer folds do
-FOLDS_OF_MANY = 3
-MAX_QUADRATIC_FEATURES = 30  # features; above that there are more terms than rows
-MAX_ARD_FEATURES = 24  # features with a length scale of their own
-MAX_FIT_ITERATIONS = 60  # of the optimizer of length scales
-OUTLIER_RANGES = 6.0  # times the interquartile range: farther from the median values are compressed
-JITTER = 1e-8
+CUBIC_SMOOTHING = (0.0, 1e-2, 1.0, 100.0)  # added to the diagonal of the cubic kernel (chosen)
+TREE_COUNT = 60  # chosen
+SUFFICIENT_CORRELATION = 0.8  # rank correlation that makes trees superfluous (chosen)
+MIN_ROWS = 6  # rows to learn anything from (chosen)
+FOLDS = 5  # of cross-validation (chosen)
+MANY_ROWS = 150  # rows from which fewer folds do (chosen)
+FOLDS_OF_MANY = 3  # chosen
+MAX_QUADRATIC_FEATURES = 30  # features; above that there are more terms than rows (chosen)
+MAX_ARD_FEATURES = 24  # features with a length scale of their own (chosen)
+MAX_FIT_ITERATIONS = 60  # of the optimizer of length scales (chosen)
+OUTLIER_RANGES = 6.0  # times the interquartile range: farther from the median values are compressed (chosen)
+JITTER = 1e-8  # chosen
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class FittedModel:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Columns of features that vary, to mean 0 and standard deviation 1."""
+    """Scaling of the varying columns of features to mean 0 and deviation 1."""
 
     keep: NDArray[np.bool_]
     mean: FloatArray
@@ -58,7 +61,7 @@ class Scaling:
 
     @classmethod
     def from_rows(cls, x: FloatArray) -> Scaling:
-        """The scaling that standardises `x` (n, d)."""
+        """Make the scaling that standardises `x` (n, d)."""
         deviation = x.std(axis=0)
         keep = deviation > 1e-12 * (1.0 + np.abs(x).max(axis=0))
         return cls(keep, x.mean(axis=0)[keep], deviation[keep])
@@ -69,7 +72,7 @@ class Scaling:
 
 
 def fit_best_model(x: FloatArray, y: FloatArray, names: Sequence[ModelName]) -> FittedModel:
-    """The model among `names` that predicts rows it has not seen best.
+    """Fit the model that predicts held-out rows best.
 
     Best is the highest rank correlation over all folds, to two digits; then the smallest error. Its standard
     deviations are stretched to what its errors turned out to be. A property that has outliers is learned on a
@@ -103,7 +106,7 @@ def fit_best_model(x: FloatArray, y: FloatArray, names: Sequence[ModelName]) -> 
 
 
 def _lower_correlation(correlation: float, n: int) -> float:
-    """What a rank correlation found on n rows is at least, give or take one standard error; in [0, 1].
+    """Lower bound of a rank correlation: less one standard error, within [0, 1].
 
     Source:
         Fisher, Metron 1, 3 (1921).
@@ -113,7 +116,7 @@ def _lower_correlation(correlation: float, n: int) -> float:
 
 @dataclass(frozen=True)
 class _Check:
-    """How a model did on rows it had not seen: `order` is the rank correlation with its sign turned."""
+    """Cross-validation of a model; `order` is the negative rank correlation."""
 
     name: ModelName
     order: float
@@ -123,7 +126,7 @@ class _Check:
 
 
 def _cross_validate(name: ModelName, z: FloatArray, t: FloatArray) -> _Check:
-    """Cross-validate a model; trees judge themselves by the rows each of them missed."""
+    """Cross-validate a model; trees use their out-of-bag rows."""
     if name == "trees":
         predict, mean = fit_trees(z, t)
         deviation = predict(z)[1]
@@ -141,7 +144,10 @@ def _cross_validate(name: ModelName, z: FloatArray, t: FloatArray) -> _Check:
 
 
 def constant_model(y: FloatArray) -> FittedModel:
-    """The mean of `y` everywhere: what is left where nothing can be learned."""
+    """Model that predicts the mean of `y` everywhere.
+
+    It remains where nothing can be learned.
+    """
     mean, deviation = float(np.mean(y)), float(np.std(y))
 
     def predict(new: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -151,7 +157,7 @@ def constant_model(y: FloatArray) -> FittedModel:
 
 
 def rank_correlation(a: FloatArray, b: FloatArray) -> float:
-    """Spearman's correlation of two columns (n,); 0 where one is constant."""
+    """Spearman's rank correlation of `a` and `b` (n,); 0 if one is constant."""
     from scipy.stats import rankdata
 
     first, second = rankdata(a), rankdata(b)
@@ -162,7 +168,7 @@ def rank_correlation(a: FloatArray, b: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class TargetScale:
-    """A property's scale: standardised, and compressed beyond the bulk of the data where it has outliers."""
+    """Scale of a property: standardised, and compressed if it has outliers."""
 
     centre: float
     width: float
@@ -172,7 +178,7 @@ class TargetScale:
 
     @classmethod
     def from_values(cls, y: FloatArray) -> TargetScale:
-        """The scale for values `y` (n,)."""
+        """Make the scale for values `y` (n,)."""
         low, centre, high = np.percentile(y, [25.0, 50.0, 75.0])
         width = float(high - low) or float(np.std(y)) or 1.0
         compressed = bool(np.abs(y - centre).max() > OUTLIER_RANGES * width)
@@ -181,13 +187,18 @@ class TargetScale:
         return cls(float(centre), width, compressed, float(values.mean()), deviation)
 
     def to_model_scale(self, y: FloatArray) -> FloatArray:
-        """Values (n,) as models see them."""
+        """Convert values `y` (n,) to the scale of the models."""
         values = (y - self.centre) / self.width
         values = np.arcsinh(values) if self.compressed else values
         return (values - self.mean) / self.deviation
 
     def to_property_scale(self, mean: FloatArray, deviation: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Means and deviations (n,) in the property's own unit."""
+        """Convert predictions back to the property's unit.
+
+        Args:
+            mean: shape (n,), on the models' scale.
+            deviation: shape (n,), standard deviations on that scale.
+        """
         values = np.clip(mean * self.deviation + self.mean, -1e6, 1e6)
         deviation = deviation * self.deviation
         if self.compressed:
@@ -207,7 +218,12 @@ def _polynomial_terms(z: FloatArray, *, quadratic: bool) -> FloatArray:
 
 
 def fit_ridge(z: FloatArray, t: FloatArray, *, quadratic: bool) -> Predict:
-    """Ridge regression on the features, or on them and their products; the penalty by left-out error.
+    """Fit ridge regression, with the penalty by leave-one-out error.
+
+    Args:
+        z: shape (n, d), scaled features.
+        t: shape (n,), scaled values.
+        quadratic: true to add the features' products.
 
     Source:
         Golub, Heath & Wahba, Technometrics 21, 215 (1979): left-out residuals from the hat matrix.
@@ -247,12 +263,17 @@ def _pairwise_distances(a: FloatArray, b: FloatArray) -> FloatArray:
 
 
 def fit_cubic(z: FloatArray, t: FloatArray) -> Predict:
-    """Cubic radial basis functions with a linear tail; smoothing by left-out error.
+    """Fit cubic radial basis functions with a linear tail.
 
-    Where rows are too few for the tail, plain distances with a constant: the spline of the next lower order.
+    The smoothing follows from the leave-one-out error. Where rows are too few for the tail, plain distances with a
+    constant are used: the spline of the next lower order.
+
+    Args:
+        z: shape (n, d), scaled features.
+        t: shape (n,), scaled values.
 
     Source:
-        Rippa, Adv. Comput. Math. 11, 193 (1999): left-out errors from the inverse of the interpolation matrix.
+        Rippa, Adv. Comput. Math. 11, 193 (1999): leave-one-out errors from the inverse of the interpolation matrix.
     """
     n = len(z)
     # Without directions in which no row varies, the linear tail would be undetermined.
@@ -304,17 +325,21 @@ def fit_cubic(z: FloatArray, t: FloatArray) -> Predict:
 
 
 def matern_kernel(squares: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Matérn kernel of smoothness 5/2 and its slope against squared scaled distance (times -2), any shape."""
+    """Matérn kernel of smoothness 5/2, and its slope (times -2), any shape.
+
+    Args:
+        squares: squared scaled distances; the slope is with respect to them.
+    """
     root = np.sqrt(5.0 * squares)
     decay = np.exp(-root)
     return (1.0 + root + root**2 / 3.0) * decay, (5.0 / 3.0) * (1.0 + root) * decay
 
 
 class _LogPosterior:
-    """The negative log posterior of a Gaussian process's length scales and noise, variance and mean profiled out.
+    """Negative log posterior of a Gaussian process's lengthscales and noise.
 
-    The prior of the length scales widens with the square root of the number of dimensions, so that many
-    features do not make every point an island.
+    Variance and mean are profiled out. The prior of the lengthscales widens with the square root of the number of
+    dimensions, so that many features do not make every point an island.
 
     Source:
         Rasmussen & Williams, Gaussian Processes for Machine Learning (MIT, 2006), sections 5.4.1-2;
@@ -338,7 +363,11 @@ class _LogPosterior:
     def solve_system(
         self, theta: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray, float, float, float]:
-        """(slope, inverse, whitened residual, mean, variance, log determinant) at `theta`."""
+        """Solve for slope, inverse, whitened residual, mean, variance, log determinant.
+
+        Args:
+            theta: logarithms of the lengthscales, then of the noise.
+        """
         from scipy.linalg import lapack
 
         n = len(self.t)
@@ -356,7 +385,7 @@ class _LogPosterior:
         return slope, inverse, residual, mean, variance, determinant
 
     def __call__(self, theta: FloatArray) -> tuple[float, FloatArray]:
-        """(value, gradient) for the optimizer."""
+        """Value and gradient at `theta`, for the optimizer."""
         n = len(self.t)
         slope, inverse, residual, _, variance, determinant = self.solve_system(theta)
         weight = 0.5 * (inverse - np.outer(residual, residual) / variance)
@@ -371,7 +400,10 @@ class _LogPosterior:
 
 
 def fit_gaussian_process(z: FloatArray, t: FloatArray) -> Predict:
-    """Gaussian process regression, Matérn 5/2, with a length scale per feature and a learned noise."""
+    """Fit a Gaussian process (Matérn 5/2) to features `z` (n, d) and values `t` (n,).
+
+    It has a lengthscale per feature and a learned noise.
+    """
     from scipy.optimize import minimize
 
     process = _LogPosterior(z, t)
@@ -401,7 +433,9 @@ def fit_gaussian_process(z: FloatArray, t: FloatArray) -> Predict:
 
 
 def fit_trees(z: FloatArray, t: FloatArray) -> tuple[Predict, FloatArray]:
-    """Extremely randomised trees, and what the trees that missed a row say of it, shape (n,).
+    """Fit extremely randomised trees to features `z` (n, d) and values `t` (n,).
+
+    Also returns out-of-bag predictions, shape (n,).
 
     Source:
         Geurts, Ernst & Wehenkel, Mach. Learn. 63, 3 (2006).
@@ -423,7 +457,10 @@ def fit_trees(z: FloatArray, t: FloatArray) -> tuple[Predict, FloatArray]:
 
 
 def _no_score(truth: FloatArray, predicted: FloatArray) -> float:  # noqa: ARG001 - scikit-learn's signature
-    """Only the left-out predictions are wanted; scikit-learn's own score would warn of few rows."""
+    """Dummy score: only out-of-bag predictions are wanted.
+
+    Scikit-learn's own score would warn of few rows.
+    """
     return 0.0
 
 

@@ -1,4 +1,4 @@
-"""Several optimizers that share one run: each knows what all have found, and the one that earns most is asked most."""
+"""Several optimizers that share one run; the most successful is asked most."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def _default_members() -> tuple[Settings, ...]:
 
 
 class Portfolio(OptimizerSettings):
-    """Several optimizers in one run: all are told of every result, and the next batch goes to whoever earns most.
+    """Several optimizers in one run, asked in turn by their recent gains.
+
+    All are told of every result.
 
     What a batch adds to the run (`bandit.measure_gain`) takes its place among the gains of late, and the member that asked
     is credited with that. Members that refuse the space are left out; one that has nothing to propose gives
@@ -64,7 +66,7 @@ class Portfolio(OptimizerSettings):
 
     @property
     def batch(self) -> int:
-        """As many as the member that likes most at a time, within the limit; the others answer with fewer."""
+        """Largest batch of any member, within the limit."""
         return min(max(member.batch for member in name_members(self.members).values()), self.at_once)
 
     def refusal(self, space: SearchSpace, problem: Problem) -> str:
@@ -74,11 +76,11 @@ class Portfolio(OptimizerSettings):
         return "has no member that can: " + "; ".join(f"{name} {why}" for name, why in refusals.items())
 
     def _member_refusals(self, space: SearchSpace, problem: Problem) -> dict[str, str]:
-        """Why each member cannot search this; empty where it can."""
+        """Reason why each member cannot search this; empty if it can."""
         return {name: member.refusal(space, problem) for name, member in name_members(self.members).items()}
 
     def start(self, context: Context) -> State:
-        """The members' states, nobody credited with anything, and who is left out."""
+        """Members' states without credit, and notes on members left out."""
         refusals = self._member_refusals(context.space, context.problem)
         able = self._members_called([name for name, why in refusals.items() if not why])
         notes = {
@@ -118,7 +120,7 @@ class Portfolio(OptimizerSettings):
         return [], {**state, "members": states}
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
-        """Let all members know, and credit those that asked."""
+        """Tell all members, and credit those that asked."""
         states = {
             name: member.tell(member_context(name, context, PLACE), state["members"][name], ids)
             for name, member in self._members_called(state["members"]).items()
@@ -131,7 +133,7 @@ class Portfolio(OptimizerSettings):
         return state
 
     def _credit_member(self, context: Context, state: State, name: str, ids: Sequence[int]) -> State:
-        """The state after these trials, which one member asked for, or somebody else (no name)."""
+        """State after trials that one member asked for, or the user (no name)."""
         history = context.history
         new = [id for id in ids if id not in state["elite"] and id not in state["recent"]]
         if not new:

@@ -28,17 +28,17 @@ from invdesign.settings import Frozen
 
 Breed = Callable[[Sequence[Offspring], Rng], Offspring | None]
 
-WINDOW = 2000  # newest trials that training rows are taken from: what an ask costs must not grow with the run
-REFITS = 20  # refits while the number of finished trials doubles, about
-RARE = 0.02  # least chance of success: a model is never surer than that
-OPTIMISM = (0.0, 0.5, 1.0, 2.0)  # standard deviations in favour of a candidate, taken in turn
-TINY = 1e-12  # of a violation
-HOPELESS = 2  # failures to breed a new child, per child wanted, before a generation ends
-WHOLE = 2000  # genomes: a space of so few is judged whole, without breeding
+WINDOW = 2000  # newest trials that training rows are taken from: what an ask costs must not grow with the run (chosen)
+REFITS = 20  # refits while the number of finished trials doubles, about (chosen)
+RARE = 0.02  # least chance of success: a model is never surer than that (chosen)
+OPTIMISM = (0.0, 0.5, 1.0, 2.0)  # standard deviations in favour of a candidate, taken in turn (chosen)
+TINY = 1e-12  # of a violation (chosen)
+HOPELESS = 2  # failures to breed a new child, per child wanted, before a generation ends (chosen)
+WHOLE = 2000  # genomes: a space of so few is judged whole, without breeding (chosen)
 
 
 class Prescreen(Frozen):
-    """Models of the properties choose which offspring are worth an evaluation.
+    """Pre-screen: models of the properties choose the offspring to evaluate.
 
     Every property that the objectives and constraints read gets the model that predicts its left-out values best;
     every trial that has the property teaches it. Trials that failed, were refused or gated teach a model of success.
@@ -67,7 +67,7 @@ class Prescreen(Frozen):
     def choose_offspring(
         self, context: Context, parents: Sequence[Offspring], breed: Breed, n: int, rng: Rng
     ) -> list[Offspring]:
-        """At most n offspring that are new to the history, the most promising first.
+        """Choose at most `n` new offspring, the most promising first.
 
         The answer is a function of the history, the arguments and the state of `rng`; the cache only saves work.
 
@@ -99,7 +99,7 @@ class Prescreen(Frozen):
         return brood.pick_members(min(wanted, n))
 
     def _cached_surrogate(self, context: Context) -> Surrogate | None:
-        """The models as of the last refit; None where there is too little data."""
+        """Surrogate as of the last refit; None if there is too little data."""
         pending = context.history.pending()
         finished = len(context.history) - len(pending)
         step = 1 << max((finished // REFITS).bit_length() - 1, 0)
@@ -138,13 +138,18 @@ class Prescreen(Frozen):
 
 
 def compute_features(context: Context, genomes: Sequence[Genome]) -> FloatArray:
-    """Shape (n, d): what models learn from."""
+    """Features that models learn from, shape (n, d).
+
+    Args:
+        context: of the run.
+        genomes: n of its space.
+    """
     return np.asarray(context.space.features(genomes), dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class _TrainingData:
-    """What the models learn from: n trials, oldest first."""
+    """Training data of the models: n trials, oldest first."""
 
     ids: IntArray
     columns: dict[str, FloatArray]
@@ -152,7 +157,13 @@ class _TrainingData:
 
     @classmethod
     def from_history(cls, context: Context, ids: IntArray, most: int) -> _TrainingData:
-        """`most` of the finished trials `ids`: half of them the best, the others the newest of the rest."""
+        """Choose `most` of the finished trials `ids`: half the best, half the newest.
+
+        Args:
+            context: of the run.
+            ids: numbers of finished trials.
+            most: number of rows.
+        """
         history = context.history
         if len(ids) > most:
             order = history.scores(ids.tolist()).order()
@@ -164,23 +175,26 @@ class _TrainingData:
 
     @property
     def ended(self) -> IntArray:
-        """Positions of the trials whose end says something: not of those taken back, or made outside the space."""
+        """Positions of trials with an informative end.
+
+        Withdrawn trials, and those made outside the space, have none.
+        """
         return np.flatnonzero(self.scores.merit != Merit.PENDING)
 
     @property
     def succeeded(self) -> FloatArray:
-        """Shape (n,), 1 where a trial was complete, else 0."""
+        """1 where a trial was complete, else 0, shape (n,)."""
         return (self.scores.merit <= Merit.VIOLATING).astype(np.float64)
 
     def hash_rows(self) -> str:
-        """Changes when a refit is due: with the rows, their values or their standing."""
+        """Hash that changes when a refit is due: with rows, values or standing."""
         parts = [self.ids, self.scores.merit, *self.columns.values()]
         return hashlib.blake2b(b"|".join(part.tobytes() for part in parts), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True)
 class Surrogate:
-    """Models of a problem's properties and of success, with the rows they learned from.
+    """Models of a problem's properties and of success, with their training rows.
 
     Attributes:
         models: by property.
@@ -199,28 +213,38 @@ class Surrogate:
 
     @property
     def share(self) -> float:
-        """Share of offspring worth screening: all where the mean trust in the objectives is a half or more."""
+        """Share of offspring worth screening.
+
+        All where the mean trust in the objectives is a half or more.
+        """
         trust = [self.models[objective.property].trust for objective in self.problem.objectives]
         return min(1.0, 2.0 * float(np.mean(trust)))
 
     def success_probability(self, x: FloatArray) -> FloatArray:
-        """Chance of success at features (q, d), shape (q,); drawn to the mean as far as the model is not trusted."""
+        """Probability of success at features `x` (q, d), shape (q,).
+
+        It is drawn to the mean as far as the model is not trusted.
+        """
         if self.success is None:
             return np.ones(len(x))
         said = np.clip(self.success.predict(x)[0], RARE, 1.0)
         return self.base + self.success.trust * (said - self.base)
 
     def predict_all(self, x: FloatArray) -> Prediction:
-        """What the models say of features (q, d)."""
+        """Predict all properties and success at features `x` (q, d)."""
         return Prediction(
             {name: model.predict(x) for name, model in self.models.items()}, self.success_probability(x)
         )
 
     def score_predictions(self, prediction: Prediction, optimism: float) -> Scores:
-        """Scores of predictions: as good as `optimism` standard deviations allow, worse where failure threatens.
+        """Score predictions optimistically, and worse where failure threatens.
 
-        Objectives need not grow or fall with their properties, so each property is moved both ways and what that
-        gains is counted. A failure counts as a typical trial's value: no likely one is worth a place among the best.
+        Objectives need not grow or fall with their properties, so each property is shifted both ways and its gain is added. A
+        failure counts as a typical trial's value: no likely failure is worth a place among the best.
+
+        Args:
+            prediction: of q candidates.
+            optimism: standard deviations by which each property is shifted.
         """
         sober = self._score_columns({name: mean for name, (mean, _) in prediction.columns.items()})
         values, violation = sober.values, sober.violation
@@ -255,13 +279,13 @@ class Surrogate:
 
 @dataclass(frozen=True)
 class Prediction:
-    """Means and standard deviations (q,) by property, and chances of success (q,)."""
+    """Means and standard deviations (q,) by property, and success probabilities (q,)."""
 
     columns: dict[str, tuple[FloatArray, FloatArray]]
     chance: FloatArray
 
     def join_predictions(self, other: Prediction) -> Prediction:
-        """This and `other`, one after the other."""
+        """Append the predictions of `other`."""
         columns = {
             name: (np.append(mean, other.columns[name][0]), np.append(deviation, other.columns[name][1]))
             for name, (mean, deviation) in self.columns.items()
@@ -269,7 +293,7 @@ class Prediction:
         return Prediction(columns, np.append(self.chance, other.chance))
 
     def select_rows(self, index: IntArray) -> Prediction:
-        """Some of the predictions."""
+        """Predictions at the rows `index`."""
         columns = {name: (mean[index], deviation[index]) for name, (mean, deviation) in self.columns.items()}
         return Prediction(columns, self.chance[index])
 
@@ -284,14 +308,19 @@ class _Members:
 
     @classmethod
     def from_offspring(cls, context: Context, items: Sequence[Offspring]) -> _Members:
-        """`items`, each genome once."""
+        """Collect `items`, each genome once.
+
+        Args:
+            context: of the run.
+            items: individuals.
+        """
         unique = {genome_key(item.genome): item for item in items}
         x = compute_features(context, [item.genome for item in unique.values()])
         return cls(tuple(unique.values()), tuple(unique), x)
 
 
 def _whole_space(context: Context, space: FiniteSpace) -> _Members:
-    """All genomes of a small space, in the context's cache: they are the same at every event."""
+    """All genomes of a small space, kept in the context's cache."""
     name = "prescreen whole space"
     if name not in context.cache:
         items = [Offspring(space.genome(number), UNASKED) for number in range(len(space))]
@@ -300,7 +329,7 @@ def _whole_space(context: Context, space: FiniteSpace) -> _Members:
 
 
 class _Brood:
-    """Offspring judged by the models in one ask: all of them, and the pool that breeds."""
+    """Offspring judged by the models in one ask, and the pool that breeds."""
 
     def __init__(self, context: Context, surrogate: Surrogate, members: _Members) -> None:
         self.context = context
@@ -313,7 +342,17 @@ class _Brood:
         self.pool = np.arange(len(self.members))
 
     def grow_generation(self, breed: Breed, size: int, optimism: float, rng: Rng) -> int:
-        """One generation, the best of pool and children being the next pool; how many new children it had."""
+        """Breed one generation; the best of pool and children are the next pool.
+
+        Args:
+            breed: makes one child from a pool.
+            size: number of children, and of the pool.
+            optimism: standard deviations in favour of a candidate.
+            rng: for the draws.
+
+        Returns:
+            Number of new children.
+        """
         pool = [self.members[index] for index in self.pool.tolist()]
         children: list[Offspring] = []
         misses = 0
@@ -339,7 +378,7 @@ class _Brood:
         return len(children)
 
     def pick_members(self, n: int) -> list[Offspring]:
-        """At most n members that were never asked, the most promising first."""
+        """Pick at most `n` members that were never asked, the most promising first."""
         history, surrogate = self.context.history, self.surrogate
         new = np.array([row for row, key in enumerate(self.keys) if key not in history], dtype=np.int64)
         if not len(new):
@@ -359,7 +398,10 @@ class _Brood:
         return [self.members[new[row]] for row in rows]
 
     def _predict_pending(self) -> tuple[FloatArray, FloatArray]:
-        """Values (k, m) and features (k, d) of pending trials, as predicted: their places are taken."""
+        """Predicted values (k, m) and features (k, d) of pending trials.
+
+        Their places are taken.
+        """
         history = self.context.history
         pending = [id for id in history.pending() if is_training_candidate(self.context, id)]
         if not pending:

@@ -1,4 +1,4 @@
-"""What the genetic algorithm makes of results: what its operators earn, and whether it still moves."""
+"""Progress of the genetic algorithm: credit of its operators, and stagnation."""
 
 from __future__ import annotations
 
@@ -12,11 +12,20 @@ from invdesign.optimizers.survival import FEASIBLE, Ranking
 from invdesign.optimizers.vectors import Steps
 from invdesign.protocols import History
 
-MIN_GAIN = 0.01  # of the distance from best to median: a smaller gain of the best is none
+MIN_GAIN = 0.01  # of the distance from best to median: a smaller gain of the best is none (chosen)
 
 
 def learn_rates(history: History, state: State, ranked: Ranking, operators: Sequence[str]) -> dict[str, Any]:
-    """`credit` and `steps` after the newcomers in `ranked`; nothing is learned before a population stands."""
+    """Update `credit` and `steps` by the newcomers in `ranked`.
+
+    Nothing is learned before a population stands.
+
+    Args:
+        history: the run's.
+        state: of the genetic algorithm.
+        ranked: population and newcomers.
+        operators: names of the operators that need parents.
+    """
     population = set(state["population"])
     if len(population) < 2 or state["founding"]:
         return {}
@@ -37,7 +46,14 @@ def learn_rates(history: History, state: State, ranked: Ranking, operators: Sequ
 
 
 def find_latecomers(state: State, ranked: Ranking) -> set[int]:
-    """Trials from before the last restart that must not bring the old population back: all but a new best."""
+    """Find trials from before the last restart that must stay out.
+
+    They would bring the old population back. A new best is admitted.
+
+    Args:
+        state: of the genetic algorithm.
+        ranked: population and newcomers.
+    """
     members = set(state["population"])
     late: set[int] = set()
     for place, id in enumerate(ranked.ids):
@@ -52,7 +68,7 @@ def find_latecomers(state: State, ranked: Ranking) -> set[int]:
 def count_stagnation(
     state: State, ranked: Ranking, arrived: Sequence[int], size: int, patience: int, asked: int
 ) -> State:
-    """The state with its count of trials without progress; founded anew where there were too many.
+    """Count trials without progress; restart after too many.
 
     Args:
         state: with the population as the newcomers left it.
@@ -82,7 +98,7 @@ def count_stagnation(
 
 
 def _choose_elite(population: Sequence[int], ranked: Ranking, size: int) -> list[int]:
-    """What a restart keeps: the best, or of several objectives the front, but at most half a population."""
+    """Members that survive a restart: the best, or at most half a front."""
     if ranked.scores.values.shape[1] == 1:
         return list(population[:1])
     front = {ranked.ids[row] for row in ranked.scores.front().tolist()}
@@ -90,7 +106,7 @@ def _choose_elite(population: Sequence[int], ranked: Ranking, size: int) -> list
 
 
 def _has_progressed(ranked: Ranking, population: set[int], arrived: set[int]) -> bool:
-    """Whether newcomers improved the best by more than a trifle, or reached the front of several objectives."""
+    """True if newcomers improved the best noticeably, or reached the front."""
     scores = ranked.scores
     if not ranked.ids:
         return False

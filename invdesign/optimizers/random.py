@@ -1,4 +1,4 @@
-"""Random search, the baseline every other optimizer must beat; or a design that fills the space more evenly."""
+"""Random search, the baseline of every optimizer, and space-filling designs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MOST_SOBOL_DIMENSIONS = 21_201  # direction numbers of Joe & Kuo (2008), as far 
 
 
 class RandomSearch(OptimizerSettings):
-    """Draws candidates at random, or along a space-filling design; none twice.
+    """Draws different candidates at random or along a space-filling design.
 
     By default from a countable space without replacement, every genome equally likely, until it is exhausted; from
     others by their start operators, until 100 draws in a row gave nothing new.
@@ -60,7 +60,7 @@ class RandomSearch(OptimizerSettings):
         return ""
 
     def start(self, context: Context) -> State:  # noqa: ARG002 - the contract's signature
-        """Nothing proposed yet: counters of seeds, of the finite space's genomes and, with a design, of its points."""
+        """Counters of seeds, of the finite space's genomes and of a design's points."""
         state: State = {"seeds": 0, "position": 0}
         return state if self.design == "random" else {**state, "drawn": 0}
 
@@ -69,7 +69,15 @@ class RandomSearch(OptimizerSettings):
         return draft.proposals, self.fill_draft(draft, state)
 
     def fill_draft(self, draft: Draft, state: State) -> State:
-        """Add proposals to a draft until it is full or nothing is left; the state to go on with."""
+        """Fill a `draft` until it is full or nothing is left.
+
+        Args:
+            draft: takes the proposals.
+            state: counters.
+
+        Returns:
+            The state to go on with.
+        """
         context = draft.context
         state = {**state, "seeds": propose_seeds(draft, state["seeds"])}
         if self.design != "random":
@@ -82,11 +90,14 @@ class RandomSearch(OptimizerSettings):
         return state
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:  # noqa: ARG002
-        """Nothing is learned."""
+        """Learn nothing."""
         return state
 
     def _propose_design(self, draft: Draft, drawn: int) -> int:
-        """Propose the design's points from number `drawn` on; the number to go on with."""
+        """Propose the design's points from number `drawn` on.
+
+        Returns the number to go on with.
+        """
         space = cast("VectorSpace", draft.context.space)
         failures = 0
         while draft.missing and failures < MAX_TRIES:
@@ -100,11 +111,14 @@ class RandomSearch(OptimizerSettings):
 
     @property
     def _block_size(self) -> int:
-        """Points per block: a power of two for Sobol, whose blocks are balanced then."""
+        """Points per block; a power of two for Sobol, whose blocks then are balanced."""
         return self.batch if self.design == "latin_hypercube" else 1 << (self.batch - 1).bit_length()
 
     def _design_block(self, context: Context, number: int) -> FloatArray:
-        """Block `number` of the design, shape (size, d): a function of the run's seed; the last one is kept."""
+        """Block `number` of the design, shape (size, d), from the run's seed.
+
+        The last block is kept in the cache.
+        """
         name = f"{self.design} in blocks of {self._block_size}"
         kept = cast("tuple[int, FloatArray] | None", context.cache.get(name))
         if kept is not None and kept[0] == number:
@@ -115,14 +129,17 @@ class RandomSearch(OptimizerSettings):
         return block
 
     def _latin_hypercube(self, context: Context, number: int, dimensions: int) -> FloatArray:
-        """One point in each of `size` slices of every dimension, the slices paired at random."""
+        """Latin hypercube: one point per slice of each dimension, paired at random."""
         rng = rng_for(context.seed, 0, f"latin hypercube {number}")
         slices = np.argsort(rng.random((self._block_size, dimensions)), axis=0)
         points: FloatArray = (slices + rng.random((self._block_size, dimensions))) / self._block_size
         return points
 
     def _sobol_points(self, context: Context, number: int, dimensions: int) -> FloatArray:
-        """The sequence goes on where the last block ended, or is wound forward to where it would have."""
+        """Points of the Sobol sequence after the last block.
+
+        The sequence is wound forward if needed.
+        """
         from scipy.stats import qmc
 
         name = "sobol sequence"

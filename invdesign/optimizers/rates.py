@@ -1,4 +1,4 @@
-"""What the genetic algorithm learns of its operators: how often to use each, and how far to go."""
+"""Adaptive rates of the genetic algorithm: shares of operators, and step sizes."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ import numpy as np
 
 from invdesign.optimizers.vectors import Steps
 
-CREDIT_EXPONENT = 2.0  # exponent of the credit: on a front, where most are equal, mean rewards differ little
-MIN_SHARE = 0.2  # of an operator's share as set: what it keeps however little its children are worth
-CREDIT_RATE = 0.06  # weight of one child in the credit of its operator: some sixteen children are remembered
-CREDIT_OFFSET = 0.01  # where all credit is near zero, shares go back to those that are set
+CREDIT_EXPONENT = (
+    2.0  # exponent of the credit: on a front, where most are equal, mean rewards differ little (chosen)
+)
+MIN_SHARE = 0.2  # of an operator's share as set: what it keeps however little its children are worth (chosen)
+CREDIT_RATE = (
+    0.06  # weight of one child in the credit of its operator: some sixteen children are remembered (chosen)
+)
+CREDIT_OFFSET = 0.01  # where all credit is near zero, shares go back to those that are set (chosen)
 STEP_RATE = 0.05  # weight of one success in `length` and `mixing`; Zhang & Sanderson: 0.1 a generation
-WIDTH_RATE = 0.12  # change of the logarithm of `width` by one child
-TARGET_SUCCESS = 0.3  # share of drawn children that are to be better than the median of the population
+WIDTH_RATE = 0.12  # change of the logarithm of `width` by one child (chosen)
+TARGET_SUCCESS = (
+    0.3  # share of drawn children that are to be better than the median of the population (chosen)
+)
 MIN_WIDTH, MAX_WIDTH = 0.3, 4.0
-STATE_DIGITS = 6  # of credit and steps in the state: plain, short JSON
+STATE_DIGITS = 6  # of credit and steps in the state: plain, short JSON (chosen)
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A finished trial as its operator is judged by it.
+    """A finished trial, as evidence for its operator.
 
     Attributes:
         operator: name of the operator that made it.
@@ -39,7 +45,7 @@ class Child:
 
 
 def match_probabilities(set_shares: Mapping[str, float], credit: Mapping[str, float]) -> dict[str, float]:
-    """Probability of each operator: probability matching, with a floor.
+    """Probability of each operator: probability matching with a floor.
 
     Args:
         set_shares: shares as set, by operator; they sum to 1.
@@ -62,10 +68,15 @@ def match_probabilities(set_shares: Mapping[str, float], credit: Mapping[str, fl
 def update_credit(
     credit: Mapping[str, float], children: Iterable[Child], known: Sequence[str]
 ) -> dict[str, float]:
-    """The credit of the operators `known`, after these children.
+    """Update the credit of operators by these children.
 
-    A child is worth the square of the share of the population it is better than: one that comes in among the best
-    is worth much more than one that just survives, whatever the scale of the objectives.
+    A child is worth the square of the share of the population it is better than: one among the best is worth much more
+    than one that just survives, whatever the scale of the objectives.
+
+    Args:
+        credit: mean reward by operator.
+        children: finished trials.
+        known: names of the operators.
     """
     new = {name: credit.get(name, 1.0) for name in known}
     for child in children:
@@ -75,7 +86,13 @@ def update_credit(
 
 
 def update_steps(steps: Steps, children: Sequence[Child]) -> Steps:
-    """Steps after these children: towards those of differential children that won, and to a fair share of successes.
+    """Update step sizes by these children.
+
+    They move towards those of differential children that won, and to a fair share of successes.
+
+    Args:
+        steps: so far.
+        children: finished trials.
 
     Source:
         Zhang & Sanderson, IEEE Trans. Evol. Comput. 13, 945 (2009), section III (`length` by the Lehmer mean,

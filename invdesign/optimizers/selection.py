@@ -1,4 +1,4 @@
-"""Which of many predicted candidates to keep, and which few to evaluate."""
+"""Selection of a batch of candidates by predicted scores."""
 
 from __future__ import annotations
 
@@ -11,15 +11,24 @@ from invdesign import pareto
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.problem import Merit, Scores
 
-SHORTLIST = 120  # candidates whose hypervolume is computed
-BY_VOLUME = 3  # objectives up to which the hypervolume is computed; more are spread instead
-MARGIN = 0.1  # of the front's extent, by which the reference point lies behind it
-ELITE = 10  # trials whose distances say how large the region is that a search has closed in on
-APART = 0.2  # of that distance: two candidates nearer than that are the same guess
+SHORTLIST = 120  # candidates whose hypervolume is computed (chosen)
+BY_VOLUME = 3  # objectives up to which the hypervolume is computed; more are spread instead (chosen)
+MARGIN = 0.1  # of the front's extent, by which the reference point lies behind it (chosen)
+ELITE = 10  # trials whose distances say how large the region is that a search has closed in on (chosen)
+APART = 0.2  # of that distance: two candidates nearer than that are the same guess (chosen)
 
 
 def sort_by_merit(scores: Scores) -> IntArray:
-    """Positions (n,) from best to worst: by merit, then Pareto rank or violation, then the less crowded."""
+    """Sort candidates from best to worst.
+
+    By merit, then Pareto rank or violation, then the less crowded.
+
+    Args:
+        scores: of n candidates.
+
+    Returns:
+        Positions, shape (n,).
+    """
     rank = scores.tie_breakers()
     feasible = np.flatnonzero(scores.merit == Merit.FEASIBLE)
     rank[feasible] = pareto.ranks(scores.values[feasible])
@@ -33,13 +42,13 @@ def sort_by_merit(scores: Scores) -> IntArray:
 
 @dataclass(frozen=True)
 class Region:
-    """Scores of n candidates or trials, and where they lie: scaled features, shape (n, d)."""
+    """Scores of n candidates or trials, with their scaled features (n, d)."""
 
     scores: Scores
     x: FloatArray
 
     def spacing(self) -> float:
-        """Median distance between the best: how large the region is that a search has closed in on."""
+        """Median distance between the best: size of the region the search has reached."""
         best = self.x[self.scores.order()[:ELITE]]
         if len(best) < 2:
             return 0.0
@@ -50,7 +59,7 @@ class Region:
 def choose_batch(
     attitudes: Sequence[Region], seen: Region, taken: FloatArray, taken_x: FloatArray, n: int
 ) -> list[int]:
-    """Positions of candidates to evaluate together, best first.
+    """Choose candidates to evaluate together, best first.
 
     With several objectives, those that add most hypervolume; with one, the best that lie apart from each other.
 
@@ -87,7 +96,7 @@ def choose_batch(
 
 
 def _largest_volume_gain(scores: Scores, order: IntArray, seen: Scores, taken: FloatArray) -> int:
-    """The feasible row of `order` that adds most hypervolume to what was seen and taken; the first on a tie."""
+    """Feasible row of `order` that adds most hypervolume; the first on a tie."""
     order = order[scores.merit[order] == Merit.FEASIBLE]
     known, new = np.vstack([seen.values[seen.front()], taken]), scores.values[order]
     joint = np.vstack([known, new])

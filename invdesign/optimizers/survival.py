@@ -1,4 +1,4 @@
-"""Who survives: the order of merit with NSGA-II's crowding, and niches where there is one objective."""
+"""Survival: order of merit with NSGA-II's crowding, and niches for one objective."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ Rivals = Mapping[int, Sequence[int]]  # by trial: those it competes with; of no 
 
 # Plain numbers: reading a member of an enumeration takes longer than comparing with it.
 FEASIBLE, GATED, PENDING = int(Merit.FEASIBLE), int(Merit.GATED), int(Merit.PENDING)
-MAX_VALUE = 1e150  # objective values are clipped here, so that no difference of two overflows into NaN
+MAX_VALUE = (
+    1e150  # objective values are clipped here, so that no difference of two overflows into NaN (chosen)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +38,30 @@ class Ranking:
 
     @property
     def count_with_results(self) -> int:
-        """How many have a result, if only of early stages: those that children can inherit from."""
+        """Number of trials with a result, at least of early stages.
+
+        Children can inherit from these.
+        """
         return int(np.count_nonzero(self.scores.merit <= GATED))
 
     @property
     def count_eligible(self) -> int:
-        """How many may be kept: failed and infeasible ones only where there is nothing better."""
+        """Number of trials that may survive.
+
+        Failed and infeasible ones do only where there is nothing better.
+        """
         return self.count_with_results or len(self.ids)
 
 
 def rank_trials(history: History, ids: Sequence[int]) -> Ranking:
-    """The finished ones of the trials `ids`, ordered by merit, Pareto rank and crowding distance.
+    """Rank finished trials by merit, Pareto rank and crowding distance.
 
-    The answer depends on the set of ids, not on their order. That the newer of equals come first lets the search
-    drift over plateaus instead of standing still.
+    The answer depends on the set of ids, not on their order. The newer of equals comes first, so that the search drifts
+    over plateaus instead of standing still.
+
+    Args:
+        history: the run's.
+        ids: numbers of trials; pending ones are left out.
 
     Source:
         Deb, Pratap, Agarwal & Meyarivan, IEEE Trans. Evol. Comput. 6, 182 (2002), constraints as in section VI.
@@ -72,7 +84,10 @@ def rank_trials(history: History, ids: Sequence[int]) -> Ranking:
 
 
 def _sort_fronts(values: FloatArray) -> tuple[IntArray, FloatArray]:
-    """(number of the front, crowding distance) of each row of `values` (n, m), m > 1, by DEAP's logarithmic sort.
+    """Front number and crowding distance of each row, by DEAP's logarithmic sort.
+
+    Args:
+        values: shape (n, m), m > 1.
 
     Source:
         Fortin, Grenier & Parizeau, Proc. GECCO 2013, 615 (the sort); DEAP, J. Mach. Learn. Res. 13, 2171 (2012).
@@ -92,7 +107,7 @@ def _sort_fronts(values: FloatArray) -> tuple[IntArray, FloatArray]:
 
 @dataclass(slots=True)
 class _Individual:
-    """A trial as DEAP sees it: anything with a `fitness`."""
+    """A trial in the form of DEAP: anything with a `fitness`."""
 
     place: int
     fitness: Any
@@ -100,16 +115,23 @@ class _Individual:
 
 @cache
 def _fitness_type(objectives: int) -> Callable[[Sequence[float]], Any]:
-    """DEAP's fitness for that many minimised objectives: `creator` would keep its classes in a module's globals."""
+    """DEAP's fitness class for that many minimised objectives.
+
+    DEAP's `creator` would keep its classes in a module's globals.
+    """
     from deap import base
 
     return type("Fitness", (base.Fitness,), {"weights": (-1.0,) * objectives})
 
 
 def select_best(ranked: Ranking, k: int) -> list[int]:
-    """The first k of a ranking that may be kept.
+    """Select the first `k` of a ranking that may survive.
 
-    Failed and infeasible trials are kept only where there is nothing better.
+    Failed and infeasible trials survive only where there is nothing better.
+
+    Args:
+        ranked: finished trials.
+        k: number of survivors.
     """
     return list(ranked.ids[: min(k, ranked.count_eligible)])
 
@@ -122,10 +144,11 @@ def select_by_niche(
     rivals: Rivals,
     features: Features,
 ) -> list[int]:
-    """Survivors where every newcomer competes with one member: the population closes in on several optima.
+    """Select survivors where each newcomer competes with one member.
 
-    A newcomer takes the place of its rival where it is no worse: of the nearest, in the features, of those that
-    `rivals` names; where it names none, of the worst member. The best always survives.
+    The population then closes in on several optima. A newcomer takes the place of its rival where it is no worse: of the
+    nearest, in the features, of those that `rivals` names; where it names none, of the worst member. The best always
+    survives.
 
     Args:
         ranked: of population and newcomers.
@@ -164,7 +187,7 @@ def select_by_niche(
 
 
 def _nearest_slot(id: int, members: Sequence[int], slots: Sequence[int], features: Features) -> int:
-    """The slot among `slots` whose member is nearest to the trial `id`; the first on a tie."""
+    """Slot whose member is nearest to trial `id`; the first on a tie."""
     if len(set(slots)) == 1:
         return slots[0]
     x = features([id, *(members[slot] for slot in slots)])

@@ -1,4 +1,7 @@
-"""Particle swarm: candidates that move through the unit cube, drawn to where they and their company did best.
+"""Particle swarm: candidates that move through the unit cube towards good places.
+
+The arithmetic of a move is pyswarms' (`swarm_backend`); leaders, best places and memory are here. Positions and
+velocities travel, unrounded, in the memo of the candidate that was made there.
 
 The arithmetic of a move is pyswarms' (`swarm_backend`); who leads whom, what counts as a best, and how all of it is
 remembered is here. Positions and velocities travel in the memo of the candidate that was met there, unrounded.
@@ -33,14 +36,16 @@ from invdesign.protocols import Context, OptimizerSettings, SearchSpace, VectorS
 from invdesign.rng import Rng
 
 MOVE, JUMP = "move", "jump"  # operators: it went where it was drawn, or was thrown for want of a new genome
-MAX_JUMPS = 20  # throws, each wider than the last, before a particle takes whatever is left
-FIRST_JUMP_DEVIATION = 0.01  # standard deviation of the first throw, as a share of the range
-MAX_FRAME_DIMENSIONS = 100  # ordered dimensions up to which a frame is turned: larger ones cost too much
-DEFAULT_IN_FLIGHT = 8  # particles under way at once in asynchronous mode, where not given
+MAX_JUMPS = 20  # throws, each wider than the last, before a particle takes whatever is left (chosen)
+FIRST_JUMP_DEVIATION = 0.01  # standard deviation of the first throw, as a share of the range (chosen)
+MAX_FRAME_DIMENSIONS = (
+    100  # ordered dimensions up to which a frame is turned: larger ones cost too much (chosen)
+)
+DEFAULT_IN_FLIGHT = 8  # particles under way at once in asynchronous mode, where not given (chosen)
 
 
 class Swarm(OptimizerSettings):
-    """Particle swarm for any space of points: one objective or several, in generations or asynchronous.
+    """Particle swarm for spaces of points: one or several objectives, optionally asynchronous.
 
     Every particle starts from one of the space's start operators. It moves by its inertia, towards the place where
     it did best, and towards the best place of its neighbourhood (`ring`) or of all (`global`); with several
@@ -113,7 +118,7 @@ class Swarm(OptimizerSettings):
 
     @property
     def base_pulls(self) -> tuple[float, float]:
-        """The weights of a particle's own best place and of its leader, before any schedule."""
+        """Weights of a particle's own best place and of its leader, before schedules."""
         usual = 2.05 if self.schedule == "constriction" else 1.4
         return (
             usual if self.cognitive is None else self.cognitive,
@@ -122,7 +127,7 @@ class Swarm(OptimizerSettings):
 
     @property
     def batch(self) -> int:
-        """All particles, or one where they move on their own."""
+        """All particles, or one in asynchronous mode."""
         return self.particles if self.mode == "synchronous" else 1
 
     @property
@@ -133,7 +138,7 @@ class Swarm(OptimizerSettings):
         return "" if isinstance(space, VectorSpace) else "needs a space of points, and this space has none"
 
     def start(self, context: Context) -> State:  # noqa: ARG002 - the contract's signature
-        """Every particle free to start, nothing known of any."""
+        """All particles free to start, without results."""
         return {"seeds": 0, "position": 0, **initial_particles(self.particles)}
 
     def ask(self, context: Context, state: State, n: int) -> tuple[Sequence[Proposal], State]:
@@ -142,7 +147,7 @@ class Swarm(OptimizerSettings):
         return draft.proposals, _SwarmAsk(self, draft, state).fill_draft()
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
-        """Note where particles arrived and which places are better; who waited too long starts anew."""
+        """Record arrivals and better places; restart particles that stagnate."""
         state = note_finished(context, state, ids, self.patience)
         if context.problem.n_values > 1:
             state["archive"] = archive.extend_archive(context.history, state["archive"], ids, self.archive)
@@ -150,7 +155,7 @@ class Swarm(OptimizerSettings):
 
 
 class _SwarmAsk:
-    """One ask under way: the first free particles start or move, each to a genome that is new."""
+    """One ask: free particles start or move, each to a new genome."""
 
     def __init__(self, settings: Swarm, draft: Draft, state: State) -> None:
         self.settings = settings
@@ -164,7 +169,7 @@ class _SwarmAsk:
         self.starts = operators_by_arity(self.space)[0]
 
     def fill_draft(self) -> State:
-        """Propose for as many free particles as are wanted; the state with their moves counted."""
+        """Propose for as many free particles as wanted; returns the new state."""
         free = self.state["free"][: self.draft.missing]
         new = [i for i in free if self.state["last"][i] < 0]
         old = [i for i in free if self.state["last"][i] >= 0]
@@ -177,12 +182,15 @@ class _SwarmAsk:
 
     @property
     def next_chaos(self) -> float:
-        """The next number of the logistic map, which the chaotic schedule reads."""
+        """Next number of the logistic map, for the chaotic schedule."""
         z: float = self.state["chaos"]
         return 4.0 * z * (1.0 - z)
 
     def _start_particle(self, i: int) -> bool:
-        """A first place for particle `i`, by the space's start operators, or by what is left; whether there was one."""
+        """Give particle `i` a first place by start operators, or a leftover genome.
+
+        True if there was one.
+        """
         for _ in range(MAX_TRIES):
             name, operator = draw_operator(self.starts, self.rng)
             genome = operator.apply((), self.rng)
@@ -191,7 +199,7 @@ class _SwarmAsk:
         return self._assign_leftover(i)
 
     def _assign_leftover(self, i: int) -> bool:
-        """Anything new of a countable space for particle `i`."""
+        """Give particle `i` any new genome of a countable space."""
         finite = finite_space(self.space)
         if finite is None:
             return False
@@ -202,7 +210,7 @@ class _SwarmAsk:
         return len(self.draft.proposals) > before and self._assign_last_proposal(i)
 
     def _assign_last_proposal(self, i: int) -> bool:
-        """The last proposal becomes particle `i`'s, at the place that its genome has, with a velocity of its own."""
+        """Assign the last proposal to particle `i`, with a velocity of its own."""
         proposal = self.draft.proposals[-1]
         x = self.space.encode([proposal.genome])[0]
         velocity = (
@@ -214,12 +222,12 @@ class _SwarmAsk:
         return True
 
     def _particle_memo(self, i: int, x: FloatArray, velocity: FloatArray) -> dict[str, Any]:
-        """What a candidate remembers of its particle."""
+        """Memo of a candidate: its particle, move, position and velocity."""
         self.state["moves"][i] += 1
         return {"particle": i, "move": self.state["moves"][i], "x": x.tolist(), "v": velocity.tolist()}
 
     def _move_particles(self, particles: Sequence[int]) -> list[int]:
-        """Those of `particles` for which a new genome was found."""
+        """Move particles; returns those for which a new genome was found."""
         if not particles:
             return []
         position, velocity = self.places.load_places([self.state["last"][i] for i in particles])
@@ -246,7 +254,10 @@ class _SwarmAsk:
         return gone
 
     def _throw_particle(self, i: int, x: FloatArray, velocity: FloatArray, parents: tuple[int, ...]) -> bool:
-        """Particle `i` lands beside a place that was taken, ever farther away; whether a genome there was new."""
+        """Throw particle `i` beside a taken place, ever farther.
+
+        True if a new genome was found there.
+        """
         for scale in np.geomspace(FIRST_JUMP_DEVIATION, 1.0, MAX_JUMPS):
             landed = np.mod(x + scale * self.rng.standard_normal(len(x)), 2.0)
             landed = np.where(landed > 1.0, 2.0 - landed, landed)
@@ -263,7 +274,7 @@ class _SwarmAsk:
         return False
 
     def _best_places(self, particles: Sequence[int], position: FloatArray) -> FloatArray:
-        """Where each did best, (m, d); where it is, if it was never any good."""
+        """Best place of each particle, (m, d); its position if it has none."""
         ids = [self.standings.best[i] for i in particles]
         return self._places_or_own(ids, position)
 
@@ -276,7 +287,7 @@ class _SwarmAsk:
         return places
 
     def _choose_leaders(self, particles: Sequence[int]) -> list[int]:
-        """For each particle the id of the trial that draws it, -1 for none."""
+        """Number of the trial that leads each particle; -1 for none."""
         if self.state["archive"]:
             return self._leaders_from_archive(particles)
         order = self.standings.order
@@ -320,7 +331,10 @@ class _SwarmAsk:
         )
 
     def _rotated_frame(self) -> FloatArray | None:
-        """Orthogonal axes (d, d), turned among the dimensions that have an order; None for the space's own."""
+        """Orthogonal axes (d, d), rotated among the ordered dimensions.
+
+        None for the space's own axes.
+        """
         dimensions = self.space.domain().dimensions
         ordered = [k for k, dimension in enumerate(dimensions) if dimension.kind != "categorical"]
         if self.settings.frame == "axes" or not 2 <= len(ordered) <= MAX_FRAME_DIMENSIONS:
@@ -347,7 +361,7 @@ class _SwarmAsk:
 
 
 def _random_rotation(count: int, rng: Rng) -> FloatArray:
-    """A random orthogonal matrix."""
+    """Draw a random orthogonal matrix."""
     q, r = np.linalg.qr(rng.standard_normal((count, count)))
     turned: FloatArray = q * np.where(np.diag(r) < 0.0, -1.0, 1.0)
     return turned

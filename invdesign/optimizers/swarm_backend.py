@@ -1,4 +1,4 @@
-"""The fence around pyswarms: how particles move, and what becomes of those that would leave the unit cube.
+"""Wrapper of pyswarms: moves of particles, and their handling at the boundary of the unit cube.
 
 Only `pyswarms.backend` is used. Importing it, and making a handler, sets up logging to a file in the working
 directory unless `LOG_CFG` says otherwise; it draws from the global `numpy.random`; its handlers keep the previous
@@ -48,7 +48,7 @@ class Flock:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How a flock moves.
+    """Rules by which a flock moves.
 
     Attributes:
         inertia, cognitive, social: the weights w, c1 and c2.
@@ -69,7 +69,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class _Library:
-    """What is taken from pyswarms; handlers by the name of their strategy."""
+    """Parts of pyswarms in use; handlers by the name of their strategy."""
 
     swarm: Any
     compute_velocity: Any
@@ -78,7 +78,15 @@ class _Library:
 
 
 def move_flock(flock: Flock, rules: Rules, seed: int) -> tuple[FloatArray, FloatArray]:
-    """Where the flock goes, and how fast: (position, velocity), each of shape (m, d); a pure function.
+    """Move a flock; a pure function.
+
+    Args:
+        flock: m particles.
+        rules: of the move.
+        seed: of the random weights.
+
+    Returns:
+        Position and velocity, each of shape (m, d).
 
     Source:
         Shi & Eberhart, Proc. IEEE CEC 1998, 69 (inertia weight); Helwig, Particle Swarms for Constrained
@@ -97,7 +105,7 @@ def move_flock(flock: Flock, rules: Rules, seed: int) -> tuple[FloatArray, Float
 
 
 def _new_velocity(library: _Library, flock: Flock, rules: Rules) -> FloatArray:
-    """Inertia, memory and company, weighted at random along every column of the frame."""
+    """New velocity: inertia, own best and leader, randomly weighted along the frame."""
     frame = rules.frame
     arrays = (flock.position, flock.velocity, flock.best, flock.leader)
     position, velocity, best, leader = arrays if frame is None else (array @ frame for array in arrays)
@@ -115,7 +123,7 @@ def _new_velocity(library: _Library, flock: Flock, rules: Rules) -> FloatArray:
 def _apply_boundary(
     library: _Library, boundary: Boundary, target: FloatArray, before: FloatArray
 ) -> FloatArray:
-    """Target positions brought into the unit cube, (m, d)."""
+    """Bring target positions into the unit cube, (m, d)."""
     handler = library.boundary[boundary]
     if boundary == "shrink":  # a particle stops where its path leaves the cube
         cube = (np.zeros(target.shape[1]), np.ones(target.shape[1]))
@@ -137,7 +145,10 @@ def _apply_boundary(
 def _handle_velocity(
     library: _Library, rule: VelocityRule, velocity: FloatArray, target: FloatArray, step: FloatArray
 ) -> FloatArray:
-    """Velocities after the boundary, (m, d): of components that met it, or (`adjust`) the step that was taken."""
+    """Velocities after the boundary, (m, d).
+
+    Those of components that met it change, or (`adjust`) all become the step that was taken.
+    """
     handler = library.velocity[rule]
     if rule == "adjust":
         with _handler_memory(handler, target - velocity):
@@ -150,7 +161,7 @@ def _handle_velocity(
 
 @contextmanager
 def _handler_memory(handler: Any, before: FloatArray) -> Iterator[None]:
-    """A handler's memory holds the previous positions, and nothing afterwards."""
+    """Give a handler the previous positions as its memory within the block."""
     handler.memory = before.copy()
     try:
         yield
@@ -160,7 +171,7 @@ def _handler_memory(handler: Any, before: FloatArray) -> Iterator[None]:
 
 @cache
 def _load_library() -> _Library:
-    """The backend of pyswarms, imported so that it leaves logging and the working directory alone."""
+    """Load pyswarms' backend, without its effects on logging and working directory."""
     with _quiet_logging():
         from pyswarms.backend import handlers, operators, swarms
 
@@ -174,7 +185,7 @@ def _load_library() -> _Library:
 
 @contextmanager
 def _quiet_logging() -> Iterator[None]:
-    """`LOG_CFG` names a configuration that changes nothing, for as long as this lasts."""
+    """Point `LOG_CFG` at a configuration that changes nothing, within the block."""
     before = os.environ.get("LOG_CFG")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "logging.yaml"

@@ -1,4 +1,4 @@
-"""How much of its velocity a particle keeps, as the search goes on."""
+"""Schedules of a swarm's inertia."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def schedule_weights(
     improving: float,
     chaos: float,
 ) -> Weights:
-    """The weights of a move.
+    """Weights of a move: inertia, cognitive, social.
 
     Args:
         schedule: which law.
@@ -47,7 +47,9 @@ def schedule_weights(
 
 
 def constriction_factor(pull: float) -> float:
-    """The factor that keeps a swarm with that total pull (above 4) from flying apart.
+    """Constriction factor for a total `pull` above 4.
+
+    It keeps the swarm from flying apart.
 
     Source:
         Clerc & Kennedy, IEEE Trans. Evol. Comput. 6, 58 (2002), with kappa = 1.

@@ -1,4 +1,4 @@
-"""What a swarm remembers: ids of where its particles are and did best, and how the history makes places of them."""
+"""State of a swarm: ids of its particles' places, and the comparison of these places."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Standing: TypeAlias = tuple[
     int, float, tuple[float, ...]
 ]  # merit, tie, minimised values: what bests are judged by
 
-MAX_CACHED_PLACES = 2_000  # of trials, before the cache of their positions is emptied
+MAX_CACHED_PLACES = 2_000  # of trials, before the cache of their positions is emptied (chosen)
 
 
 def initial_particles(particles: int) -> State:
-    """Particles that have not started."""
+    """State of that many `particles` before they start."""
     return {
         "last": [-1] * particles,  # the candidate each was met at last
         "best": [-1] * particles,  # the one each did best at
@@ -35,7 +35,10 @@ def initial_particles(particles: int) -> State:
 
 
 class Places:
-    """Positions and velocities of trials: from their memo, or from their genome where another asked for them."""
+    """Positions and velocities of trials, from their memo or genome.
+
+    The genome serves for trials that another optimizer asked for.
+    """
 
     def __init__(self, context: Context) -> None:
         self._history = context.history
@@ -47,7 +50,7 @@ class Places:
             self._kept.clear()
 
     def load_places(self, ids: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-        """(positions, velocities) of the trials, each of shape (n, d)."""
+        """Positions and velocities of the trials `ids`, each of shape (n, d)."""
         found = [self._load_place(id) for id in ids]
         return np.array([x for x, _ in found]), np.array([v for _, v in found])
 
@@ -65,7 +68,7 @@ class Places:
 
 
 class Standings:
-    """How the particles' best places compare now: a result may have been amended since.
+    """Present comparison of the particles' best places; results may be amended.
 
     Attributes:
         best: id by particle, -1 where it has none, or none that still counts.
@@ -84,7 +87,14 @@ class Standings:
 
 
 def note_finished(context: Context, state: State, ids: Sequence[int], patience: int | None) -> State:
-    """The state after trials finished: arrivals of particles, better places, and places that others found."""
+    """State after trials finished: arrivals, better places, places of others.
+
+    Args:
+        context: of the run.
+        state: before.
+        ids: numbers of the finished trials.
+        patience: moves without a better place before a particle restarts; None for never.
+    """
     state = {key: list(value) if isinstance(value, list) else value for key, value in state.items()}
     unique = list(dict.fromkeys(ids))
     known = sorted({*unique, *(id for id in state["best"] if id >= 0)})
@@ -106,7 +116,7 @@ def note_finished(context: Context, state: State, ids: Sequence[int], patience: 
 
 
 def moving_particles(state: State) -> set[int]:
-    """Particles whose candidate is under way."""
+    """Particles whose candidate is under way, by the `state`."""
     return set(range(len(state["last"]))) - set(state["free"])
 
 
@@ -122,7 +132,10 @@ def _standings_by_id(scores: Scores) -> dict[int, Standing]:
 
 
 def _is_better(a: Standing, b: Standing, *, mutual: bool) -> bool:
-    """Whether place a replaces place b; `mutual` decides where neither dominates, and a equal to b replaces it."""
+    """True if place `a` replaces place `b`.
+
+    `mutual` decides where neither dominates; an equal place replaces.
+    """
     if a[:2] != b[:2]:
         return a[:2] < b[:2]
     if a[0] != Merit.FEASIBLE:
@@ -133,7 +146,7 @@ def _is_better(a: Standing, b: Standing, *, mutual: bool) -> bool:
 
 
 def _note_arrival(state: State, standing: dict[int, Standing], i: int, id: int, *, mutual: bool) -> None:
-    """Particle `i` was met at trial `id`, and is free to move on."""
+    """Record that particle `i` arrived at trial `id` and is free."""
     state["last"][i] = id
     state["free"].append(i)
     state["told"] += 1
@@ -147,7 +160,7 @@ def _note_arrival(state: State, standing: dict[int, Standing], i: int, id: int, 
 
 
 def _adopt_foreign(state: State, standing: dict[int, Standing], id: int) -> None:
-    """Another's trial becomes the best place of the particle that did worst, where it is better."""
+    """Let another optimizer's trial replace the worst best place, if better."""
     if standing[id][0] > Merit.VIOLATING or id in state["best"]:
         return
     bests: list[Any] = state["best"]
@@ -161,7 +174,10 @@ def _adopt_foreign(state: State, standing: dict[int, Standing], id: int) -> None
 
 
 def _restart_stagnant(state: State, standing: dict[int, Standing], patience: int) -> None:
-    """Particles that waited too long for a better place start anew, but for the one that holds the best of all."""
+    """Restart particles without a better place for too long.
+
+    The one that holds the best of all stays.
+    """
     bests = state["best"]
     held = [i for i in range(len(bests)) if bests[i] >= 0]
     first = min(held, key=lambda i: standing[bests[i]]) if held else -1

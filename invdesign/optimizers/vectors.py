@@ -20,16 +20,17 @@ from invdesign.protocols import Dimension, SearchSpace, VectorSpace
 from invdesign.rng import Rng
 
 BEST = 0.15  # share of the population that `differential` moves towards; Zhang & Sanderson use 0.05 to 0.2 of 100
-SPREAD_OF_STEPS = (
-    0.1  # of the step length and the crossover rate around their centres; Zhang & Sanderson (2009)
+# Of the step length and the crossover rate around their centres; Zhang & Sanderson (2009)
+SPREAD_OF_STEPS = 0.1
+LARGEST_SIMPLEX = (
+    20  # parents of one child: what a child costs and records must not grow with the space (chosen)
 )
-LARGEST_SIMPLEX = 20  # parents of one child: what a child costs and records must not grow with the space
-MIN_PARENTS = 4  # points that every operator here needs
+MIN_PARENTS = 4  # points that every operator here needs (chosen)
 
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """How far the operators go; learned from what succeeded.
+    """Step sizes of the operators, learned from their successes.
 
     Attributes:
         length: centre of the step length F of `differential`.
@@ -42,7 +43,7 @@ class Steps:
     width: float = 1.0
 
     def to_list(self) -> list[float]:
-        """As the state holds them; `Steps(*listed)` inverts it."""
+        """Write the steps for the state; `Steps(*listed)` reads them."""
         return [self.length, self.mixing, self.width]
 
 
@@ -50,7 +51,7 @@ class Points:
     """A population on the unit cube.
 
     Args:
-        x: shape (n, d), best first, n >= `LEAST`.
+        x: shape (n, d), best first, n >= `MIN_PARENTS`.
         categorical: shape (d,), which columns are categories.
     """
 
@@ -60,7 +61,7 @@ class Points:
 
     @cached_property
     def better(self) -> tuple[FloatArray, FloatArray]:
-        """The weighted mean of the better half, shape (d,), and its deviations from its centre, shape (n / 2, d).
+        """Weighted mean of the better half (d,), and its deviations (n / 2, d).
 
         The weights fall logarithmically with the rank, as in Hansen & Ostermeier, Evol. Comput. 9, 159 (2001).
         """
@@ -71,7 +72,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A point proposed.
+    """A proposed point.
 
     Attributes:
         x: shape (d,), within the unit cube.
@@ -88,7 +89,9 @@ VectorOperator = Callable[[Points, Steps, int, Rng], Move]
 
 
 def move_differentially(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:
-    """Differential evolution, current-to-pbest/1/bin, from row `chosen`.
+    """Move row `chosen` of `points` by differential evolution (current-to-pbest/1/bin).
+
+    `steps` has the centres of step length and crossover rate, `rng` draws.
 
     Source:
         Storn & Price, J. Glob. Optim. 11, 341 (1997); Zhang & Sanderson, IEEE Trans. Evol. Comput. 13, 945 (2009).
@@ -109,7 +112,9 @@ def move_differentially(points: Points, steps: Steps, chosen: int, rng: Rng) -> 
 
 
 def draw_gaussian(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:  # noqa: ARG001 - an operator's signature
-    """A draw from the normal distribution of the better half, around its weighted mean.
+    """Draw a point from the normal distribution of the better half of `points`.
+
+    It is centred at their weighted mean; `steps` has its width, `rng` draws. `chosen` is not used.
 
     The covariance is never written out: a sum of the deviations with normal weights has it. Its parent is the
     member of the better half that is nearest to it.
@@ -128,7 +133,9 @@ def draw_gaussian(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move: 
 
 
 def cross_simplex(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:  # noqa: ARG001 - an operator's signature
-    """Simplex crossover: uniform over the simplex of d + 1 parents (20 at most), expanded about its centre.
+    """Cross parents by the simplex crossover: draw from their expanded simplex.
+
+    The parents are row `chosen` of `points` and others drawn by `rng`, d + 1 in all and 20 at most. `steps` is not used.
 
     Source:
         Tsutsui, Yamamura & Higuchi, Proc. GECCO 1999, 657; its expansion rate sqrt(k + 1) for k parents.
@@ -162,7 +169,7 @@ CENTRAL_OPERATORS = frozenset(
 
 
 def movable_dimensions(space: SearchSpace) -> tuple[Dimension, ...]:
-    """Dimensions that operators on vectors can be used on; none where there is no order to follow."""
+    """Dimensions of a `space` for operators on vectors; none without an order."""
     if not isinstance(space, VectorSpace):
         return ()
     dimensions = space.domain().dimensions
@@ -170,7 +177,7 @@ def movable_dimensions(space: SearchSpace) -> tuple[Dimension, ...]:
 
 
 def _draw_step_length(centre: float, rng: Rng) -> float:
-    """From a Cauchy distribution, drawn again where it is not positive, at most 1."""
+    """Draw a step length: a positive Cauchy number, at most 1."""
     while True:
         length = centre + SPREAD_OF_STEPS * math.tan(math.pi * (float(rng.random()) - 0.5))
         if length > 0.0:
@@ -178,7 +185,7 @@ def _draw_step_length(centre: float, rng: Rng) -> float:
 
 
 def _draw_two_others(n: int, chosen: int, r: float, s: float) -> tuple[int, int]:
-    """Two different rows of n, neither of them `chosen`, by two uniform numbers."""
+    """Two different rows of n, other than `chosen`, from two uniform numbers."""
     first = int(r * (n - 1))
     second = int(s * (n - 2))
     first += first >= chosen
@@ -189,5 +196,5 @@ def _draw_two_others(n: int, chosen: int, r: float, s: float) -> tuple[int, int]
 
 
 def _pull_inside(x: FloatArray, base: FloatArray) -> FloatArray:
-    """`x` with what left the unit cube put halfway between `base` and the side it left through."""
+    """Put components that left the cube halfway between `base` and the side."""
     return np.where(x < 0.0, 0.5 * base, np.where(x > 1.0, 0.5 * (1.0 + base), x))

@@ -46,7 +46,7 @@ from invdesign.structures.files import compress_text, structure_from_json, struc
 from invdesign.structures.reading.raw import StructureFileError
 from invdesign.worker import FOREIGN_ERRORS
 
-BY_USER = "user"  # operator of candidates nobody else asked for
+BY_USER = "user"  # operator of candidates that the user adds
 MAX_LISTED = 10  # complaints in one message (chosen)
 
 

@@ -44,8 +44,6 @@ def complete_stages(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
     """Complete `entries` by stages they need, with a sentence on each.
 
     A stage that was given stays in its place, even where it comes too late: the campaign's own check reports that.
-
-    What somebody given provides is left in its place, also where that is too late: the campaign's own check says so.
     """
     given = {name for entry in entries for name in provided_units(entry.evaluator)}
     stages: list[Entry] = []

@@ -276,7 +276,7 @@ def _build_design(space: SearchSpace, candidate: Candidate) -> tuple[Genome, Des
             return made, design_of(space, made, outside=bool(placement.outside))
         written = cast("Genome", canonical(space.canonical(genome)))
         return written, space.build(written)
-    except FOREIGN_ERRORS as error:  # what a foreign genome does to a space, nobody knows
+    except FOREIGN_ERRORS as error:  # a foreign genome may trip a space in any way
         raise _Refused(" ".join(str(error).split()) or type(error).__name__) from error
 
 

@@ -165,7 +165,7 @@ def _read_job(run: Run, evaluator: JobEvaluator, stage: str, id: int) -> Job:
     folder = job_folder(run, stage, id)
     try:
         found = evaluator.read_outputs(run.inputs([id], stage)[0], folder) if folder.is_dir() else None
-    except FOREIGN_ERRORS as error:  # a folder nobody may read says nothing of the candidate
+    except FOREIGN_ERRORS as error:  # an unreadable folder says nothing of the candidate
         return Job(id, stage, folder, "unreadable", _join_lines(error))
     if found is None:
         return Job(id, stage, folder, "not there yet", _list_files(folder))

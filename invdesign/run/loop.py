@@ -48,7 +48,7 @@ class _Flight:
     """A wave under way, with steps the optimizer must not see yet.
 
     Attributes:
-        by_user: whether somebody else than the optimizer set it on its way.
+        by_user: true if the user started it, not the optimizer.
         parted: whether its candidates are told one by one.
         event: number of the event that set it on its way: several that go on at once do so in this order.
         told: those of its candidates the optimizer was told of.
@@ -394,7 +394,7 @@ class Loop:
                 return False
             results = self.engine.next_done(POLL_SECONDS)
             if self.stop.is_set():
-                # Whoever stopped us may have signalled the workers too: their end says nothing of the candidates.
+                # The signal that stopped us may have reached the workers too: their end says nothing of the candidates.
                 results = [result for result in results if result.lost is None]
             for flight in self._flights if results else ():
                 of_its = [result for result in results if flight.wave.awaits_task(result.id)]

@@ -284,7 +284,7 @@ class Run(Reading):
         setup = Setup.from_plugins(campaign.space, campaign.evaluators, campaign.code, self.folder)
         engine = self.campaign.engine.open(setup)
         try:
-            self._mark = _NEVER  # until the loop has ended in good order, nobody knows what the history lacks
+            self._mark = _NEVER  # until the loop has ended in good order, the history may lack something
             loop = Loop(
                 self.campaign,
                 store,
@@ -337,7 +337,7 @@ class Run(Reading):
         Results that were told before, word by word, change nothing. Several of one candidate are averaged.
 
         Args:
-            results: of candidates by their numbers, or of genomes nobody asked for.
+            results: of candidates by their numbers, or of new genomes.
             replace: whether they stand in for what was told of these candidates before; that is kept as history.
 
         Raises:
@@ -466,7 +466,7 @@ class Run(Reading):
 
         A second SIGINT leaves at once.
 
-        Where somebody types at this Python, what it holds outlives that.
+        An interactive Python survives that, with all it holds.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -1,4 +1,4 @@
-"""Steering a run that somebody may be working on: requests are left for whoever holds it, or applied at once."""
+"""Commands to a run that another process may work on: leave a request for it, or apply it at once."""
 
 from __future__ import annotations
 
@@ -31,11 +31,6 @@ class Outcome:
         state: `applied` here, since no process worked on the run; `taken` up by the process that does; still `waiting`.
         live: true if a process works on the run.
         answer: result of the request where it was applied here (`Taken` for results that were told).
-
-    Attributes:
-        state: `applied` here, since nobody worked on the run; `taken` up by the process that does; still `waiting_requests`.
-        live: whether a process works on the run.
-        answer: what the run said of it where it was applied here (of results that were told, `Taken`).
     """
 
     state: Literal["applied", "taken", "waiting"]
@@ -107,14 +102,14 @@ def leave_for_holder(
 ) -> Outcome:
     """Leave a request and wait until the holder has taken it up.
 
+    If no process holds the run, it is taken up when the run goes on. A request that waits already is not left a second
+    time: a user whose command was killed after leaving it may give it again.
+
     Args:
         folder: the run's.
         kind: what is wanted.
         detail: what `kind` needs.
         wait: seconds.
-
-    Where none does, it is taken up when the run goes on. A request that waits already is not left a second time: whoever
-    was killed after leaving it may say the same again.
 
     Raises:
         RunError: it was refused; the message is the reason.
@@ -201,13 +196,13 @@ def find_numbers(run: Run, genomes: Sequence[Genome]) -> list[int]:
 def is_quick_withdrawal(run: Run, ids: Sequence[int], measurements: Sequence[int], *, again: bool) -> bool:
     """True if withdrawing these needs no evaluation.
 
+    Results of the campaign's evaluators would have to be evaluated anew; results of external stages are waited for.
+
     Args:
         run: to look in.
         ids: numbers of candidates.
         measurements: numbers of measurements.
         again: true if they are evaluated anew.
-
-    Evaluated anew is what an evaluator of the campaign said; what was told of an external stage is waited for again.
     """
     before = requests.waiting_requests(run.folder)
     later = _can_wait(run, before)

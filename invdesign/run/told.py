@@ -75,7 +75,7 @@ class Taken:
     Attributes:
         recorded: how many measurements are new.
         known: how many had been told before, word by word.
-        added: numbers of candidates nobody had asked for.
+        added: numbers of candidates that were not asked for.
         ended: status by number, of the candidates that came to their end by it.
         outside: rules of the space, by number, that candidates break which were made outside it: data for the models, and
             never proposed, a parent or the best.

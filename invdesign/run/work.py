@@ -41,5 +41,5 @@ def _mark_settled(marker: Path) -> None:
     if all(path.name.startswith(OWN) for path in job.iterdir()):
         shutil.rmtree(job, ignore_errors=True)
     else:
-        with suppress(OSError):  # a folder that became read-only keeps nobody from going on
+        with suppress(OSError):  # a folder that became read-only does not stop the run
             marker.replace(job / SETTLED)

@@ -177,7 +177,7 @@ class RowIdentifier:
             )
             return None
         if not 0 <= number < count:
-            hint = "A candidate that nobody asked for has no number: leave the cell empty and fill in what it is."
+            hint = "A candidate that was not asked for has no number: leave the cell empty and fill in what it is."
             self.table.add_mistake(
                 row, CANDIDATE, f"there is no candidate {number:g}; {candidates_text(count)}.", hint
             )

@@ -1,4 +1,4 @@
-"""Settings of spaces that can be counted through, some always and some for certain settings."""
+"""Settings of spaces whose genomes can be counted, some always and some for certain settings."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from invdesign.protocols import SpaceSettings
 
 
 class CountableSpace(SpaceSettings, ABC):
-    """The methods of a `FiniteSpace` that follow from `count`; a space adds `numbered` and `blocks`.
+    """Methods of a `FiniteSpace` that follow from `count`.
 
-    Where `count` gives None, the space has no length and no numbered genomes.
+    A space adds `genome_at_index` and `blocks`. Where `count` gives None, the space has no length and no numbered genomes.
     """
 
     @abstractmethod
     def count(self) -> int | None:
-        """Number of genomes; None where they cannot be counted through."""
+        """Number of genomes; None where they cannot be counted."""
 
     @abstractmethod
-    def numbered(self, index: int) -> Genome:
-        """Genome number `index`, which lies within the space."""
+    def genome_at_index(self, index: int) -> Genome:
+        """Build genome number `index`, which lies within the space."""
 
     def __len__(self) -> int:
         number = self.count()
@@ -29,14 +29,14 @@ class CountableSpace(SpaceSettings, ABC):
         return number
 
     def __bool__(self) -> bool:
-        return True  # a space without a length is no empty space
+        return True  # a space without a length is not empty
 
     def genome(self, index: int) -> Genome:
-        """Genome number `index`.
+        """Build genome number `index`, after a check of its range.
 
         Raises:
             IndexError: there are not as many.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"genome {index} of a space of {len(self)}")
-        return self.numbered(index)
+        return self.genome_at_index(index)

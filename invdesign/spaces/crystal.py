@@ -1,4 +1,4 @@
-"""The parts that spaces of crystals share: their settings, species on sites, and the structures they build and adopt."""
+"""Parts shared by spaces of crystals: settings, species on sites, building and adopting structures."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class CrystalSpace(CountableSpace):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences on how the parent's file was read."""
+        """Remarks on the reading of the parent's file."""
         return list_parent_remarks(self.parent)
 
     @property
@@ -56,7 +56,7 @@ class CrystalSpace(CountableSpace):
 
 
 def read_codes(group: str, species: Sequence[object], options: Mapping[str, int]) -> list[int]:
-    """The codes of species on the sites of a group.
+    """Look up the codes of species on the sites of a group.
 
     Args:
         group: its name, for the message.
@@ -76,7 +76,13 @@ def read_codes(group: str, species: Sequence[object], options: Mapping[str, int]
 
 
 def build_design(structure: Structure, parent: str) -> Design:
-    """The design of a structure that was built on the sites of `parent`: role `initial`, and its composition.
+    """Build the design of a structure, with its composition.
+
+    The structure has the role `initial`.
+
+    Args:
+        structure: built on the sites of the parent.
+        parent: its name, for the message.
 
     Raises:
         Infeasible: atoms overlap.
@@ -89,13 +95,13 @@ def build_design(structure: Structure, parent: str) -> Design:
 
 
 def element_at(site: PeriodicSite) -> str:
-    """Symbol of the element on a site, without a charge."""
+    """Symbol of the element on a `site`, without a charge."""
     specie: Any = site.specie
     return str(getattr(specie, "symbol", specie))
 
 
 def with_elements_alone(structure: Structure) -> Structure:
-    """The structure without charges and properties of its sites."""
+    """Copy a `structure` without charges and without properties of its sites."""
     from pymatgen.core import Structure
 
     return Structure(structure.lattice, [element_at(site) for site in structure], structure.frac_coords)

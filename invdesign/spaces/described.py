@@ -1,4 +1,4 @@
-"""What the features of a space are called: shared by the spaces."""
+"""Names of features, shared by the spaces."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from dataclasses import replace
 from invdesign.protocols import Descriptor
 
 
-def distinct(descriptors: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
-    """The same with names that differ: of equal ones all but the first get a number, as in `density (2)`."""
+def rename_duplicates(descriptors: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
+    """Give equal names among `descriptors` a number, as in `density (2)`.
+
+    The first keeps its name.
+    """
     found: list[Descriptor] = []
     taken: set[str] = set()
     for descriptor in descriptors:

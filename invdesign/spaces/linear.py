@@ -1,4 +1,4 @@
-"""Linear constraints over named variables, as a campaign file says them, and why they cannot all be met."""
+"""Linear constraints over named variables, as a campaign file states them, and their contradictions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from pydantic_core import CoreSchema
 
 from invdesign.errors import nearest
 from invdesign.settings import Frozen
-from invdesign.spaces.polytope import FEASIBLE, Polytope, polytope
+from invdesign.spaces.polytope import FEASIBLE_EXCESS, Polytope, build_polytope
 
 Bounds = Mapping[str, tuple[float, float]]
 Terms = dict[str, float]
 
-MOST_SETS = 300  # sets of constraints looked at, from small to large, for the smallest that contradicts
-DEEPEST = 250  # levels of an expression; chosen: half of the recursion that Python allows, for a sum of so many terms
-SECONDS = 2.0  # for one question about whole numbers
+MAX_CHECKED_SETS = (
+    300  # sets of constraints checked for the smallest contradiction, small ones first (chosen)
+)
+MAX_DEPTH = (
+    250  # levels of an expression, for a sum of so many terms (chosen: half of Python's recursion limit)
+)
+SOLVER_SECONDS = 2.0  # time limit of one feasibility check with whole numbers (chosen)
 
 
 class LinearConstraint(Frozen):
@@ -31,18 +35,18 @@ class LinearConstraint(Frozen):
     sum: dict[str, float] = Field(min_length=1)
     """Weight by name."""
     min: float | None = None
-    """What the sum must be at least."""
+    """Lowest sum allowed."""
     max: float | None = None
-    """What the sum may be at most."""
+    """Highest sum allowed."""
     equal: float | None = None
-    """What the sum must be, instead of `min` and `max`."""
+    """Required sum, instead of `min` and `max`."""
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: object) -> object:
+    def _expand_short_form(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        found = linear_fields(value)
+        found = parse_linear_fields(value)
         if found is None:
             raise ValueError(
                 f"'{value}' is no linear constraint; write one such as 'a + 2*b <= 3' or 'a = 1 - b', "
@@ -52,7 +56,7 @@ class LinearConstraint(Frozen):
 
     @field_validator("sum")
     @classmethod
-    def _weights(cls, weights: Terms) -> Terms:
+    def _check_weights(cls, weights: Terms) -> Terms:
         for name, weight in weights.items():
             if not math.isfinite(weight):
                 raise ValueError(f"the weight of '{name}' must be finite, got {weight}")
@@ -62,7 +66,7 @@ class LinearConstraint(Frozen):
         return weights
 
     @model_validator(mode="after")
-    def _limited(self) -> Self:
+    def _check_limits(self) -> Self:
         limits = [limit for limit in (self.min, self.max, self.equal) if limit is not None]
         if not limits:
             raise ValueError("a constraint needs a limit: give min, max or equal")
@@ -81,31 +85,34 @@ class LinearConstraint(Frozen):
         return {"anyOf": [{"type": "string"}, handler(schema)]}
 
     def __str__(self) -> str:
-        weighted = words_of(self.sum)
+        weighted = format_sum(self.sum)
         if self.equal is not None:
             return f"{weighted} = {self.equal:g}"
         if self.min is not None and self.max is not None:
             return f"{self.min:g} <= {weighted} <= {self.max:g}"
         return f"{weighted} >= {self.min:g}" if self.min is not None else f"{weighted} <= {self.max:g}"
 
-    def value(self, values: Mapping[str, float]) -> float:
-        """The weighted sum; a name that is missing is a KeyError."""
+    def weighted_sum(self, values: Mapping[str, float]) -> float:
+        """Weighted sum of `values` by name; a missing name is a KeyError."""
         return math.fsum(weight * values[name] for name, weight in self.sum.items())
 
-    def violation(self, values: Mapping[str, float]) -> float:
-        """How far the sum lies outside its limits, as a share of the largest term; 0 within rounding (1e-9)."""
-        found = self.value(values)
+    def measure_violation(self, values: Mapping[str, float]) -> float:
+        """Distance of the sum of `values` from its limits, relative to the largest term.
+
+        It is 0 within rounding (1e-9).
+        """
+        found = self.weighted_sum(values)
         limits = [limit for limit in (self.min, self.max, self.equal) if limit is not None]
         scale = max(
             *(abs(weight * values[name]) for name, weight in self.sum.items()), *map(abs, limits), 1e-300
         )
         low, high = (self.equal, self.equal) if self.equal is not None else (self.min, self.max)
         outside = max(low - found if low is not None else 0.0, found - high if high is not None else 0.0, 0.0)
-        return outside / scale if outside > FEASIBLE * scale else 0.0
+        return outside / scale if outside > FEASIBLE_EXCESS * scale else 0.0
 
     @property
     def rows(self) -> list[tuple[Terms, float]]:
-        """(weights, limit) of its inequalities, as weighted sum <= limit."""
+        """(weights, limit) of the inequalities, as weighted sum <= limit."""
         rows = [] if self.max is None else [(dict(self.sum), self.max)]
         if self.min is not None:
             rows.append(({name: -weight for name, weight in self.sum.items()}, -self.min))
@@ -113,12 +120,12 @@ class LinearConstraint(Frozen):
 
     @property
     def equalities(self) -> list[tuple[Terms, float]]:
-        """(weights, value) of its equality, where it is one."""
+        """(weights, value) of the equality, if the constraint is one."""
         return [] if self.equal is None else [(dict(self.sum), self.equal)]
 
 
-def words_of(weights: Mapping[str, float]) -> str:
-    """A weighted sum as a person writes it: `a - 2*b`."""
+def format_sum(weights: Mapping[str, float]) -> str:
+    """Format `weights` by name as a sum: `a - 2*b`."""
     words = ""
     for name, weight in weights.items():
         sign = " - " if weight < 0 else " + "
@@ -126,16 +133,16 @@ def words_of(weights: Mapping[str, float]) -> str:
     return words[3:] if words.startswith(" + ") else "-" + words[3:]
 
 
-def polytope_of(bounds: Bounds, constraints: Sequence[LinearConstraint]) -> Polytope:
-    """The points that bounds and constraints allow, one column per name, in the order of `bounds`.
+def build_feasible_polytope(bounds: Bounds, constraints: Sequence[LinearConstraint]) -> Polytope:
+    """Build the polytope of bounds and constraints, one column per name.
 
     Args:
-        bounds: lowest and highest value by name.
+        bounds: lowest and highest value by name, in the order of the columns.
         constraints: over these names alone.
     """
     rows = [row for constraint in constraints for row in constraint.rows]
     equal = [row for constraint in constraints for row in constraint.equalities]
-    return polytope(list(bounds), list(bounds.values()), rows, equal)
+    return build_polytope(list(bounds), list(bounds.values()), rows, equal)
 
 
 def check_names(constraints: Sequence[LinearConstraint], names: Iterable[str], what: str) -> None:
@@ -144,7 +151,7 @@ def check_names(constraints: Sequence[LinearConstraint], names: Iterable[str], w
     Args:
         constraints: any.
         names: all that exist.
-        what: what the names are of, in the plural, for the message.
+        what: plural noun for the names in the message, such as `parameters`.
 
     Raises:
         ValueError: a name is unknown; the nearest one is suggested.
@@ -164,12 +171,17 @@ def check_consistent(
 ) -> None:
     """Refuse constraints that cannot be met together.
 
+    Args:
+        bounds: lowest and highest value by name.
+        constraints: over these names.
+        integers: names that take whole numbers only.
+
     Raises:
         ValueError: the message holds the smallest contradicting set that was found.
     """
-    found = contradiction(bounds, constraints, integers)
+    found = find_contradiction(bounds, constraints, integers)
     if found:
-        whole = " with whole numbers" if integers and not contradiction(bounds, constraints) else ""
+        whole = " with whole numbers" if integers and not find_contradiction(bounds, constraints) else ""
         listed = found[0] if len(found) == 1 else f"{', '.join(found[:-1])} and {found[-1]}"
         together, remedy = (" together", "one of them") if len(found) > 1 else ("", "it")
         raise ValueError(f"no values meet {listed}{together}{whole}; loosen {remedy}")
@@ -177,7 +189,10 @@ def check_consistent(
 
 @dataclass(frozen=True, slots=True)
 class _Statement:
-    """One side of a constraint or of a bound: low <= weighted sum <= high, one of which may be infinite."""
+    """One side of a constraint or of a bound.
+
+    It reads low <= weighted sum <= high, one of which may be infinite.
+    """
 
     words: str
     weights: Terms
@@ -186,10 +201,11 @@ class _Statement:
     bound: bool
 
 
-def _statements(bounds: Bounds, constraints: Sequence[LinearConstraint]) -> list[_Statement]:
+def _list_statements(bounds: Bounds, constraints: Sequence[LinearConstraint]) -> list[_Statement]:
+    """List the sides of constraints, then those of bounds."""
     found = []
     for constraint in constraints:
-        words = words_of(constraint.sum)
+        words = format_sum(constraint.sum)
         for limit, sign, low, high in (
             (constraint.equal, "=", constraint.equal, constraint.equal),
             (constraint.min, ">=", constraint.min, math.inf),
@@ -203,14 +219,14 @@ def _statements(bounds: Bounds, constraints: Sequence[LinearConstraint]) -> list
     return found
 
 
-def contradiction(
+def find_contradiction(
     bounds: Bounds, constraints: Sequence[LinearConstraint], integers: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """The smallest set of constraints and bounds it can find that cannot be met together, in the user's words.
+    """Find a small set of constraints and bounds that cannot be met together.
 
-    First the fewest constraints that contradict within the bounds, then what of them and of the bounds is
-    needed, by leaving out one after the other (deletion filter, in several orders). No statement of the answer
-    can be left out; a smaller set elsewhere is not excluded.
+    First the fewest constraints that contradict within the bounds are sought. A deletion filter, in several orders, then
+    leaves out the statements that are not needed, bounds included. No statement of the answer can be left out; a smaller
+    set elsewhere is not excluded.
 
     Args:
         bounds: lowest and highest value by name.
@@ -218,75 +234,81 @@ def contradiction(
         integers: names that take whole numbers only.
 
     Returns:
-        Statements such as `a + b >= 3` and `a <= 1`; empty where all can be met.
+        Statements such as `a + b >= 3` and `a <= 1`, in the user's words; empty where all can be met.
 
     Source:
         Chinneck & Dravnieks, ORSA J. Comput. 3, 157 (1991): the deletion filter.
     """
-    question = _Question(bounds, frozenset(integers))
-    statements = _statements(bounds, constraints)
-    if question.met(statements):
+    question = _FeasibilityCheck(bounds, frozenset(integers))
+    statements = _list_statements(bounds, constraints)
+    if question.can_be_met(statements):
         return ()
     limits = [statement for statement in statements if statement.bound]
-    core = _fewest([statement for statement in statements if not statement.bound], limits, question)
-    # Without its bounds a whole number may run on for ever, so they stay where integrality is the reason.
-    relaxed = _Question(bounds, frozenset())
-    if relaxed.met([*core, *limits]):
-        return tuple(statement.words for statement in _filtered(core, limits, question))
+    core = _find_fewest([statement for statement in statements if not statement.bound], limits, question)
+    # Bounds stay where integrality is the reason: the search for a whole number without bounds may not end.
+    relaxed = _FeasibilityCheck(bounds, frozenset())
+    if relaxed.can_be_met([*core, *limits]):
+        return tuple(statement.words for statement in _deletion_filter(core, limits, question))
     orders = ([*limits, *core], [*core, *limits], [*limits[::-1], *core[::-1]])
-    found = [_filtered(order, [], relaxed) for order in orders]
+    found = [_deletion_filter(order, [], relaxed) for order in orders]
     smallest = min(found, key=len)
     return tuple(s.words for s in sorted(smallest, key=lambda s: (s.bound, statements.index(s))))
 
 
-def _fewest(
-    candidates: Sequence[_Statement], limits: Sequence[_Statement], question: _Question
+def _find_fewest(
+    candidates: Sequence[_Statement], limits: Sequence[_Statement], question: _FeasibilityCheck
 ) -> list[_Statement]:
-    """The fewest of some statements that contradict within the limits; all of them where that takes too long."""
+    """Find the fewest candidates that contradict within the limits.
+
+    All candidates are returned where that takes too long.
+    """
     looked = 0
     for count in range(1, len(candidates)):
         for chosen in combinations(candidates, count):
             looked += 1
-            if looked > MOST_SETS:
-                return _filtered(candidates, limits, question)
-            if not question.met([*chosen, *limits]):
+            if looked > MAX_CHECKED_SETS:
+                return _deletion_filter(candidates, limits, question)
+            if not question.can_be_met([*chosen, *limits]):
                 return list(chosen)
     return list(candidates)
 
 
-def _filtered(
-    statements: Sequence[_Statement], always: Sequence[_Statement], question: _Question
+def _deletion_filter(
+    statements: Sequence[_Statement], always: Sequence[_Statement], question: _FeasibilityCheck
 ) -> list[_Statement]:
-    """What of contradicting statements is needed for the contradiction."""
+    """Drop every statement without which the rest is still infeasible."""
     kept = list(statements)
     for statement in statements:
         others = [other for other in kept if other is not statement]
-        if not question.met([*others, *always]):
+        if not question.can_be_met([*others, *always]):
             kept = others
     return kept
 
 
 @dataclass(frozen=True, slots=True)
-class _Question:
-    """Whether some statements can be met together."""
+class _FeasibilityCheck:
+    """Feasibility of sets of statements."""
 
     bounds: Bounds
     integers: frozenset[str]
 
-    def met(self, statements: Sequence[_Statement]) -> bool:
-        """By a linear program that minimises the largest violation, each as a share of its range."""
+    def can_be_met(self, statements: Sequence[_Statement]) -> bool:
+        """Check whether `statements` can hold together.
+
+        A linear program minimises the largest violation, each as a share of its range.
+        """
         from scipy.optimize import linprog
 
         if not statements:
             return True
         names = list(self.bounds)
-        widths = np.asarray([self._width(name) for name in names])
+        widths = np.asarray([self._variable_width(name) for name in names])
         shifts = np.asarray([0.0 if name in self.integers else self.bounds[name][0] for name in names])
         rows, sides = [], []
         for statement in statements:
             weights = np.asarray([statement.weights.get(name, 0.0) for name in names])
             ranges = [max(high - low, 1e-300) for low, high in self.bounds.values()]
-            # 0 where all that is in it has a single value.
+            # The scale is 0 where all variables of the statement have a single value.
             scale = float(np.linalg.norm(weights * ranges)) or 1.0
             for sign, limit in ((1.0, statement.high), (-1.0, -statement.low)):
                 if math.isfinite(limit):
@@ -298,16 +320,17 @@ class _Question:
             b_ub=np.asarray(sides),
             bounds=[*([(None, None)] * len(names)), (0.0, None)],
             integrality=[*(int(name in self.integers) for name in names), 0] if self.integers else None,
-            options=self._options(),
+            options=self._solver_options(),
         )
-        return result.status != 0 or float(result.fun) <= FEASIBLE
+        return result.status != 0 or float(result.fun) <= FEASIBLE_EXCESS
 
-    def _width(self, name: str) -> float:
+    def _variable_width(self, name: str) -> float:
+        """Width of a variable's range; 1 for integers and single values, which are not scaled."""
         low, high = self.bounds[name]
         return 1.0 if name in self.integers or high <= low else high - low
 
-    def _options(self) -> dict[str, float]:
-        return {"time_limit": SECONDS} if self.integers else {"primal_feasibility_tolerance": 1e-10}
+    def _solver_options(self) -> dict[str, float]:
+        return {"time_limit": SOLVER_SECONDS} if self.integers else {"primal_feasibility_tolerance": 1e-10}
 
 
 # The short form: a linear comparison in the syntax of Python.
@@ -315,40 +338,52 @@ class _Question:
 _SIGNS = {ast.LtE: "max", ast.Lt: "max", ast.GtE: "min", ast.Gt: "min", ast.Eq: "equal"}
 
 
-def linear_fields(text: str) -> dict[str, object] | None:
-    """`sum` and limits of a comparison such as `a + 2*b <= 3`; None where it is none, or not a linear one.
+def parse_linear_fields(text: str) -> dict[str, object] | None:
+    """Parse a linear comparison into `sum` and limits: `a + 2*b <= 3`.
 
     `<` and `<=` are the same, as are `=` and `==`; names are words of letters, digits and underscores.
+
+    Args:
+        text: as the user wrote it.
+
+    Returns:
+        Fields of a `LinearConstraint`; None where the text is no comparison, or not a linear one.
     """
     try:
-        tree = ast.parse(with_double_equals(text).strip(), mode="eval").body
+        tree = ast.parse(double_equals_signs(text).strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    if not isinstance(tree, ast.Compare) or depth_of(tree) > DEEPEST:
+    if not isinstance(tree, ast.Compare) or count_levels(tree) > MAX_DEPTH:
         return None
-    parts = [linear_terms(node) for node in (tree.left, *tree.comparators)]
+    parts = [parse_linear_terms(node) for node in (tree.left, *tree.comparators)]
     signs = [_SIGNS.get(type(op)) for op in tree.ops]
     if any(part is None for part in parts) or None in signs:
         return None
     sides = [part for part in parts if part is not None]
     if len(signs) == 1:
-        return _one_sided(sides[0], sides[1], str(signs[0]))
+        return _build_one_sided(sides[0], sides[1], str(signs[0]))
     if len(signs) == 2 and signs[0] == signs[1] != "equal" and not sides[0][0] and not sides[2][0]:
         (_, low), (weights, constant), (_, high) = sides if signs[0] == "max" else sides[::-1]
         return {"sum": weights, "min": low - constant, "max": high - constant} if weights else None
     return None
 
 
-def depth_of(tree: ast.AST) -> int:
-    """Levels of a syntax tree; found without recursion, which deep ones would exhaust."""
+def count_levels(tree: ast.AST) -> int:
+    """Count the levels of a syntax `tree`.
+
+    There is no recursion, which deep trees would exhaust.
+    """
     depth, level = 0, [tree]
     while level:
         depth, level = depth + 1, [child for node in level for child in ast.iter_child_nodes(node)]
     return depth
 
 
-def with_double_equals(text: str) -> str:
-    """`text` with single equals signs doubled: a person writes `a + b = 1`."""
+def double_equals_signs(text: str) -> str:
+    """Double the single equals signs of `text`.
+
+    Users write `a + b = 1`.
+    """
     padded = f" {text} "
     return "".join(
         "==" if here == "=" and before not in "=<>!" and after != "=" else here
@@ -356,8 +391,11 @@ def with_double_equals(text: str) -> str:
     )
 
 
-def _one_sided(left: tuple[Terms, float], right: tuple[Terms, float], sign: str) -> dict[str, object] | None:
-    weights = _combined(left[0], right[0], -1.0)
+def _build_one_sided(
+    left: tuple[Terms, float], right: tuple[Terms, float], sign: str
+) -> dict[str, object] | None:
+    """Build the fields of a comparison of two linear sides; None where no variable is left."""
+    weights = _add_terms(left[0], right[0], -1.0)
     if not weights:
         return None
     if all(weight < 0 for weight in weights.values()) and sign != "equal":
@@ -366,15 +404,19 @@ def _one_sided(left: tuple[Terms, float], right: tuple[Terms, float], sign: str)
     return {"sum": weights, sign: right[1] - left[1]}
 
 
-def _combined(first: Terms, second: Terms, factor: float) -> Terms:
+def _add_terms(first: Terms, second: Terms, factor: float) -> Terms:
+    """Add `factor` times the second terms to the first; zero weights are dropped."""
     total = dict(first)
     for name, weight in second.items():
         total[name] = total.get(name, 0.0) + factor * weight
     return {name: weight for name, weight in total.items() if weight}
 
 
-def linear_terms(node: ast.expr) -> tuple[Terms, float] | None:
-    """(weight by name, constant) of an expression that is linear in its names, else None."""
+def parse_linear_terms(node: ast.expr) -> tuple[Terms, float] | None:
+    """Parse an expression `node` into (weight by name, constant).
+
+    Returns None unless it is linear.
+    """
     if isinstance(node, ast.Name):
         return {node.id: 1.0}, 0.0
     if isinstance(node, ast.Constant):
@@ -382,26 +424,28 @@ def linear_terms(node: ast.expr) -> tuple[Terms, float] | None:
         plain = isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < 1e300
         return ({}, float(number)) if plain and isinstance(number, int | float) else None
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-        inner = linear_terms(node.operand)
-        return inner if inner is None or isinstance(node.op, ast.UAdd) else _times(inner, -1.0)
+        inner = parse_linear_terms(node.operand)
+        return inner if inner is None or isinstance(node.op, ast.UAdd) else _scale_terms(inner, -1.0)
     if not isinstance(node, ast.BinOp):
         return None
-    left, right = linear_terms(node.left), linear_terms(node.right)
-    return None if left is None or right is None else _operated(node.op, left, right)
+    left, right = parse_linear_terms(node.left), parse_linear_terms(node.right)
+    return None if left is None or right is None else _apply_operator(node.op, left, right)
 
 
-def _operated(
+def _apply_operator(
     op: ast.operator, left: tuple[Terms, float], right: tuple[Terms, float]
 ) -> tuple[Terms, float] | None:
+    """Apply an arithmetic operator to two linear sides; None where the result is not linear."""
     if isinstance(op, ast.Add | ast.Sub):
         factor = 1.0 if isinstance(op, ast.Add) else -1.0
-        return _combined(left[0], right[0], factor), left[1] + factor * right[1]
+        return _add_terms(left[0], right[0], factor), left[1] + factor * right[1]
     if isinstance(op, ast.Mult) and not (left[0] and right[0]):
-        return _times(left, right[1]) if left[0] else _times(right, left[1])
+        return _scale_terms(left, right[1]) if left[0] else _scale_terms(right, left[1])
     if isinstance(op, ast.Div) and not right[0] and right[1]:
-        return _times(left, 1.0 / right[1])
+        return _scale_terms(left, 1.0 / right[1])
     return None
 
 
-def _times(terms: tuple[Terms, float], factor: float) -> tuple[Terms, float]:
+def _scale_terms(terms: tuple[Terms, float], factor: float) -> tuple[Terms, float]:
+    """Multiply terms and constant by `factor`; zero weights are dropped."""
     return {name: weight * factor for name, weight in terms[0].items() if weight * factor}, terms[1] * factor

@@ -1,4 +1,4 @@
-"""Operators on genomes, made from functions on genomes or on a space's own codes of them."""
+"""Operators on genomes, built from functions on genomes or on a space's own codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class GenomeOperator:
     """An `Operator` from a function.
 
     Attributes:
-        arity: how many parents it takes.
+        arity: number of parents.
         make: their child, a canonical genome; None where it finds none.
     """
 
@@ -30,7 +30,9 @@ class GenomeOperator:
 
 @dataclass(frozen=True, slots=True)
 class FromCodes(Generic[Code]):
-    """A function on genomes from one on their codes; an object, since a space with its operators can be pickled.
+    """Function on genomes, built from a function on their codes.
+
+    It is an object, so that a space with its operators can be pickled.
 
     Attributes:
         make: the code of a child, from those of its parents; None where it finds none.
@@ -52,7 +54,13 @@ def operators_on_codes(
     read: Callable[[Genome], Code],
     write: Callable[[Code], Genome],
 ) -> dict[str, GenomeOperator]:
-    """Operators by name, from (arity, function on codes) by name; `read` and `write` are those of `FromCodes`."""
+    """Build operators by name from functions on codes.
+
+    Args:
+        makers: (arity, function on codes) by name.
+        read: the code of a genome.
+        write: the canonical genome of a code.
+    """
     return {
         name: GenomeOperator(arity, FromCodes(make, read, write)) for name, (arity, make) in makers.items()
     }

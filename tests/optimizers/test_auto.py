@@ -151,7 +151,7 @@ def test_fronts_over_real_variables() -> None:
 def test_what_is_not_installed_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The next rule holds where a plug-in is missing."""
     rules = [({"kind": "no such optimizer"}, "never"), ({"kind": "random"}, "instead")]
-    monkeypatch.setattr(table, "_rules", lambda _: iter(rules))
+    monkeypatch.setattr(table, "_preferred_optimizers", lambda _: iter(rules))
     found = choose_optimizer(Facts(reals(), SINGLE, 10))
     assert found.settings["kind"] == "random"
     assert found.reason.endswith("; instead")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from invdesign import settings
 from invdesign.protocols import DescribedSpace, Descriptor, descriptors_of
-from invdesign.spaces.described import distinct
+from invdesign.spaces.described import rename_duplicates
 from tests.examples import ANIONS, LITHIUM_PHASES
 
 
@@ -137,6 +137,6 @@ def test_a_wrong_number_of_descriptors_is_told() -> None:
 @given(st.lists(st.sampled_from(["a", "a (2)", "b", "b (2) (2)"])))
 def test_names_become_distinct(names: list[str]) -> None:
     """Whatever the names, none is left twice, and those that stood alone stay."""
-    found = [item.name for item in distinct(Descriptor(name, "g") for name in names)]
+    found = [item.name for item in rename_duplicates(Descriptor(name, "g") for name in names)]
     assert len(set(found)) == len(names)
     assert all(new.startswith(old) for new, old in zip(found, names, strict=True))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invdesign.spaces.linear import linear_fields
+from invdesign.spaces.linear import parse_linear_fields
 from invdesign.spaces.parameters.expressions import Expression
 
 NUMBERS = {"x": None, "y": None, "n": None, "solvent": ("EC", "DMC")}
@@ -41,8 +41,8 @@ VALUES = {"x": 0.5, "y": 2.0, "n": 3, "solvent": "EC"}
 def test_expressions_mean_what_they_say(text: str, holds: bool) -> None:
     """Comparisons in the syntax of Python; a single equals sign means equality."""
     expression = Expression(text)
-    expression.check(NUMBERS)
-    assert (expression.violation(VALUES) == 0.0) == holds
+    expression.check_meaning(NUMBERS)
+    assert (expression.measure_violation(VALUES) == 0.0) == holds
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_what_is_not_allowed_is_refused(text: str, message: str) -> None:
 def test_what_makes_no_sense_for_the_parameters_is_refused(text: str, message: str) -> None:
     """Unknown names, names as numbers, options that do not exist."""
     with pytest.raises(ValueError, match=message):
-        Expression(text).check(NUMBERS)
+        Expression(text).check_meaning(NUMBERS)
 
 
 @pytest.mark.parametrize(
@@ -121,30 +121,34 @@ def test_what_makes_no_sense_for_the_parameters_is_refused(text: str, message: s
 )
 def test_what_has_no_value_is_not_met(text: str) -> None:
     """Logarithms of negative numbers, division by zero, overflow: a violation, not an error."""
-    assert Expression(text).violation(VALUES) == 1.0
+    assert Expression(text).measure_violation(VALUES) == 1.0
 
 
 def test_violations_lead_downhill() -> None:
     """Farther from the limit is worse; `and` adds up, `or` takes the least."""
     near, far = ({"x": x, "y": 1.0} for x in (2.0, 5.0))
-    assert 0 < Expression("x <= 1").violation(near) < Expression("x <= 1").violation(far) < 1
-    both = Expression("x <= 1 and x <= 1.5").violation(near)
-    assert both > Expression("x <= 1").violation(near) > Expression("x <= 1 or x <= 1.5").violation(near)
+    assert 0 < Expression("x <= 1").measure_violation(near) < Expression("x <= 1").measure_violation(far) < 1
+    both = Expression("x <= 1 and x <= 1.5").measure_violation(near)
+    assert (
+        both
+        > Expression("x <= 1").measure_violation(near)
+        > Expression("x <= 1 or x <= 1.5").measure_violation(near)
+    )
 
 
 def test_rounding_does_not_break_a_limit() -> None:
     """0.1 + 0.2 is 0.3, and what is equal is not less."""
     values = {"x": 0.1 + 0.2, "y": 0.3}
-    assert Expression("x <= y").violation(values) == 0.0
-    assert Expression("x == y").violation(values) == 0.0
-    assert Expression("x != y").violation(values) == 1.0
-    assert Expression("x < 0.3").violation({"x": 0.3}) > 0.0
+    assert Expression("x <= y").measure_violation(values) == 0.0
+    assert Expression("x == y").measure_violation(values) == 0.0
+    assert Expression("x != y").measure_violation(values) == 1.0
+    assert Expression("x < 0.3").measure_violation({"x": 0.3}) > 0.0
 
 
 def test_a_parameter_may_be_called_pi() -> None:
     """It takes precedence over the constant."""
-    assert Expression("pi <= 1").violation({"pi": 0.5}) == 0.0
-    Expression("pi <= 1").check({"pi": None})
+    assert Expression("pi <= 1").measure_violation({"pi": 0.5}) == 0.0
+    Expression("pi <= 1").check_meaning({"pi": None})
 
 
 @given(st.text(max_size=40))
@@ -155,7 +159,7 @@ def test_no_text_does_anything_else(text: str) -> None:
         names = expression.names
     except ValueError:
         return
-    assert math.isfinite(expression.violation(dict.fromkeys(names, 1.0)))
+    assert math.isfinite(expression.measure_violation(dict.fromkeys(names, 1.0)))
 
 
 @pytest.mark.parametrize(
@@ -164,5 +168,5 @@ def test_no_text_does_anything_else(text: str) -> None:
 def test_depth_is_bounded(text: str) -> None:
     """What nests deeper than Python's own recursion allows is a mistake, and long sums are no stack trace."""
     with pytest.raises(ValueError, match="nested too deeply"):
-        Expression(text).check({"a": None})
-    assert linear_fields(text) is None
+        Expression(text).check_meaning({"a": None})
+    assert parse_linear_fields(text) is None

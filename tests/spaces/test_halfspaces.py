@@ -13,9 +13,9 @@ from scipy.optimize import linprog
 
 from invdesign.arrays import FloatArray
 from invdesign.rng import rng_for
-from invdesign.spaces.linear import LinearConstraint, polytope_of
+from invdesign.spaces.linear import LinearConstraint, build_feasible_polytope
 from invdesign.spaces.mixture.polytope import Region, Rules
-from invdesign.spaces.polytope import Polytope, polytope
+from invdesign.spaces.polytope import Polytope, build_polytope
 
 Row = tuple[FloatArray, float]
 
@@ -42,7 +42,7 @@ class System:
         def named(rows: list[Row]) -> list[tuple[dict[str, float], float]]:
             return [(dict(zip(names, a.tolist(), strict=True)), b) for a, b in rows]
 
-        return polytope(
+        return build_polytope(
             names, [tuple(pair) for pair in self.bounds.tolist()], named(self.rows), named(self.equal)
         )
 
@@ -128,19 +128,19 @@ def test_flat_and_thin_bodies_are_repaired_to_and_drawn_from(seed: int) -> None:
     """Equalities forced by inequalities, in any scale: a nearest point is found, it lies inside, and so does every draw."""
     system, rng = degenerate(seed), np.random.default_rng(seed)
     body = system.body
-    assert body.excess(system.point) <= INSIDE
+    assert body.measure_excess(system.point) <= INSIDE
     assert not body.empty
     assert body.contains(body.centre)
     for _ in range(3):
         target = around(system, rng)
-        found = body.repaired(target)
+        found = body.project_point(target)
         assert found is not None
-        assert body.excess(found) <= INSIDE
-        drawn = body.drawn(rng)
-        assert body.excess(drawn) <= INSIDE
+        assert body.measure_excess(found) <= INSIDE
+        drawn = body.draw_point(rng)
+        assert body.measure_excess(drawn) <= INSIDE
         far = [float(np.linalg.norm((x - target) / body.frame.width)) for x in (found, drawn, system.point)]
         assert far[0] <= min(far[1:]) + NEARLY
-    kept = body.repaired(system.point)
+    kept = body.project_point(system.point)
     assert kept is not None
     assert kept == pytest.approx(system.point, abs=1e-8)
 
@@ -152,17 +152,17 @@ def test_flat_and_thin_regions_are_projected_to_and_sampled(seed: int) -> None:
     system, rng = degenerate(seed), np.random.default_rng(seed)
     body, region = system.body, system.region
     if region.empty:  # its tolerance is an absolute one, and smaller
-        assert body.excess(system.point) > 0.0
+        assert body.measure_excess(system.point) > 0.0
         return
     asked: list[Callable[[], FloatArray | None]] = [
-        lambda: region.project(around(system, rng)),
+        lambda: region.project_point(around(system, rng)),
         lambda: region.sample(rng),
-        lambda: region.corner(rng),
+        lambda: region.draw_corner(rng),
     ]
     for number in rng.permutation(np.tile(np.arange(3), 3)):
         found = asked[number]()
         assert found is not None
-        assert body.excess(found) <= INSIDE
+        assert body.measure_excess(found) <= INSIDE
 
 
 @settings(max_examples=25, deadline=None)
@@ -174,10 +174,10 @@ def test_bodies_are_empty_where_a_linear_program_finds_no_point(seed: int, gap: 
     feasible = system.feasible
     target = around(system, np.random.default_rng(seed))
     assert body.empty != feasible
-    assert (body.repaired(target) is None) == body.empty
+    assert (body.project_point(target) is None) == body.empty
     if gap:
         assert region.empty != feasible
-        assert (region.project(target) is None) == region.empty
+        assert (region.project_point(target) is None) == region.empty
 
 
 @pytest.mark.parametrize(
@@ -194,11 +194,11 @@ def test_bodies_are_empty_where_a_linear_program_finds_no_point(seed: int, gap: 
 def test_forced_equalities(bounds: dict[str, float], constraints: list[str], freedom: int) -> None:
     """As a campaign may say them: the freedom that is left is found, and every point is repaired to."""
     ranges = {name: (0.0, high) for name, high in bounds.items()}
-    body = polytope_of(ranges, [LinearConstraint.model_validate(text) for text in constraints])
+    body = build_feasible_polytope(ranges, [LinearConstraint.model_validate(text) for text in constraints])
     assert body.freedom == freedom
     for number in range(20):
         rng = rng_for(number, 0, "targets")
-        found = body.repaired(rng.uniform(-0.5, 1.5, len(bounds)))
+        found = body.project_point(rng.uniform(-0.5, 1.5, len(bounds)))
         assert found is not None
         assert body.contains(found, 1e-12)
-        assert body.contains(body.drawn(rng), 1e-12)
+        assert body.contains(body.draw_point(rng), 1e-12)

@@ -15,10 +15,10 @@ from scipy.optimize import linprog, minimize
 from invdesign.rng import rng_for
 from invdesign.spaces.linear import (
     LinearConstraint,
+    build_feasible_polytope,
     check_consistent,
     check_names,
-    contradiction,
-    polytope_of,
+    find_contradiction,
 )
 from invdesign.spaces.polytope import Polytope
 
@@ -101,12 +101,12 @@ def test_unknown_names_are_found() -> None:
 def test_violation_is_a_share_of_the_largest_term() -> None:
     """Zero within rounding; a missing name is a KeyError."""
     one = constraint("a + b <= 1")
-    assert one.violation({"a": 0.1 + 0.2, "b": 0.7}) == 0.0
-    assert one.violation({"a": 1.0, "b": 1.0}) == pytest.approx(1.0)
-    assert constraint("a - b = 0").violation({"a": 0.0, "b": 0.0}) == 0.0
-    assert constraint("a >= 200").violation({"a": 100.0}) == pytest.approx(0.5)
+    assert one.measure_violation({"a": 0.1 + 0.2, "b": 0.7}) == 0.0
+    assert one.measure_violation({"a": 1.0, "b": 1.0}) == pytest.approx(1.0)
+    assert constraint("a - b = 0").measure_violation({"a": 0.0, "b": 0.0}) == 0.0
+    assert constraint("a >= 200").measure_violation({"a": 100.0}) == pytest.approx(0.5)
     with pytest.raises(KeyError):
-        one.value({"a": 1.0})
+        one.weighted_sum({"a": 1.0})
 
 
 # Contradictions.
@@ -126,7 +126,7 @@ def test_violation_is_a_share_of_the_largest_term() -> None:
 )
 def test_the_smallest_contradiction_is_named(constraints: list[str], found: set[str]) -> None:
     """Only what is needed is listed, bounds included, in the words of the file."""
-    assert set(contradiction(unit("abc"), [constraint(c) for c in constraints])) == found
+    assert set(find_contradiction(unit("abc"), [constraint(c) for c in constraints])) == found
 
 
 def test_whole_numbers_contradict_where_reals_do_not() -> None:
@@ -134,7 +134,7 @@ def test_whole_numbers_contradict_where_reals_do_not() -> None:
     bounds = {"n": (0.0, 10.0), "m": (0.0, 10.0)}
     constraints = [constraint("2*n + 2*m = 5"), constraint("n <= 4")]
     check_consistent(bounds, constraints)
-    assert contradiction(bounds, constraints, ["n", "m"]) == ("2*n + 2*m = 5",)
+    assert find_contradiction(bounds, constraints, ["n", "m"]) == ("2*n + 2*m = 5",)
     with pytest.raises(ValueError, match=r"no values meet 2\*n \+ 2\*m = 5 with whole numbers; loosen it"):
         check_consistent(bounds, constraints, ["n", "m"])
 
@@ -166,7 +166,7 @@ def systems(draw: st.DrawFn) -> tuple[dict[str, tuple[float, float]], list[Linea
 
 
 def _feasible(bounds: dict[str, tuple[float, float]], constraints: list[LinearConstraint]) -> bool:
-    body = polytope_of(bounds, constraints)
+    body = build_feasible_polytope(bounds, constraints)
     result = linprog(
         np.zeros(len(bounds)),
         A_ub=body.frame.a if len(body.b) else None,
@@ -185,7 +185,7 @@ def test_contradictions_are_irreducible(
 ) -> None:
     """A set is found exactly where a plain linear program finds no point, and no statement can be left out."""
     bounds, constraints = system
-    found = contradiction(bounds, constraints)
+    found = find_contradiction(bounds, constraints)
     assert bool(found) != _feasible(bounds, constraints)
     for left_out in found:
         rest = [constraint(words) for words in found if words != left_out]
@@ -200,22 +200,22 @@ def test_every_repaired_and_drawn_point_is_feasible(
 ) -> None:
     """To 1e-12 of the ranges, wherever it starts; what is feasible already stays; an empty body gives None."""
     bounds, constraints = system
-    body = polytope_of(bounds, constraints)
+    body = build_feasible_polytope(bounds, constraints)
     rng = rng_for(seed, 0, "points")
     widths = np.array([high for _, high in bounds.values()])
     points = (rng.random((5, len(widths))) * 1.6 - 0.3) * widths
     assert body.empty != _feasible(bounds, constraints)
     for point in points:
-        found = body.repaired(point)
+        found = body.project_point(point)
         assert (found is None) == body.empty
         if found is not None:
-            assert body.excess(found) < 1e-12
-            again = body.repaired(found)
+            assert body.measure_excess(found) < 1e-12
+            again = body.project_point(found)
             assert again is not None
             assert np.allclose(again, found, atol=1e-12 * widths.max())
     if not body.empty:
         assert body.contains(body.centre)
-        assert body.excess(body.drawn(rng)) < 1e-12
+        assert body.measure_excess(body.draw_point(rng)) < 1e-12
 
 
 # The points that meet them.
@@ -225,7 +225,7 @@ def simplex(n: int, *more: str) -> Polytope:
     """Fractions x0, x1, ... that add up to 1, with more constraints."""
     names = [f"x{i}" for i in range(n)]
     whole = {"sum": dict.fromkeys(names, 1), "equal": 1}
-    return polytope_of(dict.fromkeys(names, (0.0, 1.0)), [constraint(c) for c in (whole, *more)])
+    return build_feasible_polytope(dict.fromkeys(names, (0.0, 1.0)), [constraint(c) for c in (whole, *more)])
 
 
 def test_repairing_gives_the_nearest_point() -> None:
@@ -234,7 +234,7 @@ def test_repairing_gives_the_nearest_point() -> None:
     rng = rng_for(0, 0, "nearest")
     for _ in range(10):
         point = rng.uniform(-0.3, 1.3, 6)
-        found = body.repaired(point)
+        found = body.project_point(point)
         assert found is not None
         reference = minimize(
             lambda x, point=point: ((x - point) ** 2).sum(),
@@ -253,7 +253,7 @@ def test_drawn_points_fill_a_simplex_evenly() -> None:
     """Means, variances and marginals are those of the flat Dirichlet distribution."""
     body = simplex(4)
     rng = rng_for(0, 0, "flat")
-    points = np.array([body.drawn(rng) for _ in range(3000)])
+    points = np.array([body.draw_point(rng) for _ in range(3000)])
     assert np.allclose(points.mean(axis=0), 0.25, atol=0.015)
     assert np.allclose(points.var(axis=0), 3 / 80, atol=0.004)
     assert np.allclose((points < 0.1).mean(axis=0), 1 - 0.9**3, atol=0.03)
@@ -261,9 +261,11 @@ def test_drawn_points_fill_a_simplex_evenly() -> None:
 
 def test_drawn_points_fill_thin_bodies() -> None:
     """A strip a thousand times longer than wide is crossed from end to end."""
-    body = polytope_of(unit("ab"), [constraint({"sum": {"a": 1, "b": -1}, "min": -1e-3, "max": 1e-3})])
+    body = build_feasible_polytope(
+        unit("ab"), [constraint({"sum": {"a": 1, "b": -1}, "min": -1e-3, "max": 1e-3})]
+    )
     rng = rng_for(0, 0, "thin")
-    points = np.array([body.drawn(rng) for _ in range(1000)])
+    points = np.array([body.draw_point(rng) for _ in range(1000)])
     assert np.allclose(np.quantile(points[:, 0], [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.06)
 
 
@@ -279,41 +281,41 @@ def test_drawn_points_fill_thin_bodies() -> None:
 )
 def test_flat_bodies_are_recognised(constraints: list[str], freedom: int) -> None:
     """Inequalities that can only be met as equalities count as such; a single point is drawn as itself."""
-    body = polytope_of(unit("abc"), [constraint(c) for c in constraints])
+    body = build_feasible_polytope(unit("abc"), [constraint(c) for c in constraints])
     assert body.freedom == freedom
-    points = [body.drawn(rng_for(i, 0, "flat")) for i in range(5)]
+    points = [body.draw_point(rng_for(i, 0, "flat")) for i in range(5)]
     assert all(body.contains(point, 1e-12) for point in points)
     assert len({tuple(point) for point in points}) == (5 if freedom else 1)
 
 
 def test_an_empty_body_says_so() -> None:
     """No centre, nothing drawn, nothing repaired."""
-    body = polytope_of(unit("ab"), [constraint("a + b >= 3")])
+    body = build_feasible_polytope(unit("ab"), [constraint("a + b >= 3")])
     assert body.empty
     assert body.freedom == 0
-    assert body.repaired(np.zeros(2)) is None
+    assert body.project_point(np.zeros(2)) is None
     with pytest.raises(ValueError, match="no values of a, b meet all constraints"):
-        body.drawn(rng_for(0, 0, "none"))
+        body.draw_point(rng_for(0, 0, "none"))
 
 
 def test_some_variables_can_be_fixed() -> None:
     """The rest is the polytope of the others; with all fixed, only whether they fit is left."""
     body = simplex(3, "x0 <= 0.5")
-    rest = body.fixed({0: 0.25})
+    rest = body.fix_columns({0: 0.25})
     assert rest.names == ("x1", "x2")
-    found = rest.repaired(np.array([0.75, 0.5]))
+    found = rest.project_point(np.array([0.75, 0.5]))
     assert found is not None
     assert np.allclose(found, [0.5, 0.25])
-    assert body.fixed({0: 0.6}).repaired(np.zeros(2)) is None
-    assert body.fixed({0: 0.5, 1: 0.25, 2: 0.25}).repaired(np.zeros(0)) is not None
-    assert body.fixed({0: 0.5, 1: 0.25, 2: 0.2}).repaired(np.zeros(0)) is None
+    assert body.fix_columns({0: 0.6}).project_point(np.zeros(2)) is None
+    assert body.fix_columns({0: 0.5, 1: 0.25, 2: 0.25}).project_point(np.zeros(0)) is not None
+    assert body.fix_columns({0: 0.5, 1: 0.25, 2: 0.2}).project_point(np.zeros(0)) is None
 
 
 def test_the_same_generator_gives_the_same_point() -> None:
     """Also from another object, whatever was drawn before."""
     first, second = simplex(5), simplex(5)
-    second.drawn(rng_for(9, 9, "other"))
-    a, b = first.drawn(rng_for(1, 1, "same")), second.drawn(rng_for(1, 1, "same"))
+    second.draw_point(rng_for(9, 9, "other"))
+    a, b = first.draw_point(rng_for(1, 1, "same")), second.draw_point(rng_for(1, 1, "same"))
     assert a.tolist() == b.tolist()
 
 
@@ -321,17 +323,17 @@ def test_a_random_body_of_fifteen_is_drawn_and_repaired_exactly() -> None:
     """The size of a large formulation."""
     body = simplex(15, "x0 + 2*x1 - x2 <= 0.3", "x3 + x4 >= 0.2")
     rng = rng_for(0, 0, "fifteen")
-    excess = [body.excess(body.drawn(rng)) for _ in range(200)]
-    repaired = [body.repaired(rng.uniform(-1, 2, 15)) for _ in range(200)]
+    excess = [body.measure_excess(body.draw_point(rng)) for _ in range(200)]
+    repaired = [body.project_point(rng.uniform(-1, 2, 15)) for _ in range(200)]
     assert max(excess) < 1e-12
-    assert max(body.excess(point) for point in repaired if point is not None) < 1e-12
+    assert max(body.measure_excess(point) for point in repaired if point is not None) < 1e-12
     assert all(point is not None for point in repaired)
 
 
 def test_assumed_bounds_hold() -> None:
     """Rounding never leaves the bounds themselves."""
-    body = polytope_of({"a": (0.1, 0.3), "b": (-7.0, 11.0)}, [constraint("a + b <= 0.35")])
+    body = build_feasible_polytope({"a": (0.1, 0.3), "b": (-7.0, 11.0)}, [constraint("a + b <= 0.35")])
     for i in range(50):
-        point = body.drawn(rng_for(i, 0, "bounds"))
+        point = body.draw_point(rng_for(i, 0, "bounds"))
         assert 0.1 <= point[0] <= 0.3
         assert -7.0 <= point[1] <= 11.0

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from invdesign.spaces.mixture.charges import atom_of, check_mixed_valence, neutrality, species_of
+from invdesign.spaces.mixture.charges import (
+    build_neutrality,
+    check_mixed_valence,
+    parse_site_atom,
+    parse_species,
+)
 
 
 @pytest.mark.parametrize(
@@ -21,26 +26,26 @@ def test_names_are_ions_elements_formulas_and_vacancies(
     name: str, elements: dict[str, float], charge: float | None
 ) -> None:
     """A sign makes an ion; a formula is neutral; a plain element leaves its charge open."""
-    found = species_of(name)
+    found = parse_species(name)
     assert (dict(found.elements), found.charge) == (elements, charge)
 
 
 def test_unknown_elements_are_refused_with_the_nearest() -> None:
     """A typo in an ion is found on loading."""
     with pytest.raises(ValueError, match=r"'Zz' is not an element symbol\. Did you mean"):
-        species_of("Zz3+")
+        parse_species("Zz3+")
     with pytest.raises(ValueError, match=r"'EMC' is no ion such as La3\+, element or formula"):
-        species_of("EMC")
+        parse_species("EMC")
 
 
 def test_the_site_decides_between_the_states_of_a_plain_element() -> None:
     """Sulfur on an anion site is S2-; iron on a site of charge 4 could be several things."""
-    assert atom_of("S", -2.0).charge == -2.0
-    assert atom_of("Fe", 3.0).charge == 3.0
+    assert parse_site_atom("S", -2.0).charge == -2.0
+    assert parse_site_atom("Fe", 3.0).charge == 3.0
     with pytest.raises(ValueError, match=r"oxidation state of Fe is not clear; write one of Fe2\+, Fe3\+"):
-        atom_of("Fe", 4.0)
+        parse_site_atom("Fe", 4.0)
     with pytest.raises(ValueError, match="'Li2S' is no single atom"):
-        atom_of("Li2S", 1.0)
+        parse_site_atom("Li2S", 1.0)
 
 
 @pytest.mark.parametrize(("element", "states"), [("Fe", (3, 2)), ("Fe", (2, 4)), ("Mn", (-1, 2))])
@@ -52,8 +57,8 @@ def test_mixed_valence_is_between_adjacent_states(element: str, states: tuple[in
 
 def test_mixed_valence_turns_the_balance_into_a_range() -> None:
     """LixFePO4 with iron between 2+ and 3+: lithium between 0 and 1."""
-    li, fe, rest = species_of("Li+"), species_of("Fe"), species_of("PO4")
-    rule = neutrality([(li, 1.0)], [(fe, 1.0), (species_of("O2-"), 1.5)], {"Fe": (2, 3)})
+    li, fe, rest = parse_species("Li+"), parse_species("Fe"), parse_species("PO4")
+    rule = build_neutrality([(li, 1.0)], [(fe, 1.0), (parse_species("O2-"), 1.5)], {"Fe": (2, 3)})
     (low, _, most), (high, least, _) = rule.rows
     assert (low[0], most, high[0], least) == (1.0, 1.0, 1.0, 0.0)
     assert rest.charge == 0.0
@@ -61,5 +66,5 @@ def test_mixed_valence_turns_the_balance_into_a_range() -> None:
 
 def test_a_missing_charge_is_asked_for() -> None:
     """Charges cannot balance where one is unknown."""
-    with pytest.raises(ValueError, match=r"without that of Ta: write it as an ion, such as Ta2\+"):
-        neutrality([(species_of("Ta"), 1.0)], [], {})
+    with pytest.raises(ValueError, match=r"without the charge of Ta: write it as an ion, such as Ta2\+"):
+        build_neutrality([(parse_species("Ta"), 1.0)], [], {})

@@ -26,9 +26,9 @@ def test_projection_is_the_nearest_point(size: int, seed: int) -> None:
     weights = rng.random(size)
     region = simplex(size, (weights.tolist(), -np.inf, float(weights.mean())))
     target = rng.normal(size=size)
-    found = region.project(target)
+    found = region.project_point(target)
     assert found is not None
-    assert region.rules.held(found, 1e-9)
+    assert region.rules.are_met(found, 1e-9)
     points = np.array([region.sample(rng_for(seed, n, "near")) for n in range(20)])
     assert (np.linalg.norm(points - target, axis=1) >= np.linalg.norm(found - target) - 1e-9).all()
 
@@ -66,7 +66,7 @@ def test_an_empty_polytope_says_so() -> None:
     """Contradicting rules leave no point to project to, and no vertex."""
     region = simplex(3, ([1.0, 0.0, 0.0], 0.7, np.inf), ([0.0, 1.0, 0.0], 0.7, np.inf))
     assert region.empty
-    assert region.project(np.zeros(3)) is None
+    assert region.project_point(np.zeros(3)) is None
     assert len(region.vertices if region.vertices is not None else [0]) == 0
 
 
@@ -74,7 +74,7 @@ def test_spans_end_at_the_border() -> None:
     """From the centre of a simplex both ends of a line lie on it, and beyond them nothing does."""
     region = simplex(3)
     centre = np.full(3, 1 / 3)
-    low, high = region.span(centre, np.array([1.0, 0.0]))
+    low, high = region.travel_range(centre, np.array([1.0, 0.0]))
     for end in (low, high):
         point = centre + region.basis @ np.array([end, 0.0])
         assert point.min() == pytest.approx(0.0, abs=1e-12)

@@ -45,7 +45,7 @@ HALIDE = {"parent": "antiperovskite", "cell": {"max_atoms": 10}}
             },
             r"charges cannot balance: within the bounds they add up to between \+2 and \+5 per formula unit",
         ),
-        ({"mixtures": {"M": ["Zr4+", "Ta"]}}, r"without that of Ta: write it as an ion, such as Ta2\+"),
+        ({"mixtures": {"M": ["Zr4+", "Ta"]}}, r"without the charge of Ta: write it as an ion, such as Ta2\+"),
         (
             {
                 "mixtures": {"m": {"components": list("abcd"), "at_most": 2}},

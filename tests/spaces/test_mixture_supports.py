@@ -32,8 +32,8 @@ NARROW = {
 def test_drawing_by_volume_agrees_with_drawing_again() -> None:
     """Sets by the volume of their regions and uniform points within them: the moments of plain rejection."""
     again, volume = supports(**NARROW), supports(**NARROW)
-    assert again._draws_again
-    volume.__dict__["_draws_again"] = False
+    assert again._uses_rejection
+    volume.__dict__["_uses_rejection"] = False
     first, second = drawn(again, 3_000), drawn(volume, 3_000)
     assert np.abs(first.mean(axis=0) - second.mean(axis=0)).max() < 0.02
     assert np.abs((first > 0).mean(axis=0) - (second > 0).mean(axis=0)).max() < 0.05
@@ -44,8 +44,8 @@ def test_sets_that_cannot_be_feasible_are_never_drawn() -> None:
     found = supports(
         mixtures={"m": {"components": ["La3+", "Zr4+", "O2-", "F-"], "at_most": 3}}, neutral=True
     )
-    assert found.listed is not None
-    for present, weight in zip(found.listed, found.weights, strict=True):
+    assert found.listed_sets is not None
+    for present, weight in zip(found.listed_sets, found.set_weights, strict=True):
         assert (weight > 0) == bool(present[:2].any() and present[2:].any())
 
 
@@ -65,9 +65,12 @@ def test_sets_too_many_to_list_are_drawn_and_repaired(most: int) -> None:
         mixtures={"m": {"components": names, "at_most": most, "present_from": 0.03}},
         constraints=[{"sum": {name: float(i % 5) for i, name in enumerate(names) if i % 5}, "equal": 2.5}],
     )
-    assert found.listed is None
+    assert found.listed_sets is None
     for seed in range(5):
-        for x in (found.sample(rng_for(seed, 0, "many")), found.repaired(rng_for(seed, 1, "y").random(30))):
+        for x in (
+            found.sample(rng_for(seed, 0, "many")),
+            found.repair_point(rng_for(seed, 1, "y").random(30)),
+        ):
             assert x is not None
-            assert found.system.counts_held(np.round(x, 11))
-            assert found.system.rules.held(x, 1e-8)
+            assert found.system.meets_counts(np.round(x, 11))
+            assert found.system.rules.are_met(x, 1e-8)

@@ -16,9 +16,9 @@ from invdesign.errors import Infeasible
 from invdesign.protocols import is_finite
 from invdesign.rng import rng_for
 from invdesign.settings import STORED_FOLDER, load
-from invdesign.spaces.parameters.kinds import polynomial, simulated_binary
+from invdesign.spaces.parameters.kinds import cross_simulated_binary, mutate_polynomially
 from invdesign.spaces.parameters.space import (
-    COUNTABLE,
+    MAX_COUNTED,
     ParameterSpace,
     natural_order,
 )
@@ -162,7 +162,10 @@ def test_build_refuses_an_incomplete_genome() -> None:
         ({"x": {"real": [1e-300, 1e300], "log": True}}, "more than 300 decades"),
         ({"n": {"integer": [0, 9], "log": True}}, r"log needs bounds from 1 to 2\^40, got \[0, 9\]"),
         ({"c": {"categorical": []}}, "two or more choices, and the list is empty"),
-        ({"c": {"categorical": ["a"]}}, "holds 'a' alone; what never changes is no parameter: leave it out"),
+        (
+            {"c": {"categorical": ["a"]}},
+            "holds 'a' alone; a value that never changes is no parameter: leave it out",
+        ),
         ({"o": {"ordinal": [3]}}, "two or more levels, and the list holds 3 alone"),
         ({"o": {"ordinal": [1, 3, 2]}}, r"numbers must rise or fall from level to level, got \[1, 3, 2\]"),
         ({"o": {"ordinal": [1, "x"]}}, "all numbers or all names"),
@@ -199,8 +202,8 @@ def test_counting_ends(index: int) -> None:
     [
         ({"x": {"real": [0, 1]}}, None, False),
         ({"x": {"real": [0, 1]}, "n": {"integer": [1, 2]}}, None, False),
-        ({"n": {"integer": [1, COUNTABLE]}}, COUNTABLE, True),
-        ({"n": {"integer": [1, COUNTABLE + 1]}}, COUNTABLE + 1, False),
+        ({"n": {"integer": [1, MAX_COUNTED]}}, MAX_COUNTED, True),
+        ({"n": {"integer": [1, MAX_COUNTED + 1]}}, MAX_COUNTED + 1, False),
     ],
 )
 def test_only_what_can_be_counted_is_a_finite_space(
@@ -264,7 +267,7 @@ def test_polynomial_mutation_is_deaps(u: float, seed: int) -> None:
     (mutant,) = tools.mutPolynomialBounded([u], eta=20.0, low=0.0, up=1.0, indpb=1.0)
     random.seed(seed)
     random.random()
-    assert polynomial(u, random.random()) == pytest.approx(mutant[0], abs=1e-12)
+    assert mutate_polynomially(u, random.random()) == pytest.approx(mutant[0], abs=1e-12)
 
 
 @given(st.floats(0.0, 1.0), st.floats(0.0, 1.0), st.integers(0, 10**6))
@@ -277,7 +280,7 @@ def test_crossover_of_reals_is_deaps(a: float, b: float, seed: int) -> None:
     r = random.random()
     random.seed(seed)
     theirs = tools.cxSimulatedBinaryBounded([a], [b], eta=20.0, low=0.0, up=1.0)
-    ours = [simulated_binary(a, b, r), simulated_binary(b, a, r)] if exchanged else [a, b]
+    ours = [cross_simulated_binary(a, b, r), cross_simulated_binary(b, a, r)] if exchanged else [a, b]
     assert sorted(ours) == pytest.approx(sorted(child[0] for child in theirs), abs=1e-12)
 
 
@@ -316,11 +319,11 @@ def test_many_points_are_decoded_as_one_is(bounds: tuple[float, float], places: 
         one = space(x={"real": bounds}, n={"integer": [-3, 1000]}, o={"ordinal": [1, 5, 9]})
     except ValidationError:
         return  # narrower than 12 significant digits
-    kinds = [parameter for _, parameter in one._ordered]
+    kinds = [parameter for _, parameter in one._ordered_parameters]
     for genome, u in zip(one.decode(np.array([[u] * 3 for u in places])), places, strict=True):
         assert to_json(genome) == to_json({n: k.decode(u) for n, k in zip(one._names, kinds, strict=True)})
     again = one.encode([genome, genome])
-    assert again.tolist() == [one._point(genome)] * 2  # type: ignore[arg-type]
+    assert again.tolist() == [one._to_point(genome)] * 2  # type: ignore[arg-type]
 
 
 def test_levels_keep_their_order() -> None:

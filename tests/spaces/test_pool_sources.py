@@ -243,14 +243,14 @@ def test_what_a_folder_holds_besides_is_told(tmp_path: Path) -> None:
     (tmp_path / "relaxed").mkdir()
     (tmp_path / "XDATCAR").write_text("steps")
     with pytest.raises(
-        ValidationError, match=r"1 file is passed over.*: XDATCAR; 1 folder within it not .*: relaxed"
+        ValidationError, match=r"1 file is ignored.*: XDATCAR; 1 folder within it not .*: relaxed"
     ):
         pool(tmp_path)
     salt("F", 4.0).to(filename=str(tmp_path / "mp-1138_POSCAR"), fmt="poscar")
     remarks = pool(tmp_path).remarks
     assert "1 row read" in remarks[1]
     assert remarks[0].endswith(
-        "named as structure files are: XDATCAR; 1 folder within it not looked into: relaxed"
+        "named like structure files: XDATCAR; 1 folder within it not searched: relaxed"
     )
 
 

@@ -1,8 +1,9 @@
-"""Acquisition functions: what evaluating one candidate is worth, by the models of its properties.
+"""Acquisition functions over the marginal distributions of modelled properties.
 
-Candidates of one ask are chosen one after the other, each under the models that believe the earlier ones and all that
-is pending to come out as predicted; so a single candidate's value is all there is to compute, at every place where it
-can be computed: on a million rows of a pool, on the children of crystals, and with gradients in the unit cube.
+The candidates of one ask are chosen one after the other. Each is chosen under models conditioned on their own
+predictions at the earlier ones and at all pending candidates, so only the value of a single candidate is ever
+needed. It can be evaluated on a million rows of a pool, on the children of crystals, and with gradients in the
+unit cube.
 
 Source:
     Ginsbourger, Le Riche & Carraro, in Computational Intelligence in Expensive Optimization Problems (2010), 131
@@ -34,63 +35,88 @@ from invdesign.optimizers.bayesian.goals import DEVIATION_FLOOR, Goals
 
 Measure = Literal["improvement", "hypervolume", "bound", "sample", "feasible", "curiosity"]
 
-UNREFERENCED_MEASURES = frozenset(
-    {"bound", "sample", "curiosity"}
-)  # measures that need nothing to compare with
-CANDIDATES_PER_BLOCK = 16_384  # candidates at a time
-N_SAMPLES = 64  # quasi-random samples of the properties
-LEAST_TRADE_OFF = (
-    0.1  # of what is lost in other objectives, in their spreads, that an end of the front must be worth
-)
-REFERENCE_MARGIN = 0.1  # of the front's extent, by which the reference lies behind it
-SMOOTHING = 1e-3  # smoothing of max(0, x), of values that spread over about 1
+UNREFERENCED_MEASURES = frozenset({"bound", "sample", "curiosity"})  # measures that need no incumbent
+CANDIDATES_PER_BLOCK = 16_384  # candidates that are evaluated together (chosen)
+N_SAMPLES = 64  # quasi-random samples of the properties (chosen)
+# Share of the loss in other objectives, in their spreads, that an extreme point must gain (chosen)
+LEAST_TRADE_OFF = 0.1
+# Distance of the reference behind the nadir, as a share of the range; Ishibuchi et al. (2018)
+REFERENCE_MARGIN = 0.1
+SMOOTHING = 1e-3  # of max(0, x), for values that spread over about 1 (chosen)
 
 
 class SuccessModel(Protocol):
-    """A model of how likely an evaluation succeeds."""
+    """Model of the probability that an evaluation succeeds."""
 
-    def predict_probability(self, x: FloatArray) -> FloatArray: ...
-    def success_weight(self, x: FloatArray) -> FloatArray: ...
-    def log_success_weight(self, x: Tensor) -> Tensor: ...
+    def predict_probability(self, x: FloatArray) -> FloatArray:
+        """Probability of success at `x` (q, d), shape (q,)."""
+        ...
+
+    def success_weight(self, x: FloatArray) -> FloatArray:
+        """Sharpened probability at `x` (q, d), shape (q,), a factor on the acquisition."""
+        ...
+
+    def log_success_weight(self, x: Tensor) -> Tensor:
+        """Logarithm of the weight at `x` (q, d), shape (q,), with gradients."""
+        ...
 
 
 class _KnownMarginals(Model):
-    """Means and standard deviations that are known, as a model: its inputs (..., 1, 2) are the two numbers."""
+    """BoTorch model that returns its inputs (..., 1, 2) as mean and standard deviation."""
 
     @property
     def num_outputs(self) -> int:
         return 1
 
     def posterior(self, X: Tensor, *_: Any, **__: Any) -> GPyTorchPosterior:  # noqa: N803 - BoTorch's name
+        """Return a normal distribution of mean `X[..., 0]` and deviation `X[..., 1]`."""
         variance = DiagLinearOperator(X[..., 1].square())
         return GPyTorchPosterior(MultivariateNormal(X[..., 0], variance))
 
 
 @dataclass(frozen=True, eq=False)
 class ModelSet:
-    """The models at one event: of every property, and of success.
+    """Models of all properties and of success, at one event.
 
     Attributes:
-        regressors: by property.
-        chances: models of success; their product counts.
+        regressors: models of the properties, by name.
+        success_models: models of success; their product counts.
     """
 
     regressors: Mapping[str, Regressor]
-    chances: tuple[SuccessModel, ...] = ()
+    success_models: tuple[SuccessModel, ...] = ()
 
     @property
     def differentiable(self) -> bool:
+        """True if all regressors pass gradients."""
         return all(regressor.differentiable for regressor in self.regressors.values())
 
     def predict(
         self, names: Sequence[str], x: FloatArray, *, single: bool = False
     ) -> tuple[FloatArray, FloatArray]:
-        """Means and standard deviations (q, P) of some properties at x (q, d)."""
+        """Predict means and standard deviations of several properties.
+
+        Args:
+            names: P properties.
+            x: shape (q, d), inputs.
+            single: True for single precision, where a model has it.
+
+        Returns:
+            Two arrays of shape (q, P).
+        """
         found = [self.regressors[name].predict(x, single=single) for name in names]
         return np.stack([mean for mean, _ in found], axis=1), np.stack([width for _, width in found], axis=1)
 
     def predict_with_gradients(self, names: Sequence[str], x: Tensor) -> tuple[Tensor, Tensor]:
-        """The same of x (q, d), with gradients."""
+        """Predict means and standard deviations, with gradients.
+
+        Args:
+            names: P properties.
+            x: shape (q, d), inputs.
+
+        Returns:
+            Two tensors of shape (q, P).
+        """
         posteriors = [self._botorch_models[name].posterior(x.unsqueeze(-2)) for name in names]
         mean = torch.stack([posterior.mean[..., 0, 0] for posterior in posteriors], dim=-1)
         variance = torch.stack([posterior.variance[..., 0, 0] for posterior in posteriors], dim=-1)
@@ -101,33 +127,43 @@ class ModelSet:
         return {name: regressor.to_botorch() for name, regressor in self.regressors.items()}
 
     def condition_on(self, x: FloatArray) -> ModelSet:
-        """The models that believe candidates (k, d) to come out as predicted."""
+        """Condition all regressors on their own predictions at pending candidates.
+
+        Args:
+            x: shape (k, d), inputs of the candidates.
+        """
         if not len(x):
             return self
         found = {name: regressor.condition_on(x) for name, regressor in self.regressors.items()}
-        return ModelSet(found, self.chances)
+        return ModelSet(found, self.success_models)
 
     def success_probability(self, x: FloatArray) -> FloatArray:
-        """Probability of success at x (q, d), shape (q,)."""
+        """Probability of success at `x` (q, d), shape (q,)."""
         found: FloatArray = np.prod(
-            [np.ones(len(x)), *(m.predict_probability(x) for m in self.chances)], axis=0
+            [np.ones(len(x)), *(m.predict_probability(x) for m in self.success_models)], axis=0
         )
         return found
 
     def log_success_weight(self, x: FloatArray) -> FloatArray:
-        """Logarithm of the weight that the chance of success gives a candidate, at x (q, d), shape (q,)."""
+        """Logarithm of the success weight at `x` (q, d), shape (q,)."""
         total = np.zeros(len(x))
-        for model in self.chances:
+        for model in self.success_models:
             total += np.log(np.maximum(model.success_weight(x), 1e-300))
         return total
 
 
 def infer_reference_point(values: FloatArray) -> FloatArray:
-    """A reference point (m,) for maximised values (n, m), somewhat below the worst that a good trade-off accepts.
+    """Infer a reference point somewhat below the worst acceptable trade-off.
 
-    The best value of one objective counts only as far as it does not cost much in the others: a point that gains next to
-    nothing in one and loses all in another would pull the reference away, and the search after it, to the ends of the
-    front.
+    The best value of one objective counts only as far as it does not cost much in the others. A point that gains next
+    to nothing in one objective and loses all in another would pull the reference away, and with it the search, to the
+    ends of the front.
+
+    Args:
+        values: shape (n, m), maximised values.
+
+    Returns:
+        Shape (m,).
 
     Source:
         Ishibuchi et al., Evol. Comput. 26, 411 (2018) (a tenth of the range); Miettinen, Nonlinear Multiobjective
@@ -144,7 +180,7 @@ def infer_reference_point(values: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class Incumbents:
-    """What has been reached, in the form of `Goals.objective_values`.
+    """Values reached so far, in the form of `Goals.objective_values`.
 
     Attributes:
         values: shape (n, m), of the trials that meet the constraints; n may be 0.
@@ -156,17 +192,17 @@ class Incumbents:
 
 
 class MarginalAcquisition:
-    """The value of a candidate by the marginal distributions of its properties.
+    """Acquisition function of the marginal distributions of the properties.
 
     Args:
-        model_set: the models, conditioned on what is pending.
-        goals: what is wanted.
-        incumbents: what is there; what is pending counts with its predicted values.
+        model_set: the models, conditioned on the pending candidates.
+        goals: objectives and constraints.
+        incumbents: values reached so far; pending candidates count with their predicted values.
         measure: `improvement` (log EI), `hypervolume` (log EHVI), `bound` (UCB), `sample` (posterior mean of a
-            drawn function), `feasible` (chance that constraints hold), `curiosity` (what is not known).
+            drawn function), `feasible` (feasibility probability), `curiosity` (predictive uncertainty).
         beta: standard deviations of the upper confidence bound.
         seed: of the quasi-random samples.
-        samples: how many of them.
+        samples: number of quasi-random samples.
     """
 
     def __init__(
@@ -190,16 +226,19 @@ class MarginalAcquisition:
 
     @property
     def differentiable(self) -> bool:
+        """True if all models pass gradients."""
         return self.model_set.differentiable
 
     def evaluate(self, x: FloatArray) -> FloatArray:
+        """Acquisition values at `x` (q, d), shape (q,), without gradients."""
         return self._evaluate_blocks(x, single=False)
 
     def evaluate_rough(self, x: FloatArray) -> FloatArray:
-        """`evaluate` in single precision: a first look at many candidates."""
+        """Acquisition values at `x` (q, d), from predictions in single precision."""
         return self._evaluate_blocks(x, single=True)
 
     def _evaluate_blocks(self, x: FloatArray, *, single: bool) -> FloatArray:
+        """Evaluate candidates in blocks; undefined values become minus infinity."""
         found = np.empty(len(x))
         with torch.no_grad():
             for first in range(0, len(x), CANDIDATES_PER_BLOCK):
@@ -212,30 +251,44 @@ class MarginalAcquisition:
         return np.nan_to_num(found, nan=-np.inf)
 
     def evaluate_tensor(self, x: Tensor) -> Tensor:
+        """Acquisition values at `x` (q, d), shape (q,), with gradients."""
         value = self.evaluate_marginals(*self.model_set.predict_with_gradients(self.goals.names, x))
-        for model in self.model_set.chances:
+        for model in self.model_set.success_models:
             value = value + model.log_success_weight(x)
         return value
 
     def evaluate_marginals(self, mean: Tensor, deviation: Tensor) -> Tensor:
-        """The value at marginals (q, P), without the chance of success: shape (q,)."""
+        """Evaluate the acquisition without the success weight.
+
+        Args:
+            mean: shape (q, P), predicted means.
+            deviation: shape (q, P), predicted standard deviations.
+
+        Returns:
+            Shape (q,).
+        """
         deviation = deviation.clamp_min(DEVIATION_FLOOR)
         found: Tensor = getattr(self, f"_measure_{self.measure}")(mean, deviation)
         if self.measure == "feasible" or not self.goals.problem.constraints:
             return found
         return found + self.goals.log_feasibility(mean, deviation)
 
-    # The measures.
+    # Measures.
 
     def _measure_feasible(self, mean: Tensor, deviation: Tensor) -> Tensor:
-        """Nothing feasible is known: what most probably is; ties go to what is least known."""
+        """Log feasibility probability; ties go to the most uncertain candidate."""
         curious = 1e-3 * torch.log1p(deviation.sum(dim=-1))
         return self.goals.log_feasibility(mean, deviation) + curious
 
     def _measure_curiosity(self, mean: Tensor, deviation: Tensor) -> Tensor:  # noqa: ARG002 - all means are alike
+        """Mean log standard deviation of the properties."""
         return deviation.log().mean(dim=-1)
 
     def _measure_improvement(self, mean: Tensor, deviation: Tensor) -> Tensor:
+        """Log expected improvement over the incumbent.
+
+        Closed form where the one value is a property or its negative, else averaged over samples.
+        """
         best = float(self.incumbents.values.max())
         if not (self.goals.linear and self.goals.single):
             gain = self.goals.objective_values(self._draw_samples(mean, deviation))[..., 0] - best
@@ -247,20 +300,23 @@ class MarginalAcquisition:
         return value
 
     def _measure_hypervolume(self, mean: Tensor, deviation: Tensor) -> Tensor:
-        """Expected gain of hypervolume, by cells that no known point dominates.
+        """Log expected hypervolume improvement, summed over nondominated cells.
 
         Source:
             Daulton, Balandat & Bakshy, Adv. Neural Inf. Process. Syst. 33, 9851 (2020), for one candidate.
         """
         values = self.goals.objective_values(self._draw_samples(mean, deviation))  # (S, q, m)
         lower, upper = self._nondominated_cells
+        # Volumes of cells as logarithms: the smoothed max(0, x) keeps slopes where nothing is gained.
         reach = log_fatplus(values.unsqueeze(-2) - lower, tau=SMOOTHING)
-        length = (upper - lower).clamp_max(1e10).log()
+        length = (upper - lower).clamp_max(1e10).log()  # cells may be unbounded
         log_volume = torch.minimum(reach, length).sum(dim=-1)  # (S, q, cells)
         return logmeanexp(logsumexp(log_volume, dim=-1), dim=0)
 
     def _measure_bound(self, mean: Tensor, deviation: Tensor) -> Tensor:
-        """Upper confidence bound, as a logarithm over a floor so that chances can weigh it.
+        """Upper confidence bound, as a logarithm over a floor.
+
+        The logarithm lets the success weight and the feasibility probability multiply it.
 
         Source:
             Srinivas et al., IEEE Trans. Inf. Theory 58, 3250 (2012); Wilson et al., arXiv:1712.00424 (by samples).
@@ -277,21 +333,23 @@ class MarginalAcquisition:
         return log_fatplus(bound - floor, tau=1.0)
 
     def _measure_sample(self, mean: Tensor, deviation: Tensor) -> Tensor:  # noqa: ARG002 - a function that was drawn
+        """Value, or hypervolume gain, of a function drawn from the models."""
         values = self.goals.objective_values(mean)
         if values.shape[-1] > 1 and len(self.incumbents.values):
             lower, upper = self._nondominated_cells
             sides = torch.minimum(values.unsqueeze(-2), upper) - lower
             gain = sides.clamp_min(0.0).prod(dim=-1).sum(dim=-1)
-            # Where nothing is gained, the nearer to the front the better.
+            # Without a gain, larger values are better: that leads towards the front.
             return torch.where(gain > 0.0, gain, -1.0 + 0.1 * values.sum(dim=-1).tanh())
         return values.sum(dim=-1)
 
     def _draw_samples(self, mean: Tensor, deviation: Tensor) -> Tensor:
-        """Shape (S, q, P): the same quasi-random normals for every candidate."""
+        """Samples of the properties (S, q, P), from the same normals for every candidate."""
         return mean + deviation * self._base_samples[:, None, :]
 
     @cached_property
     def _base_samples(self) -> Tensor:
+        """Quasi-random standard normals (S, P)."""
         engine = NormalQMCEngine(d=len(self.goals.names), seed=self.seed % 2**31)
         drawn = torch.empty(self.samples, len(self.goals.names), dtype=torch.float64)
         engine.draw(self.samples, out=drawn, dtype=torch.float64)
@@ -299,7 +357,7 @@ class MarginalAcquisition:
 
     @cached_property
     def _nondominated_cells(self) -> tuple[Tensor, Tensor]:
-        """Lower and upper corners (cells, m) of the region that no known point dominates."""
+        """Lower and upper corners (cells, m) of the nondominated region."""
         values = torch.as_tensor(self.incumbents.values)
         if self.incumbents.reference is not None:
             reference = torch.as_tensor(self.incumbents.reference)

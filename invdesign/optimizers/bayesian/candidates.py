@@ -1,4 +1,4 @@
-"""Where the best candidates by an acquisition function are found: in a list, in the cube, or by breeding."""
+"""Maximise an acquisition function over a finite space, or by breeding."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ from invdesign.rng import Rng
 
 IsNew = Callable[[Genome], bool]
 
-SHORTLIST_SIZE = (
-    2000  # genomes of a finite space that stay in the running after the first look at all of them
-)
-N_GENERATIONS = 12  # bred on an acquisition function
-CHILDREN_PER_GENERATION = 80  # in each
-N_STARTS = 100  # genomes of the space's own start operators that join the parents
-MISSES_PER_CHILD = 3  # failures to breed a new child, per child wanted, before a generation ends
-TOURNAMENT_SIZE = 3
+SHORTLIST_SIZE = 2000  # genomes of a finite space kept after a first look at all of them (chosen)
+N_GENERATIONS = 12  # bred on one acquisition function (chosen)
+CHILDREN_PER_GENERATION = 80  # chosen
+N_STARTS = 100  # genomes of the space's own start operators that join the first parents (chosen)
+MISSES_PER_CHILD = 3  # failures to breed a new child, per child wanted, before a generation ends (chosen)
+TOURNAMENT_SIZE = 3  # chosen
 
 
 @dataclass
 class FiniteSearch:
-    """All genomes of a finite space, judged once; the best of them again for every further candidate of an ask.
+    """Search of a finite space: judge all genomes once, then a shortlist.
+
+    Every further candidate of an ask is chosen from the shortlist alone.
 
     Attributes:
-        numbers: shape (k,), of the genomes that stay in the running, once all were looked at.
+        frame: makes inputs of genomes.
+        context: of the ask.
+        numbers: shape (k,), indices of the shortlisted genomes.
         x: shape (k, d), their inputs.
     """
 
@@ -42,7 +44,12 @@ class FiniteSearch:
     x: FloatArray = field(default_factory=lambda: np.empty((0, 0)))
 
     def find_best(self, value: AcquisitionFunction, new: IsNew) -> Genome | None:
-        """The new genome of highest value; None where all were asked."""
+        """Return the new genome of highest value, or None if none is left.
+
+        Args:
+            value: acquisition function.
+            new: True for a genome that may be proposed.
+        """
         if not len(self.numbers):
             self._shortlist_genomes(value, new)
         finite = self.frame.finite
@@ -55,10 +62,10 @@ class FiniteSearch:
         return None
 
     def _shortlist_genomes(self, value: AcquisitionFunction, new: IsNew) -> None:
-        """Keep the new genomes of highest value."""
+        """Shortlist the new genomes of highest value."""
         finite = self.frame.finite
         assert finite is not None
-        # As many as were asked may stand before those that are new.
+        # Up to as many genomes as the history has may rank before the new ones.
         wanted = SHORTLIST_SIZE + len(self.context.history)
         large = len(finite) > LARGE_SPACE
         screen = value.evaluate_rough if large and isinstance(value, RoughAcquisition) else value.evaluate
@@ -83,13 +90,13 @@ def breed_best(
     rng: Rng,
     effort: float = 1.0,
 ) -> Genome | None:
-    """The new genome of highest value that some generations of the space's own operators find.
+    """Breed genomes by the space's operators; return the best new one.
 
     Args:
         frame: makes inputs of genomes; its space gives the operators.
-        value: what is bred for.
+        value: acquisition function to maximise.
         anchors: the best trials: parents of the first generation, with genomes of the start operators.
-        new: whether a genome may be proposed.
+        new: True for a genome that may be proposed.
         rng: for everything random.
         effort: relative number of generations, children and starts.
     """
@@ -110,11 +117,12 @@ def breed_best(
 
 
 def _scale_count(count: int, effort: float) -> int:
+    """Multiply a count by the effort; at least 1."""
     return max(round(effort * count), 1)
 
 
 class _Population:
-    """Genomes with their values, each once."""
+    """Distinct genomes with their acquisition values."""
 
     def __init__(self, frame: Frame, value: AcquisitionFunction) -> None:
         self.frame = frame
@@ -124,7 +132,7 @@ class _Population:
         self.keys: set[str] = set()
 
     def add_genomes(self, genomes: Sequence[Genome]) -> None:
-        """Judge those that are not there yet."""
+        """Evaluate and add the `genomes` that are not in the population yet."""
         fresh = {genome_key(genome): genome for genome in genomes}
         fresh = {key: genome for key, genome in fresh.items() if key not in self.keys}
         if not fresh:
@@ -135,7 +143,12 @@ class _Population:
         self.values = np.concatenate([self.values, values])
 
     def breed_children(self, count: int, rng: Rng) -> list[Genome]:
-        """So many new children of the best."""
+        """Breed up to `count` new children from the best members.
+
+        Args:
+            count: children wanted; also the number of parents.
+            rng: for operators and tournaments.
+        """
         order = np.argsort(-self.values, kind="stable")[:count].tolist()
         operators = operators_by_arity(self.frame.space)
         makers = [arity for arity in operators if 0 < arity <= len(order)]

@@ -1,4 +1,4 @@
-"""Training rows of a Gaussian process with the Cholesky factor of their covariance: what every prediction needs."""
+"""Training rows of a Gaussian process with their Cholesky factor."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from invdesign.optimizers.bayesian.settings import GaussianSettings
 def scale_rows(
     rows: Rows, columns: ColumnScales, outcomes: OutcomeScales, settings: GaussianSettings
 ) -> ScaledRows:
-    """Training rows on the model's scale.
+    """Convert training rows to the model's scale.
 
     Args:
         rows: n rows in the units of the columns and the property.
@@ -51,10 +51,10 @@ def scale_rows(
 
 @dataclass(frozen=True)
 class ConditionedRows:
-    """The rows that a Gaussian process is conditioned on; what is computed from them is kept.
+    """Training rows of a Gaussian process, with cached linear algebra.
 
     Attributes:
-        rows: what it learned from, n of them.
+        rows: training rows, n of them.
         settings: those of the fit.
         columns, outcomes: the scales of inputs and values.
         kernel: the covariance function of scaled values.
@@ -71,18 +71,18 @@ class ConditionedRows:
 
     @cached_property
     def scaled_rows(self) -> ScaledRows:
-        """The rows on the model's scale."""
+        """Training rows on the model's scale."""
         return scale_rows(self.rows, self.columns, self.outcomes, self.settings)
 
     @cached_property
     def row_noise(self) -> Tensor:
-        """Variance of the noise of each row (n,), scaled."""
+        """Scaled noise variance of each row, shape (n,)."""
         parameters = self.kernel.parameters
         return self.scaled_rows.noise_variances(parameters["noise"], parameters["extra"])
 
     @cached_property
     def inverse_factor(self) -> Tensor:
-        """Inverse of the lower Cholesky factor of the rows' covariance, shape (n, n)."""
+        """Inverse (n, n) of the lower Cholesky factor of the rows' covariance."""
         known = self.scaled_rows
         with torch.no_grad():
             covariance = self.kernel.row_covariance(known.numbers, known.categories, known.sources)
@@ -98,7 +98,10 @@ class ConditionedRows:
 
     @cached_property
     def prepared_rows(self) -> tuple[Prepared, ...]:
-        """The rows as every component sees them: all of them for f_0, its own for a source's."""
+        """Prepared training rows, one entry per component of the kernel.
+
+        All rows for f_0, and a source's own rows for its own component.
+        """
         known = self.scaled_rows
         every = [self.kernel.prepare_points(known.numbers, known.categories, 0)]
         for source in range(1, self.kernel.plan.sources):
@@ -107,11 +110,17 @@ class ConditionedRows:
         return tuple(every)
 
     def scale_inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Numbers and categories of inputs (…, d) on the model's scale."""
+        """Scaled numbers and categories of inputs `x` (…, d)."""
         return self.columns.scale_inputs(self.columns.fill_missing(x))
 
     def cross_covariance(self, x: Tensor, source: int, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Covariance of the rows with the values of a source at x (q, d), shape (n, q)."""
+        """Covariance (n, q) of the training rows with values at `x`.
+
+        Args:
+            x: shape (q, d), inputs.
+            source: source of the values at `x`.
+            dtype: precision of the result.
+        """
         numbers, categories = self.scale_inputs(x)
         kernel, sources = self.kernel, self.scaled_rows.sources
         total = kernel.component_covariance(
@@ -132,7 +141,7 @@ class ConditionedRows:
         return total + MEAN_VARIANCE
 
     def prior_covariance(self, x: Tensor, source: int) -> Tensor:
-        """Prior covariance of the values of a source at x (…, q, d) with each other, shape (…, q, q)."""
+        """Prior covariance (…, q, q) of the values of `source` at `x` (…, q, d)."""
         numbers, categories = self.scale_inputs(x)
         kernel = self.kernel
         base = kernel.prepare_points(numbers, categories, 0)
@@ -143,6 +152,6 @@ class ConditionedRows:
         return total + MEAN_VARIANCE
 
     def evaluation_noise(self, source: int = 0) -> float:
-        """Variance of the noise of one more evaluation at a source, on the model's scale."""
+        """Scaled noise variance of one more evaluation at `source`."""
         own = self.row_noise[self.scaled_rows.sources == source]
         return float(own.median()) if len(own) else float(self.kernel.parameters["noise"][source])

@@ -1,4 +1,4 @@
-"""What the parts of Bayesian optimization promise each other."""
+"""Protocols that the parts of Bayesian optimization share."""
 
 from __future__ import annotations
 
@@ -13,67 +13,79 @@ Hyperparameters = dict[str, Any]  # plain JSON: numbers and lists of them
 
 
 class Regressor(Protocol):
-    """A model of one property, made of rows and hyperparameters: a pure function of the two."""
+    """Model of one property: a pure function of rows and hyperparameters."""
 
     @property
     def differentiable(self) -> bool:
-        """Whether gradients flow through `to_botorch`."""
+        """True if gradients flow through `to_botorch`."""
         ...
 
     def predict(
         self, x: FloatArray, source: int = 0, *, single: bool = False
     ) -> tuple[FloatArray, FloatArray]:
-        """Means and standard deviations of the value itself (without noise) at x (q, d), each shape (q,).
+        """Predict means and standard deviations, without noise, each shape (q,).
 
-        Worked off in blocks: q may be a million. In single precision where a first look at many is wanted.
+        Args:
+            x: shape (q, d), inputs; q may be a million, worked off in blocks.
+            source: source to predict; 0 is the target.
+            single: True for single precision, for a first look at many candidates.
         """
         ...
 
     def leave_one_out(self) -> tuple[FloatArray, FloatArray]:
-        """What the model says of each of its rows without that row: means and deviations (noise included), (n,)."""
+        """Leave-one-out means and standard deviations, noise included, each shape (n,)."""
         ...
 
     def condition_on(self, x: FloatArray, y: FloatArray | None = None) -> Regressor:
-        """The model with more rows (k, d) of source 0, hyperparameters as they are.
+        """Condition the model on more rows of source 0; hyperparameters stay.
 
         Args:
-            x: shape (k, d).
-            y: shape (k,); the model's own means where not given (what is pending is believed to come out so).
+            x: shape (k, d), inputs of the rows.
+            y: shape (k,), values; None takes the model's own means, as believed of pending candidates.
         """
         ...
 
     def to_botorch(self) -> Any:
-        """A `botorch.models.model.Model` of one output: posterior of the value itself at (..., q, d), of source 0."""
+        """Return a BoTorch `Model` of one output, the value itself at source 0.
+
+        Its posterior takes inputs (..., q, d).
+        """
         ...
 
 
 @runtime_checkable
 class ExplainedRegressor(Regressor, Protocol):
-    """A model that tells which features matter."""
+    """Regressor that knows the importance of its input columns."""
 
     def column_importance(self) -> FloatArray:
-        """Share of each feature in what the model predicts, shape (d,)."""
+        """Share of each input column in the predictions, shape (d,)."""
         ...
 
 
 class AcquisitionFunction(Protocol):
-    """What evaluating a single candidate is worth: an acquisition function, larger is better."""
+    """Value of evaluating a single candidate; larger is better."""
 
     @property
-    def differentiable(self) -> bool: ...
+    def differentiable(self) -> bool:
+        """True if `evaluate_tensor` passes gradients."""
+        ...
+
     def evaluate(self, x: FloatArray) -> FloatArray:
-        """Of candidates (q, d), shape (q,); without gradients, in blocks."""
+        """Values of candidates `x` (q, d), shape (q,), without gradients, in blocks."""
         ...
 
     def evaluate_tensor(self, x: Tensor) -> Tensor:
-        """Of candidates (q, d) in double precision, shape (q,); with gradients where `differentiable`."""
+        """Values of candidates `x` (q, d), shape (q,), in double precision.
+
+        With gradients where `differentiable`.
+        """
         ...
 
 
 @runtime_checkable
 class RoughAcquisition(AcquisitionFunction, Protocol):
-    """An acquisition function with a cheaper form for a first look at many candidates."""
+    """Acquisition function with a cheaper form for many candidates."""
 
     def evaluate_rough(self, x: FloatArray) -> FloatArray:
-        """`evaluate` in single precision: of candidates (q, d), shape (q,)."""
+        """Values of candidates `x` (q, d), shape (q,), in single precision."""
         ...

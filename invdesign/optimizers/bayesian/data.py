@@ -1,4 +1,4 @@
-"""What models of properties learn from: numbered columns of inputs, and rows with values."""
+"""Training data of property models: described input columns, and rows."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ColumnKind = Literal["number", "category"]
 
 @dataclass(frozen=True)
 class Inputs:
-    """How the d columns of a model's inputs are to be read.
+    """Description of the d input columns of a model.
 
     Attributes:
-        names: of the columns, for a person.
+        names: of the columns, for display.
         kinds: `number`, or `category` where two different values are only different.
         groups: (name, columns) of the descriptors that belong together, for additive models; every column is in
             exactly one group.
-        cube: whether the columns are coordinates of the unit cube (`VectorSpace.encode`) rather than features.
+        cube: True if the columns are coordinates of the unit cube (`VectorSpace.encode`) rather than features.
     """
 
     names: tuple[str, ...]
@@ -35,20 +35,20 @@ class Inputs:
 
     @property
     def categories(self) -> tuple[int, ...]:
-        """Columns that are categories."""
+        """Positions of the columns that are categories."""
         return tuple(column for column, kind in enumerate(self.kinds) if kind == "category")
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What one model learns from: n rows.
+    """Training rows of one model, n of them.
 
     Attributes:
         x: shape (n, d), inputs.
         y: shape (n,), values, finite.
-        noise: shape (n,), variance of each value where an evaluator or experiment said it; NaN where not.
-        source: shape (n,), where each value comes from: 0 is what is sought, others (an earlier stage, an earlier
-            run, another functional) are related to it.
+        noise: shape (n,), variance of each value where an evaluator or experiment states it; else NaN.
+        source: shape (n,), where each value comes from: 0 is the target, others (an earlier stage, an earlier run,
+            another functional) are related to it.
     """
 
     x: FloatArray
@@ -64,7 +64,7 @@ class Rows:
         return len(self.y)
 
     def select_rows(self, rows: IntArray | Sequence[int]) -> Rows:
-        """Some of the rows, in that order."""
+        """Select `rows` by position, in that order."""
         index = np.asarray(rows, dtype=np.int64)
         return replace(
             self, x=self.x[index], y=self.y[index], noise=self.noise[index], source=self.source[index]

@@ -1,4 +1,4 @@
-"""Functions drawn from the models: what Thompson sampling follows, and what noisy improvements average over.
+"""Functions drawn from the models, for Thompson sampling and noisy improvement.
 
 A drawn function is the model conditioned on values drawn jointly at some places, as if they had been evaluated without
 noise: exact there, and its mean in between. That works for every kernel and every kind of input, and keeps gradients.
@@ -20,18 +20,29 @@ from invdesign.optimizers.bayesian.data import Rows
 from invdesign.optimizers.bayesian.process import GaussianProcess
 from invdesign.rng import Rng
 
-DISTANCE_FLOOR = 1e-8
+DISTANCE_FLOOR = 1e-8  # so that the logarithm of a distance of 0 exists (chosen)
 
 
 def draw_functions(model_set: ModelSet, names: Sequence[str], places: FloatArray, rng: Rng) -> ModelSet:
-    """The models, in which some properties take values drawn jointly at places (k, d); others stay as they are."""
+    """Draw joint values of some properties and condition their models on them.
+
+    Args:
+        model_set: the models.
+        names: properties to draw; the models of others stay unchanged.
+        places: shape (k, d), inputs at which the values are drawn.
+        rng: for the draws.
+    """
     regressors = dict(model_set.regressors)
     for name in names:
         regressors[name] = _draw_function(regressors[name], places, rng)
-    return ModelSet(regressors, model_set.chances)
+    return ModelSet(regressors, model_set.success_models)
 
 
 def _draw_function(regressor: Regressor, places: FloatArray, rng: Rng) -> Regressor:
+    """Condition one regressor on values drawn at the places.
+
+    Drawn independently of each other unless it is a Gaussian process.
+    """
     normals = rng.standard_normal(len(places))
     if not isinstance(regressor, GaussianProcess):
         mean, deviation = regressor.predict(places)
@@ -51,14 +62,20 @@ def _draw_function(regressor: Regressor, places: FloatArray, rng: Rng) -> Regres
 
 
 def _covariance_root(covariance: Tensor) -> Tensor:
-    """A square root of a covariance that may be singular: places may coincide."""
+    """Square root of a covariance that may be singular.
+
+    Places may coincide, so a Cholesky factor need not exist.
+    """
     values, vectors = torch.linalg.eigh(covariance)
     root: Tensor = vectors * values.clamp_min(0.0).sqrt()
     return root
 
 
 class AveragedAcquisition:
-    """The mean of several values: an expectation over what the best so far really is.
+    """Mean of several acquisition functions: an expectation over the unknown incumbent.
+
+    Args:
+        values: logarithms of what is averaged, one per draw.
 
     Source:
         Letham, Karrer, Ottoni & Bakshy, Bayesian Anal. 14, 495 (2019) (noisy expected improvement); Daulton,
@@ -70,24 +87,29 @@ class AveragedAcquisition:
 
     @property
     def differentiable(self) -> bool:
+        """True if all averaged functions are differentiable."""
         return all(value.differentiable for value in self.values)
 
     def evaluate(self, x: FloatArray) -> FloatArray:
+        """Logarithm of the mean at `x` (q, d), shape (q,)."""
         total = np.logaddexp.reduce([value.evaluate(x) for value in self.values], axis=0)
         found: FloatArray = total - np.log(len(self.values))
         return found
 
     def evaluate_tensor(self, x: Tensor) -> Tensor:
+        """Logarithm of the mean at `x` (q, d), shape (q,), with gradients."""
         stacked = torch.stack([value.evaluate_tensor(x) for value in self.values])
         return torch.logsumexp(stacked, dim=0) - float(np.log(len(self.values)))
 
 
 class SuccessAcquisition:
-    """The value of candidates while nothing is known of an objective: the chance of success, far from what was tried.
+    """Acquisition without a model of an objective: success weight times distance.
+
+    It prefers candidates that probably succeed and lie far from all that was tried.
 
     Args:
-        model_set: chances of success; no regressors.
-        tried: shape (n, d), inputs of all that was asked.
+        model_set: models of success; no regressors.
+        tried: shape (n, d), inputs of all candidates that were asked.
         scale: shape (d,), extents of the inputs.
     """
 
@@ -99,6 +121,7 @@ class SuccessAcquisition:
         self.scale = scale
 
     def evaluate(self, x: FloatArray) -> FloatArray:
+        """Values at `x` (q, d), shape (q,)."""
         from scipy.spatial import cKDTree
 
         distances, _ = cKDTree(self.tried).query(x / self.scale)
@@ -106,4 +129,5 @@ class SuccessAcquisition:
         return found
 
     def evaluate_tensor(self, x: Tensor) -> Tensor:
+        """Values at `x` (q, d), shape (q,), without gradients."""
         return torch.as_tensor(self.evaluate(x.detach().numpy()))

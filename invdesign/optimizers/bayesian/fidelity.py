@@ -1,4 +1,4 @@
-"""The stages of a funnel as fidelities: which ones a candidate may run to, what each says, and what it costs."""
+"""Stages of a funnel as fidelities: their sources and their costs."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from invdesign.optimizers.common import SEED, Draft
 from invdesign.problem import Problem
 from invdesign.protocols import Context, StageView, count_stages_until
 
-LEAST_COST_SHARE = 1e-4  # of the cost of all stages, which is the least that any candidate counts
-PATIENCE = 1.0  # times the cost of a whole candidate that may go into early stages before one is due
-FEWEST_WHOLE, DESIGN_PER_WHOLE = (
-    3,
-    4,
-)  # of the first design: candidates that run all stages, at least, and one in so many
+LEAST_COST_SHARE = 1e-4  # least cost of any step, as a share of the cost of all stages (chosen)
+PATIENCE = 1.0  # cost of early stages, in whole candidates, after which a whole candidate is due (chosen)
+# Candidates of the first design that run all stages: at least 3, else one in 4 (chosen)
+FEWEST_WHOLE, DESIGN_PER_WHOLE = 3, 4
 
 
 @dataclass(frozen=True)
 class Fidelities:
-    """The stages a candidate may run to, from cheap to costly; a level is a position among them.
+    """Stages a candidate may run to, from cheap to costly.
+
+    A level is a position among them.
 
     Attributes:
         stages: names; the last is the funnel's last stage.
-        depths: how many stages a candidate has passed that ran to each, the build stage included.
+        depths: number of stages passed by a candidate that ran to each, the build stage included.
         costs: of a new candidate that runs to each, cumulative, in any unit.
         readings: by property, the source of its model that a candidate run to each stage has a value of; None where
             it has none.
@@ -41,36 +41,51 @@ class Fidelities:
 
     @property
     def target(self) -> int:
-        """Level at which candidates count."""
+        """Level of the last stage, at which candidates count."""
         return len(self.stages) - 1
 
     def until_stage(self, level: int) -> str | None:
-        """What a proposal says to run to a level."""
+        """Return the `Proposal.until` that stands for a `level`."""
         return None if level == self.target else self.stages[level]
 
     def level_of(self, until: str | None) -> int:
-        """The level of a proposal; the last for stages that are none of these."""
+        """Level of a proposal by its `until`; the last for any other stage."""
         return self.stages.index(until) if until in self.stages else self.target
 
     def level_at_depth(self, depth: int) -> int:
-        """The level of a candidate that has passed so many stages; -1 where it got to none."""
+        """Level of a candidate that has passed `depth` stages; -1 for none."""
         return sum(depth >= needed for needed in self.depths) - 1
 
     def cost_to_reach(self, level: int, reached: int = -1) -> float:
-        """Of taking a candidate to a level from the one it has reached; of a new one by default."""
+        """Cost of taking a candidate to a level.
+
+        Args:
+            level: to be reached.
+            reached: level that the candidate has reached already; -1 for a new candidate.
+        """
         spent = self.costs[reached] if reached >= 0 else 0.0
         return max(self.costs[level] - spent, LEAST_COST_SHARE * self.costs[-1])
 
 
 def source_stages(stages: Sequence[StageView], name: str) -> tuple[str, ...]:
-    """Stages that provide a property, the last one first: the sources of its model, by number."""
+    """Stages that provide property `name`, the last first: the sources of its model.
+
+    Args:
+        stages: the funnel after the build stage.
+        name: of the property.
+    """
     return tuple(stage.name for stage in reversed(stages) if name in stage.provides)
 
 
 def fidelity_stages(stages: Sequence[StageView], problem: Problem) -> tuple[str, ...]:
-    """Names of the stages that a candidate may run to, in order; none where there is nothing to choose.
+    """Names of the stages a candidate may run to, in order.
 
-    They are the stages that say an objective's property which a later one says again, and the funnel's last.
+    They are the stages that provide an objective's property which a later stage provides again, and the funnel's last
+    stage. Empty if there is nothing to choose.
+
+    Args:
+        stages: the funnel after the build stage.
+        problem: its objectives count.
     """
     names = {objective.property for objective in problem.objectives}
     early = [
@@ -84,7 +99,7 @@ def fidelity_stages(stages: Sequence[StageView], problem: Problem) -> tuple[str,
 def build_fidelities(
     stages: Sequence[StageView], problem: Problem, costs: Mapping[str, float]
 ) -> Fidelities | None:
-    """The fidelities of a funnel; None where there is nothing to choose.
+    """Build the fidelities of a funnel; None if there is nothing to choose.
 
     Args:
         stages: the funnel after the build stage.
@@ -109,16 +124,20 @@ def build_fidelities(
 
 
 def _source_at_stage(stages: Sequence[StageView], name: str, end: int) -> int | None:
-    """Source of the value that a candidate has of a property once it has run to stage number `end`."""
+    """Source of a candidate's value of a property after stage number `end`."""
     said = [stage.name for stage in stages[: end + 1] if name in stage.provides]
     return source_stages(stages, name).index(said[-1]) if said else None
 
 
 def stage_costs(context: Context, given: Mapping[str, float]) -> dict[str, float]:
-    """Cost of each stage: as given, or else the median of the seconds it took, to one significant digit.
+    """Cost of each stage: as given, or else the median of measured seconds.
 
-    Empty while the last stage has not been seen to run. Measured costs belong into the optimizer's state, so that a
-    run that is resumed goes on with the numbers it began with.
+    Medians are rounded to one significant digit. Empty while the last stage has not been seen to run. Measured costs
+    belong in the optimizer's state, so that a resumed run goes on with the numbers it began with.
+
+    Args:
+        context: the event.
+        given: costs by stage, from the settings; empty to measure.
     """
     names = [stage.name for stage in context.stages]
     if given:
@@ -129,12 +148,18 @@ def stage_costs(context: Context, given: Mapping[str, float]) -> dict[str, float
 
 
 def _rounded_median(seconds: np.ndarray) -> float:
+    """Median of the finite seconds, to one significant digit; 0 for none."""
     known = seconds[np.isfinite(seconds)]
     return float(f"{np.median(known):.0e}") if len(known) else 0.0
 
 
 def describe_fidelities(ladder: Fidelities, *, given: bool) -> str:
-    """What a user should hear of it, once."""
+    """Describe the fidelities and their costs, as a note for the user.
+
+    Args:
+        ladder: the fidelities.
+        given: True if the user gave the costs.
+    """
     unit = "" if given else " s"
     listed = ", ".join(
         f"{name} ({cost:g}{unit})" for name, cost in zip(ladder.stages, ladder.costs, strict=True)
@@ -144,7 +169,7 @@ def describe_fidelities(ladder: Fidelities, *, given: bool) -> str:
 
 
 def stop_early(draft: Draft, stages: tuple[str, ...], first: int, size: int) -> None:
-    """Let most candidates of the first design stop at the first of these stages.
+    """Let most candidates of the first design stop at the first stage.
 
     The design's first quarter runs all stages, at least three candidates, so that costs and the relation between
     stages can be seen; so do the user's own genomes.
@@ -163,9 +188,10 @@ def stop_early(draft: Draft, stages: tuple[str, ...], first: int, size: int) -> 
 
 
 def is_whole_due(context: Context, ladder: Fidelities, patience: float = PATIENCE) -> bool:
-    """Whether so much went into early stages since the last candidate that ran them all that one is due.
+    """True if early stages have cost so much that a whole candidate is due.
 
-    So early stages that tell less than they seem to cost a search no more than twice what it would cost without them.
+    Counted since the last candidate that ran all stages. So early stages that tell less than they seem to cost a search
+    no more than twice its cost without them.
 
     Args:
         context: the event.

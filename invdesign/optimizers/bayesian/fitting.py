@@ -1,11 +1,11 @@
-"""Fitting a Gaussian process: parameters of highest posterior probability, from deterministic starts.
+"""Fit the hyperparameters of a Gaussian process by maximum a posteriori.
 
 BoTorch's own fit (`fit_gpytorch_mll`) finds the same parameters; this one is several times cheaper, since the
 gradient of the marginal likelihood is known in closed form and only the kernel is differentiated automatically.
 
 Source:
     Rasmussen & Williams, Gaussian Processes for Machine Learning (MIT, 2006), section 5.4.1;
-    Hvarfner, Hellsten & Nardi, Proc. ICML 2024 (priors of length scales that widen with the dimension).
+    Hvarfner, Hellsten & Nardi, Proc. ICML 2024 (priors of lengthscales that widen with the dimension).
 """
 
 from __future__ import annotations
@@ -22,36 +22,41 @@ from invdesign.optimizers.bayesian.kernels import Kernel, Plan
 
 ParameterValues = dict[str, FloatArray]
 
-LENGTH_MEAN = float(np.sqrt(2.0) - 1.8)  # of the prior of log length scales in one dimension of the unit cube
-LENGTH_WIDTH = 1.3  # of a column's deviation from the common part, in up to WIDE columns; narrower beyond
-COMMON_WIDTH = 1.0  # of the part that all length scales of a group have in common
-WIDE_FROM = 10.0
-NARROWING_POWER = 0.8  # power by which it narrows
-LOG_CUBE_SIDE = 0.5 * float(np.log(12.0))  # the cube's side in standard deviations of a uniform column
-ROUGH_START_SHIFT = 1.2  # how much shorter (in logarithms) the second start's length scales are
-NOISE_MEAN, NOISE_WIDTH = -7.0, 2.5
-EXTRA_MEAN, EXTRA_WIDTH = -9.0, 2.0
-SCALE_WIDTH = 1.0
-OWN_SCALE_MEAN, OWN_SCALE_WIDTH = float(np.log(0.05)), 2.0  # variance of what a source does not share
-TIE_WIDTH = 0.2  # deviation of its logarithmic length scales from those of what is sought
-TIE_ROWS = 4.0  # rows of what is sought beyond which the tie loosens
-SHARE_WIDTH = 0.7
-CATEGORY_WIDTH = 1.5
-MIX_MEAN, MIX_WIDTH = 0.5, 1.5
-WARP_WIDTH = 0.5
+# Mean of log lengthscales in one dimension of the cube; chosen, shorter than Hvarfner et al.
+LENGTH_MEAN = float(np.sqrt(2.0) - 1.8)
+LENGTH_WIDTH = 1.3  # of a column's deviation from the common part, up to WIDE_FROM columns (chosen)
+COMMON_WIDTH = 1.0  # of the part that all log lengthscales of a group share (chosen)
+WIDE_FROM = 10.0  # columns from which on LENGTH_WIDTH narrows (chosen)
+NARROWING_POWER = 0.8  # of that narrowing (chosen)
+# Logarithm of the cube's side in standard deviations of a uniform column
+LOG_CUBE_SIDE = 0.5 * float(np.log(12.0))
+ROUGH_START_SHIFT = 1.2  # by how much the second start's log lengthscales are shorter (chosen)
+NOISE_MEAN, NOISE_WIDTH = -7.0, 2.5  # log variance of learned noise (chosen)
+EXTRA_MEAN, EXTRA_WIDTH = -9.0, 2.0  # log variance added to noise that is stated (chosen)
+SCALE_WIDTH = 1.0  # of the log outputscale of a group (chosen)
+# Log outputscale of a source's own component (chosen)
+OWN_SCALE_MEAN, OWN_SCALE_WIDTH = float(np.log(0.05)), 2.0
+TIE_WIDTH = 0.2  # of a source's log lengthscales around those of source 0 (chosen)
+TIE_ROWS = 4.0  # rows of source 0 beyond which that tie loosens (chosen)
+SHARE_WIDTH = 0.7  # of the share of f_0 in a source, around 1 (chosen)
+CATEGORY_WIDTH = 1.5  # of log lengthscales of categories (chosen)
+MIX_MEAN, MIX_WIDTH = 0.5, 1.5  # logit of the product's part in a mixed kernel (chosen)
+WARP_WIDTH = 0.5  # of the log exponents of input warping (chosen)
 
-LEAST_NOISE = 1e-6  # of the variance of the outcomes
-JITTER_STEPS = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)  # relative to the mean of the diagonal
-TRIAL_ITERATIONS = 12  # iterations that every start gets, on a part of the rows, before the best goes on
-TRIAL_ROWS = 120  # rows of that part
-MOST_FITTED_ROWS = 500  # rows that hyperparameters are fitted on
-FIT_TOLERANCE = 1e-5  # relative change of the target that ends a fit
+LEAST_NOISE = 1e-6  # variance, relative to that of the outcomes (chosen)
+# Tried in turn; relative to the mean of the diagonal (chosen)
+JITTER_STEPS = (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
+TRIAL_ITERATIONS = 12  # of every start, on a part of the rows, before the best goes on (chosen)
+TRIAL_ROWS = 120  # rows of that part (chosen)
+MOST_FITTED_ROWS = 500  # rows that hyperparameters are fitted on (chosen)
+FIT_TOLERANCE = 1e-5  # relative change of the objective that ends a fit (chosen)
+# Parameters that are fitted as logarithms
 LOGARITHMIC = ("length", "category", "scale", "warp", "noise", "extra")
 
 
 @dataclass(frozen=True)
 class ScaledRows:
-    """Scaled rows, and what is known of their noise.
+    """Training rows on the model's scale, with their noise.
 
     Attributes:
         numbers, categories: shapes (n, d_n) and (n, d_c).
@@ -69,7 +74,10 @@ class ScaledRows:
     fixed: Tensor | None
 
     def thin_out(self, most: int) -> ScaledRows:
-        """At most `most` of the rows, evenly over their order; half of them of source 0 if there are that many."""
+        """Keep at most `most` of the rows, evenly over their order.
+
+        Half of them are of source 0 if there are that many.
+        """
         if len(self.y) <= most:
             return self
         target, others = (torch.nonzero(own).reshape(-1) for own in (self.sources == 0, self.sources != 0))
@@ -85,7 +93,12 @@ class ScaledRows:
         )
 
     def noise_variances(self, noise: Tensor, extra: Tensor) -> Tensor:
-        """Variance of each row's noise (n,), of learned variances per source and beside known ones."""
+        """Noise variance of each row, shape (n,).
+
+        Args:
+            noise: shape (s,), learned variances by source, for rows without a stated one.
+            extra: shape (1,), learned variance added to stated ones.
+        """
         unknown = noise[self.sources] if self.fixed is None else self.fixed
         return torch.where(torch.isnan(self.noise), unknown, torch.nan_to_num(self.noise) + extra).clamp_min(
             LEAST_NOISE
@@ -93,13 +106,19 @@ class ScaledRows:
 
 
 def _pick_evenly(index: Tensor, most: int) -> Tensor:
+    """Pick at most `most` of the indices, evenly spaced."""
     places = torch.linspace(0, max(len(index) - 1, 0), min(most, len(index)), dtype=torch.float64)
     return index[places.round().long()]
 
 
 @dataclass(frozen=True)
 class ParameterPrior:
-    """Independent normal distributions of the free parameters, block by block; and their bounds."""
+    """Independent normal priors of the free parameters, with bounds.
+
+    Attributes:
+        mean, width: mean and standard deviation, block by block.
+        low, high: bounds, block by block.
+    """
 
     mean: ParameterValues
     width: ParameterValues
@@ -108,7 +127,12 @@ class ParameterPrior:
 
     @classmethod
     def for_plan(cls, plan: Plan, *, cube: bool) -> ParameterPrior:
-        """The prior for a plan; `cube` where numbers are coordinates of the unit cube."""
+        """Build the prior for a kernel plan.
+
+        Args:
+            plan: its blocks of parameters.
+            cube: True if numbers are coordinates of the unit cube.
+        """
         blocks = plan.blocks
         n_groups = len(plan.groups)
         mean = {name: np.zeros(shape) for name, shape in blocks.items()}
@@ -138,20 +162,20 @@ class ParameterPrior:
         return cls(mean, widths, low, high)
 
     def starting_points(self) -> list[ParameterValues]:
-        """Where a fit begins: smooth and nearly without noise; rougher; smooth and noisy; sources unrelated."""
+        """Starting points of a fit: smooth, rough, noisy, and unrelated sources."""
         smooth = dict(self.mean)
         rough = {**self.mean, "length": self.mean["length"] - ROUGH_START_SHIFT}
         noisy = {**self.mean, "noise": np.full_like(self.mean["noise"], np.log(0.1))}
         if not len(self.mean["share"]):
             return [smooth, rough, noisy]
-        # A source of something else: what it has of its own is as large as what is sought.
+        # Unrelated sources: no share of f_0, and own components as large as f_0.
         apart = {**self.mean, "share": 0.0 * self.mean["share"], "scale": self.mean["scale"].copy()}
         apart["scale"][1:] = apart["scale"][0]
         return [smooth, rough, noisy, apart]
 
 
 def _group_dimensions(plan: Plan) -> FloatArray:
-    """How many number columns the group of each of them has, shape (d_n,)."""
+    """Number of number columns in each number column's group, shape (d_n,)."""
     found = np.ones(plan.d_numbers)
     for group in plan.groups:
         found[list(group.numbers)] = max(len(group.numbers), 1)
@@ -159,14 +183,22 @@ def _group_dimensions(plan: Plan) -> FloatArray:
 
 
 def to_natural(free: Mapping[str, FloatArray]) -> ParameterValues:
-    """Free parameters on their natural scales."""
+    """Convert free parameters to their natural scales.
+
+    Args:
+        free: blocks of unbounded parameters (logarithms, logits).
+    """
     values = {name: np.exp(block) if name in LOGARITHMIC else np.array(block) for name, block in free.items()}
     values["mix"] = 1.0 / (1.0 + np.exp(-free["mix"]))
     return values
 
 
 def to_free(values: Mapping[str, FloatArray]) -> ParameterValues:
-    """The inverse of `to_natural`."""
+    """Convert natural parameters to free ones; the inverse of `to_natural`.
+
+    Args:
+        values: blocks of natural parameters.
+    """
     free = {name: np.log(block) if name in LOGARITHMIC else np.array(block) for name, block in values.items()}
     mix = np.clip(values["mix"], 1e-6, 1.0 - 1e-6)
     free["mix"] = np.log(mix / (1.0 - mix))
@@ -174,7 +206,13 @@ def to_free(values: Mapping[str, FloatArray]) -> ParameterValues:
 
 
 class NegativeLogPosterior:
-    """The negative log posterior of the free parameters, as one vector, with its gradient."""
+    """Negative log posterior of the free parameters, with its gradient.
+
+    Args:
+        plan: of the kernel.
+        prior: of the free parameters.
+        known: training rows.
+    """
 
     def __init__(self, plan: Plan, prior: ParameterPrior, known: ScaledRows) -> None:
         self.plan, self.known = plan, known
@@ -184,15 +222,15 @@ class NegativeLogPosterior:
         self.bounds = list(zip(self.to_vector(prior.low), self.to_vector(prior.high), strict=True))
 
     def to_vector(self, free: Mapping[str, FloatArray]) -> FloatArray:
-        """All blocks, one after the other."""
+        """Concatenate all blocks of `free` parameters into one vector."""
         return np.concatenate([np.ravel(free[name]) for name in self.blocks])
 
     def _prior_precision(self, prior: ParameterPrior) -> FloatArray:
         """Inverse covariance of the prior (p, p).
 
-        Length scales of a group have a common part. Those of what a source has of its own lie about those of what
-        is sought: otherwise the two would share out the parts of an additive property between them, in a way that
-        no row of the target could correct. The more rows the target has, the looser the tie.
+        Lengthscales of a group have a common part. Those of a source's own component are tied to those of source 0.
+        Otherwise the two components would share out the parts of an additive property between them, in a way that no row
+        of source 0 could correct. The more rows source 0 has, the looser the tie.
         """
         n_target = int((self.known.sources == 0).sum())
         tie = (TIE_WIDTH * max(1.0, n_target / TIE_ROWS)) ** -2.0
@@ -213,12 +251,13 @@ class NegativeLogPosterior:
         return precision
 
     def to_natural(self, theta: FloatArray) -> ParameterValues:
-        """The inverse of `to_vector`."""
+        """Split a vector `theta` into blocks; the inverse of `to_vector`."""
         return {
             name: block.numpy() for name, block in self._split_blocks(torch.from_numpy(theta.copy())).items()
         }
 
     def _split_blocks(self, theta: Tensor) -> dict[str, Tensor]:
+        """Split a parameter vector into blocks of their shapes."""
         sizes = [int(np.prod(shape)) for shape in self.blocks.values()]
         parts = torch.split(theta, sizes)
         return {
@@ -226,7 +265,7 @@ class NegativeLogPosterior:
         }
 
     def __call__(self, theta: FloatArray) -> tuple[float, FloatArray]:
-        """(value, gradient) for the optimizer."""
+        """Return (value, gradient) at a vector `theta` of free parameters."""
         known = self.known
         leaf = torch.from_numpy(theta.copy()).requires_grad_(True)
         parts = {
@@ -241,6 +280,7 @@ class NegativeLogPosterior:
             inverse = torch.cholesky_inverse(factor)
             weights = inverse @ known.y
             value = 0.5 * (known.y @ weights) + factor.diagonal().log().sum()
+            # Derivative of the value by the covariance; only the kernel is differentiated automatically.
             slope = 0.5 * (inverse - torch.outer(weights, weights))
             away = leaf - self.mean
             pull = self.precision @ away
@@ -250,10 +290,10 @@ class NegativeLogPosterior:
 
 
 def factorise_covariance(covariance: Tensor) -> Tensor:
-    """Lower Cholesky factor of a covariance (n, n), with as little on its diagonal as makes it positive.
+    """Lower Cholesky factor of `covariance` (n, n), with the least sufficient jitter.
 
     Raises:
-        ArithmeticError: it holds values that are not finite.
+        ArithmeticError: the covariance holds values that are not finite.
     """
     scale = covariance.diagonal().mean() if len(covariance) else covariance.new_ones(())
     for jitter in JITTER_STEPS:
@@ -274,16 +314,16 @@ def fit_parameters(
     *,
     fresh: bool = True,
 ) -> ParameterValues:
-    """Natural parameters of highest posterior probability, as far as `iterations` go.
+    """Fit natural parameters of highest posterior probability.
 
     Args:
-        plan: what the kernel consists of.
+        plan: of the kernel.
         prior: of the free parameters.
-        known: n rows.
+        known: n training rows.
         iterations: of L-BFGS-B at most.
         start: natural parameters of an earlier fit: the search begins there, unless a fresh start is better;
             while rows are few, each goes some way before one is chosen.
-        fresh: whether to do so; else fresh starts are only looked at.
+        fresh: True to run the fresh starts while rows are few; else they are only evaluated.
     """
     target = NegativeLogPosterior(plan, prior, known.thin_out(MOST_FITTED_ROWS))
     points = [target.to_vector(each) for each in prior.starting_points()]
@@ -292,7 +332,7 @@ def fit_parameters(
         warm = np.clip(target.to_vector(to_free(start)), *np.array(target.bounds).T)
         points = [warm, *points]
     if start is None or (fresh and len(known.y) <= TRIAL_ROWS):
-        # While rows are few, an early fit may sit where too many columns seem to say nothing, and would stay there.
+        # While rows are few, an early fit may be stuck where too many columns seem to tell nothing: try all starts.
         tried = [_minimise_from(trial, point, min(TRIAL_ITERATIONS, iterations)) for point in points]
         best = min(tried, key=lambda pair: pair[0])[1]
     else:
@@ -303,6 +343,7 @@ def fit_parameters(
 def _minimise_from(
     target: NegativeLogPosterior, start: FloatArray, iterations: int
 ) -> tuple[float, FloatArray]:
+    """Minimise by L-BFGS-B from a start; return (value, parameters)."""
     from scipy.optimize import minimize
 
     found = minimize(

@@ -1,7 +1,7 @@
-"""Random forests and boosted trees as models of a property, beside the Gaussian process.
+"""Random forests and boosted trees as models of a property.
 
-They follow steps, need no scales and take hundreds of descriptors, of which most may say nothing. How sure they are
-is learned from rows that a part of the trees has not seen.
+They follow steps, need no scales and take hundreds of descriptors, of which most may tell nothing. Their uncertainty
+is calibrated on rows that a part of the trees has not seen.
 
 Source:
     Nakayama et al., J. Comput. Chem. Jpn. Int. Ed. 5 (2019), oxides by random forests; Hutter, Hoos & Leyton-Brown,
@@ -22,16 +22,16 @@ from invdesign.optimizers.bayesian.limits import squared_distances
 from invdesign.optimizers.bayesian.settings import ForestSettings
 from invdesign.rng import borrowed_globals, rng_for
 
-ROWS_PER_BLOCK = 20_000  # rows predicted at a time
-FEWEST_ROWS = 3  # rows to grow trees from
-TARGET_WEIGHT = 3.0  # weight of a row of the source that is sought beside one of another source
-LEAST_SOURCE_WEIGHT = 0.02  # weight of a row of a source that explains nothing
-LEAST_SLOPE = 0.05  # slope between two sources, at least
-DEVIATION_FLOOR = 1e-3  # least deviation before it is stretched, of the spread of the values; of n rows 2 / n, if that is more
-SPREAD_PRIOR_MEMBERS = 3.0  # members' worth of belief that a row is told as surely as others are
-STRETCH_RANGE = (0.5, 5.0)  # how far errors on rows not seen may change what trees say of their uncertainty
-STRETCH_PRIOR_ROWS = 3.0  # rows' worth of belief that the uncertainty is right as it is
-LEAST_COLUMN_WEIGHT = 0.02  # least weight of a column in distances, of a column of mean importance
+ROWS_PER_BLOCK = 20_000  # rows predicted together (chosen)
+FEWEST_ROWS = 3  # to grow trees from (chosen)
+TARGET_WEIGHT = 3.0  # of a row of source 0 beside one of another source (chosen)
+LEAST_SOURCE_WEIGHT = 0.02  # of a row of a source that explains nothing (chosen)
+LEAST_SLOPE = 0.05  # between two sources (chosen)
+DEVIATION_FLOOR = 1e-3  # share of the spread of the values; 2 / n, if that is more (chosen)
+SPREAD_PRIOR_MEMBERS = 3.0  # trees' worth of prior belief in the usual spread between trees (chosen)
+STRETCH_RANGE = (0.5, 5.0)  # bounds of the factor on the trees' standard deviations (chosen)
+STRETCH_PRIOR_ROWS = 3.0  # rows' worth of prior belief in a factor, or a slope, of 1 (chosen)
+LEAST_COLUMN_WEIGHT = 0.02  # in distances, relative to a column of mean importance (chosen)
 
 
 RawPredict = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
@@ -39,29 +39,31 @@ RawPredict = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 
 @dataclass(frozen=True)
 class TreeEnsemble:
-    """Trees, and what the part of them that had not seen a row says of it.
+    """Grown trees, with out-of-bag predictions of the training rows.
 
     Attributes:
-        raw: columns (q, c) to means and variances (q,), before these are stretched.
-        missed_mean, missed_variance: shape (n,), of the rows themselves by trees that missed them.
-        weights: shape (c,), how much each column says; sums to 1.
+        predict_raw: columns (q, c) to means and variances (q,), before these are stretched.
+        out_of_bag_mean, out_of_bag_variance: shape (n,), of the rows themselves by trees that missed them.
+        weights: shape (c,), importance of each column; sums to 1.
     """
 
     predict_raw: RawPredict
-    missed_mean: FloatArray
-    missed_variance: FloatArray
+    out_of_bag_mean: FloatArray
+    out_of_bag_variance: FloatArray
     weights: FloatArray
 
 
 def grow_forest(rows: Rows, inputs: Inputs, settings: ForestSettings, seed: int) -> TreeRegressor:
-    """A random forest as a model of a property: a function of the arguments alone.
+    """Grow a random forest as a model of a property.
+
+    A function of the arguments alone.
 
     Its uncertainty is the variance between trees and the mean variance within the leaves a point falls in, stretched
-    to what errors on left-out rows turn out to be.
+    to the size of the errors on left-out rows.
 
     Args:
         rows: at least one row; columns may hold NaN.
-        inputs: how columns are to be read.
+        inputs: description of the columns.
         settings: number and shape of the trees.
         seed: of the resampling.
 
@@ -72,10 +74,16 @@ def grow_forest(rows: Rows, inputs: Inputs, settings: ForestSettings, seed: int)
 
 
 def grow_boosted(rows: Rows, inputs: Inputs, settings: ForestSettings, seed: int) -> TreeRegressor:
-    """Gradient-boosted trees as a model of a property: several, each on a resampling of the rows.
+    """Grow gradient-boosted trees as a model of a property.
 
-    Arguments as of `grow_forest`. Its uncertainty is the variance between the models, stretched to what errors on left-out
-    rows turn out to be.
+    Several models, each on a resampling of the rows. Their uncertainty is the variance between the models, stretched to
+    the size of the errors on left-out rows.
+
+    Args:
+        rows: at least one row; columns may hold NaN.
+        inputs: description of the columns.
+        settings: number and shape of the trees.
+        seed: of the resampling.
 
     Source:
         Friedman, Ann. Stat. 29, 1189 (2001); Ke et al., Adv. Neural Inf. Process. Syst. 30, 3146 (2017) (histograms).
@@ -85,7 +93,7 @@ def grow_boosted(rows: Rows, inputs: Inputs, settings: ForestSettings, seed: int
 
 @dataclass(frozen=True, eq=False)
 class _TrainingData:
-    """What trees are grown from: columns (n, c) without NaN, values and weights (n,)."""
+    """Columns (n, c) without NaN, with values and weights (n,)."""
 
     z: FloatArray
     y: FloatArray
@@ -94,12 +102,16 @@ class _TrainingData:
 
 @dataclass(frozen=True, eq=False)
 class _Columns:
-    """How inputs (q, d) become columns (q, c): NaN is filled, and the source is a column where there are several."""
+    """Conversion of inputs (q, d) to the columns (q, c) of trees.
+
+    NaN is filled, and the source is a column where there are several.
+    """
 
     fill: FloatArray
     sources: bool
 
     def __call__(self, x: FloatArray, source: int | IntArray) -> FloatArray:
+        """Convert inputs `x` (q, d) of a `source` to columns (q, c)."""
         filled = np.where(np.isfinite(x), x, self.fill)
         if not self.sources:
             return filled
@@ -108,7 +120,12 @@ class _Columns:
 
 @dataclass(frozen=True)
 class _SourceLine:
-    """How values of a source relate to those sought: own = shift + slope * theirs, with this much weight."""
+    """Linear relation of a source to the target: target = shift + slope * source.
+
+    Attributes:
+        shift, slope: of the line.
+        weight: of the source's rows.
+    """
 
     shift: float
     slope: float
@@ -117,12 +134,17 @@ class _SourceLine:
 
 @dataclass(frozen=True)
 class _SourceLines:
-    """A line per source other than the one that is sought."""
+    """One line per source other than the target."""
 
     by_source: dict[int, _SourceLine]
 
     def to_target_scale(self, y: FloatArray, source: IntArray) -> FloatArray:
-        """Values (n,) of sources as they would be of the one that is sought."""
+        """Convert values `y` (n,) of several sources to the target's scale.
+
+        Args:
+            y: shape (n,).
+            source: shape (n,), source of each value.
+        """
         found = y.copy()
         for number, line in self.by_source.items():
             rows = source == number
@@ -132,14 +154,20 @@ class _SourceLines:
     def to_source_scale(
         self, mean: FloatArray, deviation: FloatArray, source: int
     ) -> tuple[FloatArray, FloatArray]:
-        """The inverse, of means and deviations (q,) of one source."""
+        """Convert predictions from the target's scale to the scale of `source`.
+
+        Args:
+            mean: shape (q,).
+            deviation: shape (q,).
+            source: one source.
+        """
         line = self.by_source.get(source)
         if line is None:
             return mean, deviation
         return (mean - line.shift) / line.slope, deviation / abs(line.slope)
 
     def row_weights(self, source: IntArray) -> FloatArray:
-        """Shape (n,), how much each row counts."""
+        """Weight of each row by its `source`, shape (n,)."""
         found = np.full(len(source), TARGET_WEIGHT if self.by_source else 1.0)
         for number, line in self.by_source.items():
             found[source == number] = line.weight
@@ -148,11 +176,11 @@ class _SourceLines:
 
 @dataclass(frozen=True, eq=False)
 class _AddedRows:
-    """Rows believed since the trees were grown.
+    """Rows added since the trees were grown.
 
     Attributes:
         z: shape (k, c), on the scale of distances.
-        shift: shape (k,), what their values are above what the trees said.
+        shift: shape (k,), values less the trees' predictions.
     """
 
     z: FloatArray
@@ -161,22 +189,24 @@ class _AddedRows:
 
 @dataclass(frozen=True, eq=False)
 class TreeRegressor:
-    """Trees as a `Regressor`.
+    """Regressor made of trees.
 
-    Added rows leave the trees as they are: to grow them anew for each of a batch would cost seconds. Near an added
-    row the deviation shrinks to nothing, and the mean is moved by what its value is above the prediction; how near is
-    near, the distances between neighbouring rows say, with columns weighed by how much they say.
+    Added rows leave the trees as they are: to grow them anew for each candidate of a batch would cost seconds. Near an
+    added row the deviation shrinks to nothing, and the mean moves by the row's value less the prediction. The
+    distance between neighbouring rows sets the range, with columns weighted by importance.
 
     Attributes:
-        rows: with values on the scale of the source that is sought.
-        lines: how values of other sources relate to it.
+        rows: with values on the scale of the target.
+        columns: converts inputs to the trees' columns.
+        lines: relation of other sources to the target.
         grown: None where nothing can be learned: fewer than three rows, or all values the same.
         spread: of the values, more than 0.
-        stretch: what the trees' deviations are multiplied by.
+        stretch: factor on the trees' deviations.
         noise: mean variance of the values that evaluators stated; 0 where they stated none.
-        scale: shape (c,), what columns are multiplied by before distances are taken.
-        near: distance of neighbouring rows.
+        scale: shape (c,), factors on columns before distances are taken.
+        neighbour_distance: distance of neighbouring rows.
         places: shape (n, c), the rows on the scale of distances.
+        added: rows the model was conditioned on later.
     """
 
     rows: Rows
@@ -187,12 +217,13 @@ class TreeRegressor:
     stretch: float
     noise: float
     scale: FloatArray
-    near: float
+    neighbour_distance: float
     places: FloatArray
     added: _AddedRows | None = None
 
     @property
     def differentiable(self) -> bool:
+        """False: trees have no gradients."""
         return False
 
     def predict(
@@ -202,6 +233,13 @@ class TreeRegressor:
         *,
         single: bool = False,  # noqa: ARG002 - trees compare in single precision anyway
     ) -> tuple[FloatArray, FloatArray]:
+        """Predict means and standard deviations, without noise, each shape (q,).
+
+        Args:
+            x: shape (q, d), inputs.
+            source: source to predict.
+            single: without effect.
+        """
         mean, deviation = np.empty(len(x)), np.empty(len(x))
         for first in range(0, len(x), ROWS_PER_BLOCK):
             part = slice(first, first + ROWS_PER_BLOCK)
@@ -209,29 +247,36 @@ class TreeRegressor:
         return self.lines.to_source_scale(mean, deviation, source)
 
     def _predict_columns(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Predict from columns on the target's scale, added rows included."""
         mean, deviation = self._predict_by_trees(z)
         if self.added is None:
             return mean, deviation
-        squares = squared_distances(z * self.scale, self.added.z) / self.near**2
+        squares = squared_distances(z * self.scale, self.added.z) / self.neighbour_distance**2
         nearest = np.argmin(squares, axis=1)
         closeness = np.exp(-0.5 * squares[np.arange(len(z)), nearest])
         return mean + closeness * self.added.shift[nearest], deviation * np.sqrt(1.0 - closeness**2)
 
     def _predict_by_trees(self, z: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Means and deviations by the trees alone; where there are none, surer near the rows."""
+        """Means and deviations by the trees alone.
+
+        Without trees, the mean of all rows, with smaller deviations near the rows.
+        """
         if self.grown is None:
-            squares = squared_distances(z * self.scale, self.places).min(axis=1) / self.near**2
+            squares = squared_distances(z * self.scale, self.places).min(axis=1) / self.neighbour_distance**2
             return np.full(len(z), self.rows.y.mean()), self.spread * np.sqrt(-np.expm1(-squares))
         mean, variance = self.grown.predict_raw(z)
         return mean, self._calibrate_deviation(variance, self.noise)
 
     def _calibrate_deviation(self, variance: FloatArray, noise: float) -> FloatArray:
+        """Stretched standard deviation of a variance, less the noise."""
         floor = max(DEVIATION_FLOOR, 2.0 / len(self.rows)) * self.spread
         whole = self.stretch**2 * (variance + floor**2)
+        # Without the noise of an evaluation, but never less than a tenth of the variance.
         deviation: FloatArray = np.sqrt(np.maximum(whole - noise, 0.1 * whole))
         return deviation
 
     def leave_one_out(self) -> tuple[FloatArray, FloatArray]:
+        """Leave-one-out means and standard deviations, by the trees that missed each row."""
         mean, deviation = self._leave_one_out_scaled()
         for source in self.lines.by_source:
             rows = self.rows.source == source
@@ -239,14 +284,22 @@ class TreeRegressor:
         return mean, deviation
 
     def _leave_one_out_scaled(self) -> tuple[FloatArray, FloatArray]:
-        """The same on the scale of the source that is sought."""
+        """Leave-one-out predictions on the target's scale."""
         if self.grown is not None:
-            return self.grown.missed_mean.copy(), self._calibrate_deviation(self.grown.missed_variance, 0.0)
+            return self.grown.out_of_bag_mean.copy(), self._calibrate_deviation(
+                self.grown.out_of_bag_variance, 0.0
+            )
         y = self.rows.y
         others = (y.sum() - y) / (len(y) - 1) if len(y) > 1 else np.zeros(1)
         return others, np.full(len(y), self.spread)
 
     def condition_on(self, x: FloatArray, y: FloatArray | None = None) -> TreeRegressor:
+        """Add rows without growing the trees anew.
+
+        Args:
+            x: shape (k, d), inputs.
+            y: shape (k,), values; None takes the model's own means.
+        """
         z = self.columns(x, 0)
         shift = np.zeros(len(x)) if y is None else y - self._predict_columns(z)[0]
         new = _AddedRows(z * self.scale, shift)
@@ -255,14 +308,15 @@ class TreeRegressor:
         return replace(self, added=new)
 
     def to_botorch(self) -> Any:
+        """Return a BoTorch model whose points are independent of each other."""
         from invdesign.optimizers.bayesian.pointwise import PointwiseModel
 
         return PointwiseModel(self.predict)
 
     def column_importance(self) -> FloatArray:
-        """How much each input column says, shape (d,), by how far splits on it bring values together; sums to 1.
+        """Importance of each input column, by the gain of its splits.
 
-        All the same where there are no trees.
+        Shape (d,), sum 1. All the same where there are no trees.
         """
         d = self.rows.x.shape[1]
         weights = np.zeros(d) if self.grown is None else self.grown.weights[:d]
@@ -273,6 +327,7 @@ class TreeRegressor:
 def _build_regressor(
     rows: Rows, inputs: Inputs, grow: Callable[[_TrainingData], TreeEnsemble]
 ) -> TreeRegressor:
+    """Relate the sources, grow the trees and calibrate their uncertainty."""
     columns = _fit_columns(rows, inputs)
     z = columns(rows.x, rows.source)
     lines = _fit_source_lines(rows, columns, z, grow)
@@ -304,10 +359,11 @@ def _build_regressor(
 def _fit_source_lines(
     rows: Rows, columns: _Columns, z: FloatArray, grow: Callable[[_TrainingData], TreeEnsemble]
 ) -> _SourceLines:
-    """Lines from what trees on each other source alone say of the rows of the one that is sought.
+    """Fit a line per source, from trees on that source alone.
 
-    Splits on the source's column alone would need many rows to find out that one source is another with an offset.
-    With few rows the line is drawn to slope 1, and where a source does not explain the values it hardly counts.
+    The trees predict the target's rows, and the line relates predictions to values. Splits on the source's column
+    alone would need many rows to find out that a source differs by an offset only. With few rows the line is drawn to
+    slope 1, and a source that does not explain the values hardly counts.
     """
     own = rows.source == 0
     found = {}
@@ -323,11 +379,15 @@ def _fit_source_lines(
 
 
 def _set_source(z: FloatArray, number: int) -> FloatArray:
+    """Columns with the source's column set to a number."""
     return np.column_stack([z[:, :-1], np.full(len(z), float(number))])
 
 
 def _fit_line(said: FloatArray, y: FloatArray, variance: float) -> _SourceLine:
-    """The line through predictions (n,) and values (n,), drawn to slope 1 as by a few rows of that variance."""
+    """Fit a line through predictions (n,) and values (n,), shrunk towards slope 1.
+
+    The shrinkage is that of a few extra rows with the source's variance.
+    """
     off, away = said - said.mean(), y - y.mean()
     pull = STRETCH_PRIOR_ROWS * variance
     slope = float((off @ away + pull) / (off @ off + pull))
@@ -340,28 +400,31 @@ def _fit_line(said: FloatArray, y: FloatArray, variance: float) -> _SourceLine:
 
 
 def _fit_columns(rows: Rows, inputs: Inputs) -> _Columns:
-    """Fills NaN with the column's median: trees then treat what is missing as ordinary."""
+    """Fit the fill values of NaN: the median of each column.
+
+    Trees then treat what is missing as ordinary.
+    """
     x = rows.x
     fill = np.array([_fill_value(x[:, column], inputs.cube) for column in range(x.shape[1])])
     return _Columns(fill, bool((rows.source != rows.source[0]).any() or rows.source[0] != 0))
 
 
 def _fill_value(values: FloatArray, cube: bool) -> float:
+    """Upper median of the finite values, always a value that occurs."""
     finite = values[np.isfinite(values)]
     if not len(finite):
         return 0.5 if cube else 0.0
-    return float(
-        np.sort(finite)[len(finite) // 2]
-    )  # a value that occurs, so that categories stay what they are
+    # A value that occurs, so that categories stay what they are.
+    return float(np.sort(finite)[len(finite) // 2])
 
 
 def _fit_stretch(model: TreeRegressor) -> float:
-    """What brings the deviations of left-out rows to the size of their errors."""
+    """Factor that brings leave-one-out deviations to the size of their errors."""
     mean, deviation = model._leave_one_out_scaled()  # noqa: SLF001 - on the scale of `rows.y`
     own = model.rows.source == 0
     kept = own if own.sum() >= FEWEST_ROWS else np.ones(len(mean), dtype=bool)
     squares = ((model.rows.y - mean)[kept] / deviation[kept]) ** 2
-    # One row far off must not make the whole model unsure.
+    # One outlier must not make the whole model uncertain.
     squares = np.minimum(squares, 25.0)
     return float(
         np.clip(
@@ -372,17 +435,17 @@ def _fit_stretch(model: TreeRegressor) -> float:
 
 
 def _distance_scale(z: FloatArray, grown: TreeEnsemble | None) -> FloatArray:
-    """What columns are multiplied by before distances are taken: deviations of 1, weighed by what they say."""
+    """Factors on columns for distances: deviation 1, weighted by importance."""
     deviation = z.std(axis=0)
     width = np.where(deviation > 1e-12 * (1.0 + np.abs(z).max(axis=0)), deviation, np.inf)
     weights = np.ones(z.shape[1]) if grown is None else grown.weights * z.shape[1]
     scale: FloatArray = np.sqrt(np.maximum(weights, LEAST_COLUMN_WEIGHT)) / width
-    # A column that never varied tells an added row apart from all others.
+    # A constant column does not count beside trees; without trees it tells an added row apart from all others.
     return np.where(np.isfinite(width), scale, 0.0 if grown is not None else 1.0)
 
 
 def _neighbour_distance(places: FloatArray) -> float:
-    """The median distance of a row to the nearest that differs from it; 1 where all are the same."""
+    """Median distance of a row to its nearest different row; 1 if all are equal."""
     some = places[np.unique(np.linspace(0, len(places) - 1, 500).astype(np.int64))]
     squares = squared_distances(some, some)
     squares[squares <= 1e-12] = np.inf
@@ -395,6 +458,7 @@ def _neighbour_distance(places: FloatArray) -> float:
 
 
 def _fit_forest(data: _TrainingData, settings: ForestSettings, seed: int) -> TreeEnsemble:
+    """Fit a random forest and its out-of-bag predictions."""
     with borrowed_globals(seed):  # scikit-learn draws while it is imported
         from sklearn.ensemble import RandomForestRegressor
     model = RandomForestRegressor(
@@ -419,15 +483,16 @@ def _fit_forest(data: _TrainingData, settings: ForestSettings, seed: int) -> Tre
 
 
 def _leaf_moments(tree: Any, z: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and variance (q,) of the values in the leaf each row falls in."""
+    """Mean and variance (q,) of the values in each row's leaf."""
     leaf = tree.apply(np.ascontiguousarray(z, dtype=np.float32))
     return tree.value[leaf, 0, 0], tree.impurity[leaf]
 
 
 def _combine_members(said: Any) -> tuple[FloatArray, FloatArray]:
-    """Mean, and variance between and within, of what members say: (mean, variance within) of each.
+    """Combine (mean, variance within) of each member to a mean and a total variance.
 
-    Summed from the first member's word on, so that nothing cancels where members agree.
+    The total is the variance between members plus the mean variance within. Sums are of differences from the first
+    member's mean, so that nothing cancels where members agree.
     """
     count, first = 0, np.zeros(0)
     sums, squares, inside = np.zeros(0), np.zeros(0), np.zeros(0)
@@ -447,9 +512,9 @@ def _combine_members(said: Any) -> tuple[FloatArray, FloatArray]:
 def _out_of_bag(
     data: _TrainingData, seen: BoolArray, means: Sequence[FloatArray], within: Sequence[FloatArray]
 ) -> tuple[FloatArray, FloatArray]:
-    """What the members that missed a row say of it: means and variances (n,).
+    """Out-of-bag means and variances (n,) of the training rows.
 
-    A row that none missed is told by the mean and variance of the others.
+    A row that no member missed gets the mean of the other rows, and the variance of all.
     """
     y = data.y
     out = (~seen).astype(np.float64)
@@ -458,7 +523,7 @@ def _out_of_bag(
     stacked, inside = np.stack(means), np.stack(within)
     mean = (stacked * out).sum(axis=0) / some
     squares = ((stacked - mean) ** 2 * out).sum(axis=0)
-    # Few voices agree by chance, and one has no spread: all rows together say what spread is usual.
+    # Few members agree by chance, and one has no spread, so the usual spread of all rows enters as a prior.
     usual = float(squares.sum() / max(float(np.maximum(count - 1.0, 0.0).sum()), 1.0))
     variance = (squares + SPREAD_PRIOR_MEMBERS * usual) / (
         np.maximum(count - 1.0, 0.0) + SPREAD_PRIOR_MEMBERS
@@ -472,6 +537,7 @@ def _out_of_bag(
 
 
 def _fit_boosted(data: _TrainingData, settings: ForestSettings, seed: int) -> TreeEnsemble:
+    """Fit boosted models on resampled rows, and their out-of-bag predictions."""
     from invdesign.optimizers.bayesian.threads import one_thread
 
     with borrowed_globals(seed):
@@ -504,7 +570,10 @@ def _fit_boosted(data: _TrainingData, settings: ForestSettings, seed: int) -> Tr
 
 
 def _draw_bootstrap_counts(n: int, members: int, seed: int) -> IntArray:
-    """Shape (members, n): how often each row is drawn for each member; each row is left out by one at least."""
+    """Draw how often each member gets each row, shape (members, n).
+
+    Each row is left out by one member at least.
+    """
     rng = rng_for(seed, 0, "boosted")
     counts = np.zeros((members, n), dtype=np.int64)
     for number in range(members):
@@ -516,7 +585,10 @@ def _draw_bootstrap_counts(n: int, members: int, seed: int) -> IntArray:
 
 
 def _split_gains(models: Sequence[Any], width: int) -> FloatArray:
-    """How much the splits on each column gain, shape (width,); sums to 1, or is all the same where nothing splits."""
+    """Total gain of the splits on each column, shape (width,); sums to 1.
+
+    All the same where nothing splits.
+    """
     gains = np.zeros(width)
     for model in models:
         for (tree,) in model._predictors:  # noqa: SLF001 - scikit-learn has no public way to a tree's gains

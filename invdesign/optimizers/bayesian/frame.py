@@ -1,4 +1,4 @@
-"""How genomes become the inputs of models, and which trials there are to learn from."""
+"""Inputs of models from genomes, and the trials to learn from."""
 
 from __future__ import annotations
 
@@ -23,20 +23,21 @@ from invdesign.protocols import (
 )
 from invdesign.rng import rng_for
 
-MOST_LISTED_GENOMES = (
-    20_000  # genomes: of larger finite spaces, only those whose features are at hand (pools) are gone through
-)
-LARGE_SPACE = 100_000  # genomes from which a first look at all of them is a matter of minutes
-GENOMES_PER_BLOCK = 20_000  # genomes at a time
-MOST_CACHED_NUMBERS = 4_000_000  # numbers: features of a finite space that stay in memory
+# Of a finite space judged whole, unless its features are at hand as those of pools are (chosen)
+MOST_LISTED_GENOMES = 20_000
+LARGE_SPACE = 100_000  # genomes from which a look at all of them takes minutes (chosen)
+GENOMES_PER_BLOCK = 20_000  # chosen
+MOST_CACHED_NUMBERS = 4_000_000  # features of a finite space that stay in memory (chosen)
 ColumnGroups = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """The inputs that models of a space have.
+    """Inputs of the models of a space.
 
     Attributes:
+        space: whose genomes are encoded.
+        inputs: description of the columns.
         finite: the space where all of it is judged, else None.
         points: the space where its cube is climbed in, else None; with neither, genomes are bred.
     """
@@ -47,14 +48,18 @@ class Frame:
     points: VectorSpace | None
 
     def encode_genomes(self, genomes: Sequence[Genome]) -> FloatArray:
-        """Inputs (n, d) of genomes."""
+        """Inputs (n, d) of `genomes`."""
         if not len(genomes):
             return np.empty((0, len(self.inputs)))
         made = self.space.features(genomes) if self.points is None else self.points.encode(genomes)
         return np.asarray(made, dtype=np.float64)
 
     def iterate_blocks(self, context: Context) -> Iterator[tuple[int, FloatArray]]:
-        """Inputs of all genomes of a finite space, as (index of the first, inputs (<= BLOCK, d))."""
+        """Yield (index of the first, inputs) of all genomes of a finite space, in blocks.
+
+        Args:
+            context: its cache keeps the blocks of small spaces.
+        """
         assert self.finite is not None
         if len(self.finite) * len(self.inputs) > MOST_CACHED_NUMBERS:
             yield from self.finite.blocks(GENOMES_PER_BLOCK)
@@ -65,14 +70,14 @@ class Frame:
 
 
 def cached_frame(context: Context, groups: ColumnGroups | None = None) -> Frame:
-    """The frame of the context's space; kept in its cache.
+    """Return the frame of the context's space; kept in its cache.
 
     Args:
         context: the event.
         groups: names of columns, or of the space's own groups, by group; for additive models.
 
     Raises:
-        ValueError: a group names what the space does not have.
+        ValueError: a group names a column that the space does not have.
     """
     if "bayesian frame" not in context.cache:
         context.cache["bayesian frame"] = make_frame(context.space, groups)
@@ -80,7 +85,15 @@ def cached_frame(context: Context, groups: ColumnGroups | None = None) -> Frame:
 
 
 def make_frame(space: SearchSpace, groups: ColumnGroups | None = None) -> Frame:
-    """The frame of a space; see `cached_frame`."""
+    """Build the frame of a space.
+
+    Args:
+        space: any search space.
+        groups: names of columns, or of the space's own groups, by group; for additive models.
+
+    Raises:
+        ValueError: a group names a column that the space does not have.
+    """
     finite = finite_space(space)
     if finite is not None and not isinstance(space, PreparedSpace) and len(finite) > MOST_LISTED_GENOMES:
         finite = None
@@ -104,7 +117,7 @@ def make_frame(space: SearchSpace, groups: ColumnGroups | None = None) -> Frame:
 
 
 def _count_features(space: SearchSpace, finite: FiniteSpace | None) -> int:
-    """How many features the space has."""
+    """Number of features of the space, from one of its genomes."""
     if finite is not None:
         return int(np.asarray(space.features([finite.genome(0)])).shape[1])
     rng = rng_for(0, 0, "bayesian frame")
@@ -118,7 +131,12 @@ def _count_features(space: SearchSpace, finite: FiniteSpace | None) -> int:
 def group_columns(
     names: Sequence[str], own: Mapping[str, Sequence[int]], asked: ColumnGroups | None
 ) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Columns by group: those asked for, the others as the space groups them.
+    """Group the columns as asked, and all others as the space groups them.
+
+    Args:
+        names: of the columns.
+        own: the space's columns by group.
+        asked: names of columns or of the space's groups, by group.
 
     Raises:
         ValueError: a group asked for names neither a column nor a group of the space, or one that another has.
@@ -148,7 +166,9 @@ def group_columns(
 
 @dataclass(frozen=True, eq=False)
 class KnownTrials:
-    """The trials of an event that the space understands; those made outside it have the merit of pending ones.
+    """Trials of an event that the space understands.
+
+    Those made outside the space have the merit of pending ones.
 
     Attributes:
         ids: shape (n,), of the finished ones, ascending.
@@ -169,10 +189,15 @@ class KnownTrials:
 
 
 def collect_trials(context: Context, frame: Frame) -> KnownTrials:
-    """What there is to learn from at this event."""
+    """Collect the finished and pending trials of an event.
+
+    Args:
+        context: the event.
+        frame: makes inputs of genomes.
+    """
     history = context.history
     under_way = set(history.pending())
-    # Of a genome that was taken further the latest trial knows all that the earlier ones do.
+    # Of a promoted genome the latest trial holds all values of the earlier ones.
     left_out = under_way | set(history.superseded())
     finished = [id for id in range(len(history)) if id not in left_out and is_training_candidate(context, id)]
     pending = [id for id in sorted(under_way) if is_training_candidate(context, id)]
@@ -182,7 +207,7 @@ def collect_trials(context: Context, frame: Frame) -> KnownTrials:
 
 
 def _trial_inputs(context: Context, frame: Frame, ids: Sequence[int]) -> FloatArray:
-    """Inputs (n, d) of trials, from the cache where they were needed before.
+    """Inputs (n, d) of trials, cached one by one.
 
     One at a time, so that no digit depends on which trials were asked for together.
     """

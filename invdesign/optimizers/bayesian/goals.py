@@ -1,4 +1,4 @@
-"""A problem in torch: from samples of properties to values that are maximised, and to the chance that constraints hold."""
+"""Objectives and constraints in torch: maximised values and feasibility probabilities."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from torch import Tensor
 from invdesign.arrays import FloatArray
 from invdesign.problem import Constraint, Objective, Problem
 
-DESIRABILITY_FLOOR = 1e-12  # of a desirability, so that its logarithm exists
-DEVIATION_FLOOR = 1e-10  # least standard deviation, as a share of the spread of the values
+DESIRABILITY_FLOOR = 1e-12  # so that the logarithm of a desirability exists (chosen)
+DEVIATION_FLOOR = 1e-10  # least standard deviation, as a share of the spread of the values (chosen)
 
 
 @dataclass(frozen=True)
 class Goals:
-    """What is wanted of P modelled properties, in the order of `names`.
+    """Objectives and constraints on P modelled properties.
 
     Values are maximised, and scaled so that those of the trials spread over about 1.
 
     Attributes:
         problem: objectives and constraints on properties among `names`.
+        names: the P properties, in order.
         centre, scale: shape (m,), of the minimised values (`Problem.n_values` of them).
         weights: shape (m,), of a Chebyshev scalarization to one value; None keeps the m values.
     """
@@ -36,23 +37,33 @@ class Goals:
 
     @property
     def single(self) -> bool:
-        """Whether there is one value."""
+        """True if there is one value to maximise."""
         return self.problem.n_values == 1 or self.weights is not None
 
     @property
     def linear(self) -> bool:
-        """Whether the one value is a property itself, or minus it."""
+        """True if the one value is a property itself, or its negative."""
         plain = len(self.problem.objectives) == 1 and self.problem.scalarize is None
         return plain and self.problem.objectives[0].direction in {"minimize", "maximize"}
 
     def scale_minimised(self, minimised: FloatArray) -> FloatArray:
-        """Minimised values (n, m), as the problem scores them, in the form of `objective_values`: (n, m) or (n, 1)."""
+        """Convert minimised values to the form of `objective_values`.
+
+        Args:
+            minimised: shape (n, m), as the problem scores them.
+
+        Returns:
+            Shape (n, m) or (n, 1).
+        """
         found = torch.as_tensor(-(minimised - self.centre) / self.scale)
         result: FloatArray = self._scalarize_values(found).numpy()
         return result
 
     def objective_values(self, samples: Tensor) -> Tensor:
-        """Properties (..., P) to values (..., m), or (..., 1) where they are combined."""
+        """Convert `samples` of properties (..., P) to maximised values (..., m).
+
+        Shape (..., 1) where they are combined.
+        """
         columns = [self._minimised_values(objective, samples) for objective in self.problem.objectives]
         minimised = torch.stack(columns, dim=-1)
         if self.problem.scalarize is not None:
@@ -62,9 +73,9 @@ class Goals:
         )
 
     def log_feasibility(self, mean: Tensor, deviation: Tensor) -> Tensor:
-        """Logarithm of the chance that all constraints hold, of marginals (..., P): shape (...).
+        """Log feasibility probability of marginals `mean` and `deviation` (..., P).
 
-        Properties count as independent of each other.
+        Shape (...). Properties count as independent of each other.
         """
         from botorch.utils.probability.utils import log_ndtr, log_prob_normal_in
 
@@ -74,6 +85,7 @@ class Goals:
             centre, width = mean[..., column], deviation[..., column]
             if constraint.min is not None and constraint.max is not None:
                 low, high = (constraint.min - centre) / width, (constraint.max - centre) / width
+                # An interval without width would have a probability of 0.
                 total = total + log_prob_normal_in(low, torch.maximum(high, low + 1e-6))
             elif constraint.max is not None:
                 total = total + log_ndtr((constraint.max - centre) / width)
@@ -82,6 +94,7 @@ class Goals:
         return total
 
     def _minimised_values(self, objective: Objective, samples: Tensor) -> Tensor:
+        """Minimised values of one objective: the property, its negative, or its distance outside a window."""
         values = samples[..., self.names.index(objective.property)]
         if objective.direction == "minimize":
             return values
@@ -95,7 +108,7 @@ class Goals:
         return outside
 
     def _desirability_score(self, minimised: Tensor) -> Tensor:
-        """`Problem`'s score of combined objectives, (..., m) to (..., 1)."""
+        """Score of combined objectives as `Problem` defines it, (..., m) to (..., 1)."""
         extents = np.array(
             [objective.minimised_scale() for objective in self.problem.objectives], dtype=np.float64
         )
@@ -107,11 +120,12 @@ class Goals:
         reached = (worst - minimised) / (worst - best)
         overall = torch.exp((reached.clamp(DESIRABILITY_FLOOR, 1.0).log() * shares).sum(dim=-1))
         lacking = ((-reached).clamp_min(0.0) * shares).sum(dim=-1)
+        # Where one desirability is 0 their product would be flat: there the score grows with what is lacking.
         none = (reached <= 0.0).any(dim=-1)
         return torch.where(none, 1.0 + lacking, 1.0 - overall).unsqueeze(-1)
 
     def _scalarize_values(self, values: Tensor) -> Tensor:
-        """Values (..., m) to the augmented Chebyshev scalarization (..., 1) where there are weights.
+        """Augmented Chebyshev scalarization of values (..., m) to (..., 1), if there are weights.
 
         Source:
             Knowles, IEEE Trans. Evol. Comput. 10, 50 (2006).
@@ -125,7 +139,14 @@ class Goals:
 def goals_for(
     problem: Problem, known: Sequence[str], minimised: FloatArray, weights: FloatArray | None = None
 ) -> Goals:
-    """Goals over the constraints whose property is known, scaled by minimised values (n, m) of trials."""
+    """Build the goals over the constraints whose property is modelled.
+
+    Args:
+        problem: of the run.
+        known: properties with a model.
+        minimised: shape (n, m), minimised values of the trials; they set the scale.
+        weights: shape (m,), of a Chebyshev scalarization; None for none.
+    """
     constraints: tuple[Constraint, ...] = tuple(c for c in problem.constraints if c.property in known)
     kept = Problem(problem.objectives, constraints, problem.scalarize)
     finite = minimised[np.isfinite(minimised).all(axis=1)]

@@ -1,6 +1,6 @@
-"""Covariance functions of Gaussian processes over numbers and categories, of one or several sources.
+"""Covariance functions over numbers and categories, of one or several sources.
 
-GPyTorch's kernels say the same; a fit calls them a hundred times, and here they cost a quarter of it.
+GPyTorch's kernels compute the same; a fit calls them a hundred times, and here they cost a quarter of it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from torch import Tensor
 
 Smoothness = Literal["matern", "rbf"]
 
-MEAN_VARIANCE = 1.0  # variance of the unknown mean of scaled outcomes
-OFFSET_VARIANCE = 1.0  # variance of the unknown difference between the mean of another source and it
-CATEGORY_TOLERANCE = 1e-6  # codes of a category that differ less are the same
-WARP_MARGIN = 1e-6  # distance from the cube's faces below which a warped coordinate has no finite slope
+MEAN_VARIANCE = 1.0  # prior variance of the unknown mean of scaled outcomes (chosen)
+OFFSET_VARIANCE = 1.0  # prior variance of another source's offset from that mean (chosen)
+CATEGORY_TOLERANCE = 1e-6  # codes of a category that differ less are the same (chosen)
+# Distance from the cube's faces within which warping would have an infinite slope (chosen)
+WARP_MARGIN = 1e-6
 
 
 @dataclass(frozen=True)
 class Group:
-    """Positions, among a plan's numbers and among its categories, of columns that share a kernel."""
+    """Columns that share a kernel: positions among numbers and among categories."""
 
     name: str
     numbers: tuple[int, ...]
@@ -32,14 +33,14 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a kernel consists of; with parameters it is a covariance function.
+    """Structure of a kernel; with parameters it is a covariance function.
 
     Attributes:
         smoothness: of the kernel of numbers.
-        groups: what is added up; one holds everything unless the kernel is additive.
-        d_numbers, d_categories: how many columns of each kind.
-        sources: how many sources there are.
-        warp: whether numbers (of the unit cube) are warped.
+        groups: of the sum; one group holds everything unless the kernel is additive.
+        d_numbers, d_categories: number of columns of each kind.
+        sources: number of sources.
+        warp: True if numbers (of the unit cube) are warped.
     """
 
     smoothness: Smoothness
@@ -72,12 +73,15 @@ Prepared = Sequence[tuple[Tensor, Tensor]]
 
 
 def cast_points(prepared: Prepared, dtype: torch.dtype) -> Prepared:
-    """Prepared points in another precision."""
+    """Convert `prepared` points to another precision `dtype`."""
     return [(numbers.to(dtype), categories.to(dtype)) for numbers, categories in prepared]
 
 
 class _Matern(torch.autograd.Function):
-    """Matérn kernel of smoothness 5/2 of squared scaled distances, with a slope that is finite at 0."""
+    """Matérn 5/2 correlation of squared scaled distances, differentiable at 0.
+
+    Automatic differentiation would give NaN there, through the derivative of the square root.
+    """
 
     @staticmethod
     def forward(ctx: Any, squares: Tensor) -> Tensor:
@@ -94,7 +98,12 @@ class _Matern(torch.autograd.Function):
 
 
 def distance_correlation(squares: Tensor, smoothness: Smoothness) -> Tensor:
-    """Correlation at squared scaled distances, any shape; overwrites them where no gradient is wanted."""
+    """Correlation at squared scaled distances, of any shape.
+
+    Args:
+        squares: squared distances in lengthscales; overwritten where no gradient is wanted.
+        smoothness: of the kernel.
+    """
     if smoothness == "rbf":
         return torch.exp(-0.5 * squares)
     if squares.requires_grad:
@@ -105,7 +114,7 @@ def distance_correlation(squares: Tensor, smoothness: Smoothness) -> Tensor:
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    """Between points (…, n, d) and (…, q, d), shape (…, n, q)."""
+    """Squared distances (…, n, q) between points `a` (…, n, d) and `b` (…, q, d)."""
     rows, columns = (a * a).sum(dim=-1), (b * b).sum(dim=-1)
     product = a @ b.transpose(-1, -2)
     if product.requires_grad:
@@ -114,7 +123,15 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
 
 
 def category_correlation(a: Tensor, b: Tensor, length: Tensor) -> Tensor:
-    """Correlation of categories (…, n, d) and (…, q, d): exp(-mean of [differ] / length), shape (…, n, q).
+    """Correlation of categories: exp(-mean of [differ] / length).
+
+    Args:
+        a: shape (…, n, d).
+        b: shape (…, q, d).
+        length: shape (d,), lengthscales.
+
+    Returns:
+        Shape (…, n, q).
 
     Source:
         Hutter, Hoos & Leyton-Brown, LION 5 (2011); `botorch.models.kernels.CategoricalKernel`.
@@ -127,7 +144,12 @@ def category_correlation(a: Tensor, b: Tensor, length: Tensor) -> Tensor:
 
 
 def warp_inputs(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """The distribution function 1 - (1 - x^a)^b of coordinates of the unit cube.
+    """Warp coordinates `x` of the unit cube by 1 - (1 - x^a)^b.
+
+    Args:
+        x: shape (…, d).
+        a: shape (d,), exponents.
+        b: shape (d,), exponents.
 
     Source:
         Kumaraswamy, J. Hydrol. 46, 79 (1980); Snoek et al., ICML 2014 (as input warping).
@@ -138,11 +160,11 @@ def warp_inputs(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A covariance function: a plan and its parameters, on their natural scales.
+    """Covariance function: a plan and its parameters, on their natural scales.
 
     The values of source 0 are f_0 = mean + sum of the groups' components. Those of source s are
-    share_s * f_0 + g_s + offset_s, where g_s has length scales and variances of its own: how much a source says of
-    what is sought is learned, and one that says nothing gets a share near 0.
+    share_s * f_0 + g_s + offset_s, where g_s has lengthscales and outputscales of its own: the share is learned, and a
+    source that tells nothing of f_0 gets a share near 0.
 
     Source:
         Kennedy & O'Hagan, Biometrika 87, 1 (2000), turned round; Goovaerts, Geostatistics for Natural Resources
@@ -154,7 +176,13 @@ class Kernel:
     parameters: Parameters
 
     def prepare_points(self, numbers: Tensor, categories: Tensor, source: int) -> Prepared:
-        """Per group: numbers in length scales, and categories, as the component of `source` sees them."""
+        """Prepare points for a component: numbers in its lengthscales, per group.
+
+        Args:
+            numbers: shape (…, d_n).
+            categories: shape (…, d_c).
+            source: whose component.
+        """
         plan, p = self.plan, self.parameters
         if plan.warp and plan.d_numbers:
             numbers = warp_inputs(numbers, p["warp"][0], p["warp"][1])
@@ -168,7 +196,14 @@ class Kernel:
         ]
 
     def group_covariance(self, a: Prepared, b: Prepared, source: int, position: int) -> Tensor:
-        """Covariance of one group's component between points (…, n) and (…, q), shape (…, n, q)."""
+        """Covariance of one group's component, shape (…, n, q).
+
+        Args:
+            a: n prepared points.
+            b: q prepared points.
+            source: whose component.
+            position: of the group.
+        """
         p = self.parameters
         (numbers_a, categories_a), (numbers_b, categories_b) = a[position], b[position]
         dtype = numbers_a.dtype
@@ -184,34 +219,49 @@ class Kernel:
         if not group.numbers:
             return scale * same
         near = distance_correlation(squared_distances(numbers_a, numbers_b), self.plan.smoothness)
+        # A product alone would share nothing between different categories, a sum alone would model no interaction.
         mix = p["mix"][source, position].to(dtype)
         return scale * ((1.0 - mix) * 0.5 * (near + same) + mix * near * same)
 
     def component_covariance(self, a: Prepared, b: Prepared, source: int) -> Tensor:
-        """Covariance of f_0 (source 0) or of g_s, without means and shares, shape (…, n, q)."""
+        """Covariance of f_0 (source 0) or of g_s, shape (…, n, q).
+
+        Without means and shares.
+
+        Args:
+            a: n prepared points.
+            b: q prepared points.
+            source: whose component.
+        """
         total = self.group_covariance(a, b, source, 0)
         for position in range(1, len(self.plan.groups)):
             total = total + self.group_covariance(a, b, source, position)
         return total
 
     def source_share(self, source: int) -> Tensor:
-        """What part of f_0 the values of a source hold."""
+        """Share of f_0 in the values of `source`."""
         if source == 0:
             return torch.ones((), dtype=torch.float64)
         return self.parameters["share"][source - 1]
 
     def prior_variance(self, source: int) -> Tensor:
-        """Prior variance of the value of a source, the same everywhere."""
+        """Prior variance of a value of `source`, the same everywhere."""
         scale = self.parameters["scale"]
         own = scale[source].sum() + OFFSET_VARIANCE if source else 0.0
         return self.source_share(source) ** 2 * scale[0].sum() + MEAN_VARIANCE + own
 
     def row_shares(self, sources: Tensor) -> Tensor:
-        """`source_share` of every row's source, shape (n,)."""
+        """Share of f_0 in each row, by its source in `sources` (n,)."""
         return torch.stack([self.source_share(source) for source in range(self.plan.sources)])[sources]
 
     def row_covariance(self, numbers: Tensor, categories: Tensor, sources: Tensor) -> Tensor:
-        """Covariance of rows (n, d) of any sources, without noise, shape (n, n)."""
+        """Covariance (n, n) of training rows of any sources, without noise.
+
+        Args:
+            numbers: shape (n, d_n).
+            categories: shape (n, d_c).
+            sources: shape (n,).
+        """
         base = self.prepare_points(numbers, categories, 0)
         total = self.component_covariance(base, base, 0)
         if self.plan.sources > 1:
@@ -224,6 +274,7 @@ class Kernel:
     def _add_source_component(
         self, total: Tensor, numbers: Tensor, categories: Tensor, sources: Tensor, source: int
     ) -> Tensor:
+        """Add the component and offset of one source to the covariance of its rows."""
         index = torch.nonzero(sources == source).reshape(-1)
         if not len(index):
             return total
@@ -233,9 +284,10 @@ class Kernel:
 
 
 def _select_columns(x: Tensor, columns: tuple[int, ...], of: int) -> Tensor:
+    """Select columns of points; all of them without a copy."""
     return x if len(columns) == of else x[..., list(columns)]
 
 
 def to_tensors(values: Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]) -> dict[str, Tensor]:
-    """Parameters as tensors."""
+    """Convert parameter `values` to tensors, block by block."""
     return {name: torch.from_numpy(np.array(value, dtype=np.float64)) for name, value in values.items()}

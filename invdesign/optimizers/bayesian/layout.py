@@ -1,4 +1,4 @@
-"""Where a search of a vector space may go: which coordinates move, along what, and which are choices."""
+"""Moves in a vector space: climbing directions, random steps and exchanges of choices."""
 
 from __future__ import annotations
 
@@ -15,19 +15,17 @@ from invdesign.optimizers.bayesian.trust import Box
 from invdesign.protocols import Domain
 from invdesign.rng import Rng
 
-CONTINUOUS_FROM = (
-    16  # values from which on whole numbers and levels are climbed like reals, and rounded after
-)
-PRESENCE_THRESHOLD = 1e-10  # coordinate above which a component counts as present
-SHORTEST_STEP, LONGEST_STEP = 1e-3, 0.4  # lengths of random steps, as shares of the cube's side
-FEWEST_MOVED = 3  # coordinates that a random step moves, about, at least
-CHOICE_CHANGE_RATE = 0.3  # chance that a random step changes a choice, too
-RULE_TOLERANCE = 1e-7  # excess over the rules up to which a point counts as one that keeps them
+CONTINUOUS_FROM = 16  # values of a stepped column from which it is climbed like a real one (chosen)
+PRESENCE_THRESHOLD = 1e-10  # coordinate above which a component counts as present (chosen)
+SHORTEST_STEP, LONGEST_STEP = 1e-3, 0.4  # lengths of random steps, as shares of the cube's side (chosen)
+FEWEST_MOVED = 3  # coordinates that a random step moves on average, at least (chosen)
+CHOICE_CHANGE_RATE = 0.3  # probability that a random step changes a choice, too (chosen)
+RULE_TOLERANCE = 1e-7  # violation up to which a point counts as one that keeps the rules (chosen)
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """A domain in arrays, with the box to stay in.
+    """Domain of a vector space as arrays, with the box to stay in.
 
     Attributes:
         domain: of the space, d columns.
@@ -47,7 +45,7 @@ class Layout:
 
     @cached_property
     def sizes(self) -> NDArray[np.int64]:
-        """Shape (d,): how many values a column has; 0 for reals."""
+        """Shape (d,): number of values of each column; 0 for reals."""
         found = []
         for item in self.domain.dimensions:
             whole = round(item.high - item.low) + 1 if item.kind == "integer" else 0
@@ -56,12 +54,12 @@ class Layout:
 
     @cached_property
     def choices(self) -> BoolArray:
-        """Shape (d,): columns whose values are exchanged one for another, not climbed along."""
+        """Shape (d,): columns whose values are exchanged, not climbed along."""
         return np.asarray((self.sizes > 0) & ((self.sizes < CONTINUOUS_FROM) | self.category))
 
     @cached_property
     def sparse(self) -> BoolArray:
-        """Shape (d,): columns that are in a group of which some are 0."""
+        """Shape (d,): columns in a group of which some are 0."""
         return _mask_columns(len(self), (column for group in self.domain.sparse for column in group))
 
     @cached_property
@@ -71,12 +69,12 @@ class Layout:
 
     @property
     def discrete(self) -> bool:
-        """Whether a genome holds choices: climbing alone does not find the best then."""
+        """True if genomes hold choices, which climbing alone does not change."""
         return bool(self.choices.any() or self.domain.sparse or self.domain.conditional)
 
     @cached_property
     def rows(self) -> LinearRules:
-        """The linear rules."""
+        """Linear rules of the domain."""
         above = [rule for rule in self.domain.rules if not rule.equal]
         equal = [rule for rule in self.domain.rules if rule.equal]
         matrices = []
@@ -91,7 +89,7 @@ class Layout:
 
     @cached_property
     def least(self) -> FloatArray:
-        """Shape (d,): smallest coordinate of what is present."""
+        """Shape (d,): smallest coordinate of a present component."""
         found = np.zeros(len(self))
         for column, smallest in self.domain.least:
             found[column] = smallest
@@ -99,16 +97,19 @@ class Layout:
 
     @cached_property
     def low(self) -> FloatArray:
-        """Shape (d,): of the box; categories have none."""
+        """Shape (d,): lower bounds of the box; categories have none."""
         return np.zeros(len(self)) if self.box is None else np.where(self.category, 0.0, self.box.low)
 
     @cached_property
     def high(self) -> FloatArray:
-        """Shape (d,): of the box; categories have none."""
+        """Shape (d,): upper bounds of the box; categories have none."""
         return np.ones(len(self)) if self.box is None else np.where(self.category, 1.0, self.box.high)
 
     def is_inside(self, x: FloatArray) -> BoolArray:
-        """Shape (n,): whether codes (n, d) lie in the box; an absent component does, a whole number by its cell."""
+        """Check which codes `x` (n, d) lie in the box, shape (n,).
+
+        An absent component lies in every box, a whole number by its cell.
+        """
         if self.box is None:
             return np.ones(len(x), dtype=np.bool_)
         slack = 1e-9 + 0.5 / np.maximum(self.sizes, 1) * (self.sizes > 0)
@@ -116,7 +117,7 @@ class Layout:
         return np.asarray((within | (self.sparse & (x <= PRESENCE_THRESHOLD))).all(axis=1))
 
     def clip_to_box(self, x: FloatArray) -> FloatArray:
-        """Points (n, d) moved into the box; absent components stay absent."""
+        """Move points `x` (n, d) into the box; absent components stay absent."""
         if self.box is None:
             return x
         moved: FloatArray = np.where(
@@ -127,11 +128,21 @@ class Layout:
     # Climbing and random steps.
 
     def free_columns(self, x: FloatArray, dead: BoolArray) -> BoolArray:
-        """Shape (n, d): what may be climbed along from codes (n, d) whose `dead` (n, d) columns mean nothing."""
+        """Columns along which codes may be climbed, shape (n, d).
+
+        Args:
+            x: shape (n, d), codes.
+            dead: shape (n, d), columns that mean nothing in a genome.
+        """
         return np.asarray(~self.choices & ~dead & ~(self.sparse & (x <= PRESENCE_THRESHOLD)))
 
     def climb_bounds(self, x: FloatArray, free: BoolArray) -> tuple[FloatArray, FloatArray]:
-        """(low (n, d), high (n, d)) for climbs from codes (n, d): smallest amounts included."""
+        """Bounds (low, high), each (n, d), for climbs from codes; smallest amounts included.
+
+        Args:
+            x: shape (n, d), codes.
+            free: shape (n, d), columns that may move.
+        """
         low = np.where(free & self.sparse, np.maximum(self.low, self.least), self.low)
         high = np.broadcast_to(self.high, x.shape)
         if not self.rows:
@@ -140,15 +151,15 @@ class Layout:
         return np.where(free, np.minimum(low, x), low), np.where(free, np.maximum(high, x), high)
 
     def random_steps(self, x: FloatArray, dead: BoolArray, n: int, rng: Rng) -> FloatArray:
-        """Points (n, d) around a code (d,): random steps in some of the coordinates, of all lengths.
+        """Draw `n` random steps of all lengths around a code, shape (n, d).
 
-        They go along the linear rules, the way that has more room; those that would soon meet a border nevertheless
-        go on, for `decode` to repair.
+        Some of the coordinates move, along the linear rules and in the direction with more room. Steps that would soon meet
+        a border go on beyond it, for `decode` to repair.
 
         Args:
             x: shape (d,), of a genome.
             dead: shape (d,), columns that mean nothing in it.
-            n: how many.
+            n: number of steps.
             rng: of the steps.
         """
         free = self.free_columns(x[None], dead[None])[0]
@@ -157,10 +168,12 @@ class Layout:
         width = int(free.sum())
         found = np.repeat(x[None], n, axis=0)
         if part.basis.shape[1]:
+            # A quarter of the coordinates moves, or about FEWEST_MOVED; one at least.
             some = rng.random((n, width)) < min(1.0, max(FEWEST_MOVED / max(width, 1), 0.25))
             some[np.arange(n), rng.integers(width, size=n)] = True
             moves = (rng.standard_normal((n, width)) * some) @ part.basis
             lengths = np.linalg.norm(moves @ part.basis.T, axis=1)
+            # Log-uniform lengths, for peaks of all widths.
             wanted = (
                 SHORTEST_STEP * (LONGEST_STEP / SHORTEST_STEP) ** rng.random(n) * np.sqrt(some.sum(axis=1))
             )
@@ -169,13 +182,14 @@ class Layout:
             turned = (reach < shares) & (back > reach)
             moves[turned] *= -1.0
             reach = np.where(turned, back, reach)
+            # Steps that meet a border late end there; others keep their length and are repaired.
             shares = np.where(reach > 0.3 * shares, np.minimum(shares, reach), shares)
             moved = found[:, free] + shares[:, None] * (moves @ part.basis.T)
             found[:, free] = np.clip(moved, low[:, free], high[:, free])
         return self._change_choices(found, dead, rng)
 
     def _change_choices(self, x: FloatArray, dead: BoolArray, rng: Rng) -> FloatArray:
-        """Points (n, d), in some of which one choice is another."""
+        """Change one choice in some of the points (n, d)."""
         columns = np.flatnonzero(self.choices & ~dead)
         if not len(columns):
             return x
@@ -188,7 +202,9 @@ class Layout:
     # Exchanging choices.
 
     def list_neighbours(self, x: FloatArray, dead: BoolArray) -> FloatArray:
-        """Points (n, d) that differ from a code (d,) in one choice: a category, a level, which component is present.
+        """List points that differ from a code in one choice.
+
+        A choice is a category, a level, or which component is present.
 
         Args:
             x: shape (d,), of a genome.
@@ -199,13 +215,14 @@ class Layout:
         return np.clip(self.clip_to_box(found), 0.0, 1.0)
 
     def _other_values(self, x: FloatArray, dead: BoolArray) -> Iterator[FloatArray]:
+        """Yield points with another value of one column; of many values the nearest."""
         for column in np.flatnonzero((self.sizes > 0) & ~dead).tolist():
             size = int(self.sizes[column])
             places = (
                 (np.arange(size) + 0.5) / size if size <= CONTINUOUS_FROM or self.category[column] else None
             )
             if places is None:
-                # The second step reaches the next number where they vary by factors, and cells are wider.
+                # On a logarithmic scale cells may be wider than 1 / size: the longer steps reach the next number.
                 places = x[column] + np.array([-1.0, 1.0, -3.0, 3.0]) / size
             elif not self.category[column]:
                 places = places[np.argsort(np.abs(places - x[column]), kind="stable")[:5]]
@@ -216,7 +233,10 @@ class Layout:
                     yield point
 
     def _other_components(self, x: FloatArray) -> Iterator[FloatArray]:
-        """An absent component takes all or half of a present one's amount, or comes by itself; one goes by itself."""
+        """Yield points with other components present.
+
+        An absent component takes all or half of a present one's amount, or is added; a present one is removed.
+        """
         for group in self.domain.sparse:
             columns = np.array(group)
             present = columns[x[columns] > PRESENCE_THRESHOLD].tolist()
@@ -232,7 +252,7 @@ class Layout:
                     yield point
 
     def _exchange_amount(self, x: FloatArray, gone: int, new: int, share: float) -> FloatArray:
-        """A share of one component replaced by another, so that the sum both are in stays."""
+        """Replace a share of one component by another; the sum of both stays."""
         both = (np.abs(self.rows.equal[:, [gone, new]]) > PRESENCE_THRESHOLD).all(axis=1)
         rate = 1.0
         if both.any():
@@ -245,12 +265,16 @@ class Layout:
         return point
 
     def choice_patterns(self, x: FloatArray) -> list[bytes]:
-        """What is chosen in codes (n, d): equal for those that climbing can lead from one to the other."""
+        """Key of the choices in each code of `x` (n, d).
+
+        Equal for codes that climbing can lead from one to the other.
+        """
         chosen = np.where(self.choices, x, 0.0) + np.where(self.sparse, x > PRESENCE_THRESHOLD, 0.0)
         return [row.tobytes() for row in np.round(chosen, 9)]
 
 
 def _mask_columns(width: int, columns: Iterator[int] | tuple[int, ...]) -> BoolArray:
+    """Boolean mask of some columns."""
     found = np.zeros(width, dtype=np.bool_)
     found[list(columns)] = True
     return found

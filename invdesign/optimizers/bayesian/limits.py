@@ -1,4 +1,4 @@
-"""Bounded cost: which rows a model learns from when there are many, and when it is fitted anew."""
+"""Limits on cost: training rows of a model, and when it is refitted."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.optimizers.bayesian.data import Rows
 
-ALWAYS_REFIT_BELOW = 30  # rows up to which every new one is a reason for a fit
-REFIT_GROWTH = 0.05  # share of new rows that is a reason for a fit
-SHARE_BEST = 0.3  # of the rows that are kept: the best,
-SHARE_NEAR = 0.3  # the nearest to the centre, or the newest where there is none,
-SHARE_NEWEST = 0.1  # the newest; the rest is spread over all others
-MOST_SPREAD_ROWS = 4000  # rows at most among which a spread is sought: its cost is that times the rows kept
+ALWAYS_REFIT_BELOW = 30  # rows; below, every new row is a reason for a fit (chosen)
+REFIT_GROWTH = 0.05  # share of new rows that is a reason for a fit (chosen)
+SHARE_BEST = 0.3  # of the kept rows, for the best (chosen)
+SHARE_NEAR = 0.3  # of the kept rows, for the nearest to the centre, or the newest without one (chosen)
+SHARE_NEWEST = 0.1  # of the kept rows, for the newest; the rest is spread over all others (chosen)
+# Rows among which a spread is sought: its cost is their number times the kept rows (chosen)
+MOST_SPREAD_ROWS = 4000
 
 
 def is_refit_due(n_now: int, n_at_last_fit: int) -> bool:
-    """Whether hyperparameters that were fitted on `n_at_last_fit` rows are to be fitted anew on `n_now`.
+    """True if hyperparameters are to be fitted anew.
 
     With every new row while rows are few; then each time their number has grown by a twentieth, so that the number of
     fits grows with its logarithm.
+
+    Args:
+        n_now: rows now.
+        n_at_last_fit: rows at the last fit; 0 for none.
     """
     if n_now < n_at_last_fit or n_at_last_fit < 1:
         return True
@@ -29,16 +34,15 @@ def is_refit_due(n_now: int, n_at_last_fit: int) -> bool:
 
 
 def select_rows(rows: Rows, order: IntArray, most: int, centre: FloatArray | None = None) -> IntArray:
-    """Which rows a model learns from, where there are more than it may have.
+    """Select the training rows of a model, `most` of them at most.
 
     The best, the newest, those nearest to where the search is, and a spread of all others, so that no region is
-    forgotten. Where rows of several sources are given, each has a share: at least half of the places are for the
-    source that is sought (0).
+    forgotten. Where rows of several sources are given, each has a share: at least half of the places are for source 0.
 
     Args:
         rows: n rows, oldest first.
         order: positions from best to worst.
-        most: how many may stay.
+        most: number of rows that may stay.
         centre: shape (d,), inputs of the best point, or (k, d) of several; None keeps the newest instead.
 
     Returns:
@@ -63,7 +67,7 @@ def select_rows(rows: Rows, order: IntArray, most: int, centre: FloatArray | Non
 def _select_from_source(
     x: FloatArray, rank: IntArray, candidates: IntArray, most: int, centre: FloatArray | None
 ) -> IntArray:
-    """At most so many of the candidate rows, by merit, age, nearness and spread."""
+    """Select rows of one source by merit, age, nearness and spread."""
     if len(candidates) <= most:
         return candidates
     best = candidates[np.argsort(rank[candidates], kind="stable")]
@@ -85,7 +89,13 @@ def _select_from_source(
 
 
 def select_farthest(x: FloatArray, kept: IntArray, rest: IntArray, count: int) -> IntArray:
-    """`count` of the rows `rest`, each the farthest from all that are kept before it.
+    """Select rows one by one, each the farthest from all kept before.
+
+    Args:
+        x: shape (n, d), inputs of all rows.
+        kept: positions kept already.
+        rest: positions to select from.
+        count: number of rows wanted.
 
     Source:
         Gonzalez, Theor. Comput. Sci. 38, 293 (1985).
@@ -106,7 +116,12 @@ def select_farthest(x: FloatArray, kept: IntArray, rest: IntArray, count: int) -
 
 
 def scale_to_ranges(x: FloatArray, of: FloatArray | None = None) -> FloatArray:
-    """Rows `of` (q, d), or `x` itself, on the scale of the columns of `x` (n, d): ranges of 1, no NaN."""
+    """Scale rows to column ranges of 1, without NaN.
+
+    Args:
+        x: shape (n, d), rows that set the ranges.
+        of: shape (q, d), rows to scale; None scales `x`.
+    """
     finite = np.where(np.isfinite(x), x, np.nan)
     known = np.isfinite(finite).any(axis=0)
     low = np.where(known, np.nanmin(np.where(known, finite, 0.0), axis=0), 0.0)
@@ -117,14 +132,14 @@ def scale_to_ranges(x: FloatArray, of: FloatArray | None = None) -> FloatArray:
 
 
 def squared_distances(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Shape (n, m) of rows a (n, d) and b (m, d)."""
+    """Squared distances (n, m) between rows `a` (n, d) and `b` (m, d)."""
     squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2.0 * a @ b.T
     distances: FloatArray = np.maximum(squares, 0.0)
     return distances
 
 
 def describe_limit(most: int) -> str:
-    """What the user should hear once models no longer learn from every row."""
+    """Note for the user that models learn from `most` rows only."""
     return (
         f"models learn from {most} rows at most from now on: the best, the newest, those near the best, "
         "and a spread of all others"

@@ -1,4 +1,4 @@
-"""The models of one event: what each property learns from, when it is fitted anew, and what a user should hear of it."""
+"""Models of one event: training rows, refits and notes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from invdesign.optimizers.common import State
 from invdesign.problem import Merit
 from invdesign.protocols import Context
 
-MOST_FITTED_ROWS = 300  # rows that hyperparameters are fitted on, at most
-FRESH_START_GROWTH = 1.25  # times as many rows: of many columns, fits from fresh starts take a while
-FEWEST_ROWS = 2  # rows of a property without which nothing is modelled
+MOST_FITTED_ROWS = 300  # training rows of a hyperparameter fit (chosen)
+FRESH_START_GROWTH = 1.25  # growth of the rows that allows fresh starts again, for many columns (chosen)
+FEWEST_ROWS = 2  # of a property, without which it has no model (chosen)
 
 
 FitFunction = Callable[[Hyperparameters | None, bool], Hyperparameters]
@@ -30,13 +30,17 @@ FitFunction = Callable[[Hyperparameters | None, bool], Hyperparameters]
 
 @dataclass
 class ModellingEvent:
-    """One event's view of a run while models are made: what is known, and the state as it becomes.
+    """State of one event while its models are built.
 
     Attributes:
-        models: state of the regressors by property, and of the chances of success: hyperparameters, and the number
+        context: of the event.
+        frame: makes inputs of genomes.
+        known: finished and pending trials.
+        models: state of the regressors by property, and of the models of success: hyperparameters, and the number
             of rows they were fitted on.
-        notes: what the user should hear, by code.
-        rows: by property, what its model learns from.
+        notes: for the user, by code.
+        priors: earlier results.
+        rows: training rows by property.
     """
 
     context: Context
@@ -49,10 +53,14 @@ class ModellingEvent:
 
 
 def collect_rows(event: ModellingEvent, name: str) -> tuple[Rows, int]:
-    """What the model of a property learns from, and how many sources there may be.
+    """Collect the training rows of a property, and the number of its sources.
 
-    Every trial that has the property teaches it, however the trial ended; then what earlier stages said of it, and
-    then earlier data.
+    Every trial that has the property counts, however the trial ended; then values of earlier stages, and then earlier
+    data.
+
+    Args:
+        event: its trials and priors.
+        name: of the property.
     """
     context, known = event.context, event.known
     parts = [_finite_rows(known, context.history.column(name), context.history.noise(name), 0)]
@@ -78,6 +86,7 @@ def collect_rows(event: ModellingEvent, name: str) -> tuple[Rows, int]:
 
 
 def _finite_rows(known: KnownTrials, values: FloatArray, deviations: FloatArray, source: int) -> Rows:
+    """Training rows of the trials with a finite value, from one source."""
     y = values[known.ids]
     finite = np.flatnonzero(np.isfinite(y))
     sources = np.full(len(finite), source, dtype=np.int64)
@@ -85,6 +94,7 @@ def _finite_rows(known: KnownTrials, values: FloatArray, deviations: FloatArray,
 
 
 def _join_rows(parts: Sequence[Rows]) -> Rows:
+    """Join several sets of rows into one."""
     return Rows(
         np.vstack([part.x for part in parts]),
         np.concatenate([part.y for part in parts]),
@@ -94,9 +104,16 @@ def _join_rows(parts: Sequence[Rows]) -> Rows:
 
 
 def build_models(options: Modelling, event: ModellingEvent) -> ModelSet | None:
-    """Models of every property of which enough is known, and of success; None while an objective is not among them.
+    """Build the models of all properties with enough rows, and of success.
 
     Hyperparameters that were fitted anew, and notes, go into the event.
+
+    Args:
+        options: kinds and settings of the models.
+        event: its trials, state and notes.
+
+    Returns:
+        None while an objective has no model.
     """
     regressors: dict[str, Regressor] = {}
     for name in event.context.problem.properties:
@@ -113,6 +130,7 @@ def build_models(options: Modelling, event: ModellingEvent) -> ModelSet | None:
 def _build_regressor(
     options: Modelling, event: ModellingEvent, name: str, rows: Rows, sources: int
 ) -> Regressor:
+    """Build the model of one property; refit it if that is due."""
     from invdesign.optimizers.bayesian.limits import describe_limit, select_rows
 
     order, centre = _rank_rows(event, name, rows)
@@ -145,9 +163,9 @@ def _build_regressor(
 
 
 def _refit_if_due(states: State, name: str, n: int, fit: FitFunction, afresh: float = 1.0) -> Hyperparameters:
-    """Hyperparameters from the state, or where a refit is due from a fit that starts at them.
+    """Hyperparameters from the state, refitted from there if that is due.
 
-    Fresh starts get a chance beside them whenever there are `afresh` times as many rows as when they last did.
+    Fresh starts are tried beside them whenever there are `afresh` times as many rows as when they last were.
     """
     from invdesign.optimizers.bayesian.limits import is_refit_due
 
@@ -161,7 +179,10 @@ def _refit_if_due(states: State, name: str, n: int, fit: FitFunction, afresh: fl
 
 
 def _rank_rows(event: ModellingEvent, name: str, rows: Rows) -> tuple[IntArray, FloatArray | None]:
-    """Positions of rows from the best trial's to the worst's, other sources last; and where the best one lies."""
+    """Rank rows from the best trial to the worst, other sources last.
+
+    Also returns the inputs of the best row, or None.
+    """
     known = event.known
     has = np.isfinite(event.context.history.column(name)[known.ids])
     position = np.cumsum(has) - 1
@@ -173,16 +194,19 @@ def _rank_rows(event: ModellingEvent, name: str, rows: Rows) -> tuple[IntArray, 
 
 
 def build_success_models(event: ModellingEvent) -> tuple[Any, ...]:
-    """Models of the chance that an evaluation does not fail, and that the gates let a candidate through.
+    """Build the models of passing evaluation and of passing the gates.
 
     Gated trials are no failures: they teach the gates' model alone.
+
+    Args:
+        event: its trials and state.
     """
     from invdesign.optimizers.bayesian.success import build_success_model, fit_success
 
     known = event.known
     merit = known.scores.merit
     works = (merit != Merit.FAILED) & (merit != Merit.INFEASIBLE)
-    # Who stopped early on purpose says nothing of whether later stages would have worked; nor does who was withdrawn.
+    # Candidates that stopped early on purpose, or were withdrawn, tell nothing about the success of later stages.
     asked = ~((merit == Merit.VIOLATING) & np.isnan(known.scores.values).any(axis=1)) & (
         merit != Merit.PENDING
     )

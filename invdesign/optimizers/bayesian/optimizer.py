@@ -15,24 +15,30 @@ from invdesign.optimizers.random import MOST_SOBOL_DIMENSIONS, RandomSearch
 from invdesign.problem import Problem
 from invdesign.protocols import Context, SearchSpace, VectorSpace
 
-FEWEST_INITIAL, MOST_INITIAL = 8, 20  # trials before models are made, where the user does not say
-INITIAL_WITH_PRIOR = 3  # of them where there are earlier results
+FEWEST_INITIAL, MOST_INITIAL = 8, 20  # trials before models are made, by default (chosen)
+INITIAL_WITH_PRIOR = 3  # trials before models are made, given earlier results (chosen)
 
 
 class Bayesian(BayesianSettings):
-    """Proposes what an acquisition function expects most of, by models of properties and of failure.
+    """Maximises an acquisition function over models of properties and of failure.
 
     The first candidates are a design that fills the space. From then on every objective and constraint has a model of
-    its property, learned from all trials that have it, and candidates are chosen one after the other: each by models
-    that believe the pending ones to come out as predicted.
+    its property, learned from all trials that have it. Candidates are chosen one after the other, under models
+    conditioned on their own predictions at pending candidates.
     """
 
     @property
     def overlap(self) -> int:
+        """Number of asks that may be under way at once."""
         return self.asks
 
     def refusal(self, space: SearchSpace, problem: Problem) -> str:
-        """What its tables of known results, or its groups of descriptors, do not share with the space."""
+        """Reason against the priors or groups of descriptors; empty if they fit.
+
+        Args:
+            space: to be searched.
+            problem: its properties must be in the priors.
+        """
         from invdesign.optimizers.bayesian.frame import make_frame
 
         if self.groups:
@@ -43,14 +49,21 @@ class Bayesian(BayesianSettings):
         return explain_refusal(self.prior, space, problem.properties) if self.prior else ""
 
     def start(self, context: Context) -> State:
-        """The design's counters, no models, nothing to tell."""
+        """Initial state for a `context`: the design's counters, no models, no notes."""
         design = self._initial_design(context.space).start(context)
         return {"design": design, "models": {}, "region": {}, "costs": {}, "notes": {}}
 
     def ask(self, context: Context, state: State, n: int) -> tuple[Sequence[Proposal], State]:
+        """Propose up to `n` candidates: the first design, then by the models.
+
+        Args:
+            context: the event.
+            state: of the optimizer.
+            n: number of candidates wanted.
+        """
         draft = Draft(context, n)
         design = self._initial_design(context.space)
-        # A trust region that starts anew begins with a design of its own.
+        # After a restart, a trust region begins with a design of its own.
         left = self._initial_trials(context.space) - (len(context.history) - state["region"].get("since", 0))
         if state["design"]["seeds"] < len(context.seeds) or left > 0:
             draft.n = min(n, max(left, 1))
@@ -68,7 +81,13 @@ class Bayesian(BayesianSettings):
         return draft.proposals, state
 
     def tell(self, context: Context, state: State, ids: Sequence[int]) -> State:
-        """A trust region counts its luck; everything else is read from the history when it is asked again."""
+        """Update the trust region; everything else is read from the history.
+
+        Args:
+            context: the event.
+            state: of the optimizer.
+            ids: of the trials that ended.
+        """
         if not state["region"]:
             return state
         from invdesign.optimizers.bayesian.trust import update_region
@@ -81,7 +100,7 @@ class Bayesian(BayesianSettings):
         return {**state, "region": update_region(state["region"], better, len(ids), len(context.history))}
 
     def _initial_trials(self, space: SearchSpace) -> int:
-        """How many trials there are to be before models are made."""
+        """Number of trials before models are built."""
         if self.initial is not None:
             return self.initial
         if self.prior:
@@ -90,7 +109,7 @@ class Bayesian(BayesianSettings):
         return min(max(2 * variables, FEWEST_INITIAL), MOST_INITIAL)
 
     def _initial_design(self, space: SearchSpace) -> RandomSearch:
-        """The first candidates: along a Sobol sequence where points stand for genomes, else at random."""
+        """Generator of the first candidates: a Sobol sequence in a cube, else random."""
         if isinstance(space, VectorSpace) and finite_space(space) is None:
             domain = space.domain()
             if domain.climbable and len(domain.dimensions) <= MOST_SOBOL_DIMENSIONS:

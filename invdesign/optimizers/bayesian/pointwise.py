@@ -1,4 +1,4 @@
-"""A model without gradients, in the form that BoTorch's acquisition functions take."""
+"""BoTorch model of predictions without gradients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from invdesign.arrays import FloatArray
 
 
 class PointwiseModel(Model):
-    """Means and deviations as a BoTorch model of one output, whose points are independent of each other.
+    """BoTorch model of one output whose points are independent of each other.
 
     Args:
         predict: inputs (q, d) to means and standard deviations (q,).
@@ -43,7 +43,14 @@ class PointwiseModel(Model):
         posterior_transform: Callable[[Any], Any] | None = None,
         **_: Any,
     ) -> Any:
-        """The posterior at X (..., q, d)."""
+        """Posterior of the value itself at `X` (..., q, d).
+
+        Args:
+            X: inputs.
+            output_indices: without effect.
+            observation_noise: without effect.
+            posterior_transform: applied to the posterior, if given.
+        """
         flat = np.asarray(X.detach().reshape(-1, X.shape[-1]).numpy(), dtype=np.float64)
         mean, deviation = (torch.as_tensor(part).reshape(X.shape[:-1]) for part in self._predict(flat))
         variance = DiagLinearOperator(deviation.square().clamp_min(1e-20))

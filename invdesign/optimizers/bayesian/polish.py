@@ -1,6 +1,6 @@
-"""Climbing by gradients: many starts at once, within bounds and linear rules.
+"""Gradient ascent from many starts at once, within bounds and linear rules.
 
-What an evaluation of an acquisition function costs hardly depends on how many points it gets, so all starts climb
+The cost of evaluating an acquisition function hardly depends on the number of points, so all starts climb
 together, each with its own steps.
 """
 
@@ -14,12 +14,12 @@ import numpy as np
 from invdesign.arrays import BoolArray, FloatArray
 from invdesign.optimizers.bayesian.contracts import AcquisitionFunction
 
-FIRST_STEP_LENGTH = 0.1  # of the cube, the length of the first step
-LEAST_GAIN_SHARE = 1e-4  # share of the gain a step promises that it must bring (Armijo)
-SHORTEST_STEP_SHARE = 1e-4  # share of a step after which it is given up
-LEAST_PROMISED_GAIN = 1e-7  # gain promised, relative to the value, below which a climb ends
-DAMPING_SHARE = 0.2  # Powell's, of the curvature
-RANK_TOLERANCE = 1e-10  # singular values below this share of the largest are zero
+FIRST_STEP_LENGTH = 0.1  # as a share of the cube's side (chosen)
+LEAST_GAIN_SHARE = 1e-4  # of the promised gain, for a step to be accepted (Armijo's condition; usual value)
+SHORTEST_STEP_SHARE = 1e-4  # of a planned step, below which the ascent ends (chosen)
+LEAST_PROMISED_GAIN = 1e-7  # relative to the value, below which the ascent ends (chosen)
+DAMPING_SHARE = 0.2  # Powell (1978): least curvature along a step, relative to the model's
+RANK_TOLERANCE = 1e-10  # singular values below this share of the largest are zero (chosen)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,10 @@ class LinearRules:
         return len(self.above) + len(self.equal) > 0
 
     def largest_violation(self, x: FloatArray) -> FloatArray:
-        """Shape (n,): by how much points (n, d) break the worst of the rules; 0 where they keep all."""
+        """Largest violation of a rule by each point of `x` (n, d), shape (n,).
+
+        0 where all rules are kept.
+        """
         short = np.maximum(self.least - x @ self.above.T, 0.0).max(axis=1, initial=0.0)
         off = np.abs(x @ self.equal.T - self.sums).max(axis=1, initial=0.0)
         worst: FloatArray = np.maximum(short, off)
@@ -50,7 +53,12 @@ class LinearRules:
 
 
 def null_space_basis(rows: FloatArray, width: int) -> FloatArray:
-    """Orthonormal basis (width, r) of what rows (k, width) map to zero."""
+    """Orthonormal basis (width, r) of the null space of `rows` (k, width).
+
+    Args:
+        rows: shape (k, width); k may be 0.
+        width: number of columns.
+    """
     if not len(rows) or not width:
         return np.eye(width)
     _, singular, right = np.linalg.svd(rows)
@@ -60,12 +68,12 @@ def null_space_basis(rows: FloatArray, width: int) -> FloatArray:
 
 
 class FreeSubspace:
-    """What is left of the rules where some coordinates of a point are held: directions and faces of the others.
+    """Directions and faces of the free coordinates, with the others held.
 
     Args:
         rows: rules on d coordinates.
         x: shape (d,), a point that keeps them.
-        free: shape (d,), what may move.
+        free: shape (d,), coordinates that may move.
         low, high: shape (d,), bounds.
     """
 
@@ -84,12 +92,17 @@ class FreeSubspace:
         self.normals = self._faces @ self.basis
 
     def face_distances(self, x: FloatArray) -> FloatArray:
-        """Shape (f,): how far a point (d,) is from each face, 0 where it lies beyond."""
+        """Distance of a point `x` (d,) from each face, shape (f,); 0 beyond it."""
         found: FloatArray = np.maximum(self._faces @ x[self.free] - self._offsets, 0.0)
         return found
 
     def largest_multiples(self, x: FloatArray, moves: FloatArray) -> FloatArray:
-        """Shape (n,): how many times each of the moves (n, r) fits between a point (d,) and the faces."""
+        """Largest multiple of each move that stays within the faces, shape (n,).
+
+        Args:
+            x: shape (d,), a point.
+            moves: shape (n, r), along the basis.
+        """
         rates = moves @ self.normals.T
         room = self.face_distances(x)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -99,10 +112,14 @@ class FreeSubspace:
 
 
 class Ascent:
-    """One start's way up a function under linear rules: sequential quadratic programming, asked and told.
+    """Ascent from one start by sequential quadratic programming, asked and told.
 
     Every point it asks for keeps all rules that the start keeps. The quadratic program of each step is solved as a
     least-distance problem by non-negative least squares.
+
+    Args:
+        part: free directions at the start.
+        x: shape (d,), the start.
 
     Source:
         Lawson & Hanson, Solving Least Squares Problems (SIAM, 1995), chapter 23; damped BFGS updates of Powell,
@@ -122,7 +139,7 @@ class Ascent:
 
     @property
     def next_point(self) -> FloatArray:
-        """The point (d,) to evaluate next."""
+        """Next point (d,) to evaluate."""
         if not self._begun:
             return self.x
         point = self.x.copy()
@@ -130,7 +147,10 @@ class Ascent:
         return point
 
     def tell(self, value: float, gradient: FloatArray) -> None:
-        """Take in the value and its gradient (d,) at the point asked for."""
+        """Process the `value` and its `gradient` (d,) at the point asked for.
+
+        A step that gains enough is accepted and the next one planned; else it is shortened.
+        """
         slope = -(self.part.basis.T @ gradient[self.part.free])
         sound = bool(np.isfinite(value) and np.isfinite(slope).all())
         if not self._begun:
@@ -138,6 +158,7 @@ class Ascent:
             self.done = not sound
             if sound:
                 self.value, self._slope = value, slope
+                # A first curvature for which the free step along the gradient has the wanted length.
                 self._curvature = np.eye(len(slope)) * max(
                     float(np.linalg.norm(slope)) / FIRST_STEP_LENGTH, 1e-8
                 )
@@ -158,12 +179,15 @@ class Ascent:
         self.done = self._share < SHORTEST_STEP_SHARE
 
     def _shrink_factor(self, value: float, promised: float) -> float:
-        """Where the parabola through both ends of a failed step is highest, as a share of it."""
+        """Factor on a failed step, at the top of the parabola through both its ends."""
         lost = self.value + promised - value
         return min(max(0.5 * promised / lost, 0.1), 0.5) if lost > 0.0 else 0.5
 
     def _update_curvature(self, step: FloatArray, change: FloatArray) -> None:
-        """The damped BFGS update; the first one sets the scale."""
+        """Damped BFGS update of the curvature.
+
+        Damping keeps the curvature positive definite where the function is not concave.
+        """
         curvature = self._curvature
         assert curvature is not None
         bent = curvature @ step
@@ -179,7 +203,7 @@ class Ascent:
             curvature += np.outer(change, change) / found - np.outer(bent, bent) / own
 
     def _plan_step(self) -> None:
-        """The next step: the best of the quadratic model within the faces."""
+        """Plan the next step: the best of the quadratic model within the faces."""
         assert self._curvature is not None
         self._move = _solve_step(
             self._curvature, self._slope, self.part.normals, -self.part.face_distances(self.x)
@@ -192,7 +216,11 @@ class Ascent:
 def _solve_step(
     curvature: FloatArray, slope: FloatArray, normals: FloatArray, need: FloatArray
 ) -> FloatArray:
-    """The w (r,) that minimises slope w + w curvature w / 2 with normals w >= need, where need <= 0."""
+    """Minimise slope w + w curvature w / 2 subject to normals w >= need.
+
+    Here w has shape (r,) and need <= 0, so that w = 0 is feasible. With curvature = L L^T and u = L^T w the problem
+    becomes that of the shortest distance from the unconstrained minimum.
+    """
     from scipy.linalg import solve_triangular
 
     try:
@@ -210,16 +238,20 @@ def _solve_step(
 
 
 def _least_distance(normals: FloatArray, need: FloatArray) -> FloatArray | None:
-    """The shortest w (r,) with normals w >= need; None where it is not found."""
+    """Shortest w (r,) with normals w >= need; None if it is not found.
+
+    Dual form: the residual of a non-negative least-squares problem points to it (Lawson & Hanson, chapter 23).
+    """
     from scipy.optimize import nnls
 
     size = float(np.abs(need).max())
+    # In units of the largest need, so that the tolerances of the solver fit.
     rows = np.concatenate([normals.T, need[None, :] / size])
     target = np.zeros(len(rows))
     target[-1] = 1.0
     try:
         weights, _ = nnls(rows, target)
-    except RuntimeError:  # it gave up; the climb ends where it is
+    except RuntimeError:  # too many iterations; the ascent ends where it is
         return None
     rest = rows @ weights - target
     if -rest[-1] <= 1e-14:
@@ -237,14 +269,14 @@ def climb(
     rows: LinearRules,
     rounds: int,
 ) -> FloatArray:
-    """Where gradients lead from some starts.
+    """Climb along gradients from some starts.
 
     Args:
-        value: differentiable.
+        value: differentiable acquisition function.
         starts: shape (n, d), within bounds and rules.
-        free: shape (n, d), which coordinates of each may move.
+        free: shape (n, d), coordinates of each that may move.
         low, high: shape (n, d), bounds of each.
-        rows: rules.
+        rows: linear rules.
         rounds: evaluations of all starts together, at most.
 
     Returns:
@@ -264,6 +296,7 @@ def _climb_with_rules(
     rows: LinearRules,
     rounds: int,
 ) -> FloatArray:
+    """Climb from all starts together under linear rules, by `Ascent`."""
     climbs = [
         Ascent(FreeSubspace(rows, *each), each[0]) for each in zip(starts, free, low, high, strict=True)
     ]
@@ -285,12 +318,16 @@ def _climb_in_box(
     high: FloatArray,
     rounds: int,
 ) -> FloatArray:
-    """L-BFGS-B from all starts together; what is held has no slope."""
+    """Climb by L-BFGS-B from all starts together; held coordinates have no slope."""
     from botorch.optim.batched_lbfgs_b import fmin_l_bfgs_b_batched
 
     best, tops = starts.copy(), np.full(len(starts), -np.inf)
 
     def negated_value(x: FloatArray, batch_indices: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+        """Negated values and gradients; records the best point of each start.
+
+        Undefined values count as far worse than the best, so that the line search turns back.
+        """
         values, gradients = value_and_gradient(value, x)
         rows = np.asarray(batch_indices)
         sound = np.isfinite(values) & np.isfinite(gradients).all(axis=1)
@@ -308,7 +345,12 @@ def _climb_in_box(
 
 
 def value_and_gradient(value: AcquisitionFunction, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(values (n,), gradients (n, d)) at points (n, d)."""
+    """Evaluate values (n,) and gradients (n, d) at points.
+
+    Args:
+        value: differentiable acquisition function.
+        x: shape (n, d).
+    """
     import torch
 
     points = torch.tensor(x, dtype=torch.float64, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Gaussian processes as BoTorch models: posteriors from a cached inverse factor, with gradients.
+"""BoTorch models of Gaussian processes, from a cached inverse Cholesky factor.
 
 BoTorch's own models solve with the rows' covariance for every t-batch; here a pool or the restarts of a search are
 one product of matrices.
@@ -18,11 +18,14 @@ from torch import Tensor
 from invdesign.optimizers.bayesian.blocks import VARIANCE_FLOOR
 from invdesign.optimizers.bayesian.conditioned import ConditionedRows
 
-JOINT_JITTER = 1e-7  # added to joint covariances, relative to the prior: candidates may repeat or lie on rows
+JOINT_JITTER = 1e-7  # relative to the prior variance: candidates may repeat or lie on rows (chosen)
 
 
 class _Posterior(GPyTorchPosterior):
-    """A posterior that leaves small variances as they are: GPyTorch raises them to an absolute 1e-10."""
+    """Posterior that keeps small variances.
+
+    GPyTorch raises them to an absolute 1e-10.
+    """
 
     @property
     def variance(self) -> Tensor:
@@ -31,7 +34,14 @@ class _Posterior(GPyTorchPosterior):
 
 
 class PosteriorModel(Model):
-    """A model of one output, (value - shift) / width, as BoTorch's acquisition functions want it."""
+    """BoTorch model of one output, (value - shift) / width.
+
+    Args:
+        process: training rows with their kernel.
+        source: source to predict.
+        shift: subtracted from values.
+        width: divisor of values.
+    """
 
     def __init__(
         self, process: ConditionedRows, source: int = 0, shift: float = 0.0, width: float = 1.0
@@ -55,7 +65,14 @@ class PosteriorModel(Model):
         observation_noise: bool | Tensor = False,
         posterior_transform: Any = None,
     ) -> GPyTorchPosterior:
-        """Joint distribution of the values (with noise if `observation_noise`) at X (…, q, d)."""
+        """Joint distribution of the values at `X` (…, q, d).
+
+        Args:
+            X: inputs.
+            output_indices: without effect.
+            observation_noise: True, or variances, to add noise.
+            posterior_transform: applied to the posterior, if given.
+        """
         mean, covariance = self._scaled_moments(X)
         if observation_noise is not False:
             covariance = covariance + self._observation_noise(observation_noise, covariance)
@@ -83,6 +100,7 @@ class PosteriorModel(Model):
         return mean, covariance + torch.eye(q, dtype=x.dtype) * (JOINT_JITTER * float(prior))
 
     def _observation_noise(self, observation_noise: bool | Tensor, covariance: Tensor) -> Tensor:
+        """Noise covariance of new evaluations on the model's scale."""
         if isinstance(observation_noise, Tensor):
             return torch.diag_embed(observation_noise[..., 0].expand(covariance.shape[:-1]))
         return torch.eye(covariance.shape[-1], dtype=covariance.dtype) * self.process.evaluation_noise(

@@ -1,8 +1,8 @@
-"""What is known before a run begins: tables of results and earlier runs, as data of their own.
+"""Earlier results as data of their own: tables and earlier runs.
 
-Numbers of another functional, another potential or another laboratory are not what this run's evaluators would say.
-So every prior is a source of its own, and how far it agrees with the run is learned along with everything else; one
-that misleads is soon not listened to.
+Numbers of another functional, another potential or another laboratory differ from those of this run's evaluators.
+So every prior is a source of its own, and its agreement with the run is learned along with everything else; a
+misleading prior soon gets no weight.
 
 Source:
     Swersky, Snoek & Adams, Adv. Neural Inf. Process. Syst. 26 (2013), multi-task Bayesian optimization.
@@ -36,16 +36,17 @@ from invdesign.tables.units import (
     split_heading,
 )
 
-NOISE_SUFFIXES = (
-    "_noise",
-    "_uncertainty",
-)  # what exported tables add to a property's name, today and in earlier versions
+# Suffixes of noise columns in exported tables, today and in earlier versions
+NOISE_SUFFIXES = ("_noise", "_uncertainty")
 STATUS_COLUMN = "status"
 COMPLETE_STATUS = "complete"
 
 
 def _extend_schema(schema: dict[str, Any]) -> None:
-    """A file may name an earlier run instead of a table: it is read when the campaign is."""
+    """Allow an earlier run in place of a table in the JSON Schema.
+
+    The run is read together with the campaign file.
+    """
     run = {"type": "string", "description": "Folder of an earlier run, relative to the campaign's folder."}
     schema["properties"] = {"run": run, **schema["properties"]}
     schema.pop("required", None)
@@ -53,7 +54,9 @@ def _extend_schema(schema: dict[str, Any]) -> None:
 
 
 class PriorTable(Frozen):
-    """A table of known results. Its text travels with the campaign, so a run does not depend on the file.
+    """Table of known results.
+
+    Its text travels with the campaign, so a run does not depend on the file.
 
     In a campaign file `{run: FOLDER}` stands for the finished candidates of an earlier run.
     """
@@ -63,15 +66,16 @@ class PriorTable(Frozen):
     table: InputFile
     """CSV: a row per candidate, columns as `invdesign export` writes them, or named as parameters and properties."""
     name: Annotated[str, Field(min_length=1, max_length=60)] | None = None
-    """What it is called in notes and reports; the file's name where not given."""
+    """Name in notes and reports; the file's name where not given."""
     columns: dict[str, str] = Field(default={})
-    """Column by property or parameter, where the table calls it otherwise: `{voltage: "V vs Li (V)"}`."""
+    """Column by property or parameter, where the table uses another name: `{voltage: "V vs Li (V)"}`."""
     same: bool = False
-    """Whether its numbers mean exactly what the run's evaluators say: then they count as the run's own."""
+    """Count the numbers as the run's own: they mean exactly the same as those of its evaluators."""
 
     @model_validator(mode="before")
     @classmethod
     def _refuse_run(cls, value: object) -> object:
+        """Refuse an earlier run that was not made a table."""
         if isinstance(value, Mapping) and "run" in value:
             raise ValueError(
                 "an earlier run is read while a campaign file is: in Python, make a table of it with "
@@ -81,6 +85,7 @@ class PriorTable(Frozen):
 
     @model_validator(mode="after")
     def _check_readable(self) -> Self:
+        """Check that the table is readable and has the named columns."""
         try:
             cells = _read_cells(self.table.name, self.table.text)
             for wanted in self.columns.values():
@@ -94,17 +99,17 @@ class PriorTable(Frozen):
 
     @property
     def label(self) -> str:
-        """What it is called."""
+        """Name in notes and reports."""
         return self.name or PurePath(self.table.name).stem
 
 
 @dataclass(frozen=True, eq=False)
 class PriorData:
-    """What one table says of candidates of the space.
+    """Results of one table for candidates of the space.
 
     Attributes:
         name: of the table.
-        same: whether its numbers count as the run's own.
+        same: True if its numbers count as the run's own.
         genomes: n of them, each known to the space or made not far outside it.
         values: by property, shape (n,), NaN where unknown.
         noise: by property, shape (n,), variance of each value, NaN where unknown.
@@ -122,7 +127,7 @@ class PriorData:
 def read_priors(
     priors: Sequence[PriorTable], space: SearchSpace, properties: Iterable[str]
 ) -> list[PriorData]:
-    """What tables say of the candidates and properties of a run, one `PriorData` each, in their order.
+    """Read the results for candidates of a space from tables, in their order.
 
     A pure function of its arguments; its cost is that of building every row's candidate, crystals excepted.
 
@@ -132,14 +137,20 @@ def read_priors(
         properties: that objectives and constraints read.
 
     Raises:
-        InvdesignError: a table does not fit, as `explain_refusal` says.
+        InvdesignError: a table does not fit; see `explain_refusal`.
     """
     properties = tuple(properties)
     return [_read_prior(prior, space, properties) for prior in priors]
 
 
 def explain_refusal(priors: Sequence[PriorTable], space: SearchSpace, properties: Iterable[str]) -> str:
-    """Why tables cannot be used for this search, as in "bayesian REFUSAL"; empty where they can."""
+    """Explain why tables cannot be used, as in "bayesian REFUSAL"; else empty.
+
+    Args:
+        priors: the tables.
+        space: what is searched.
+        properties: that objectives and constraints read.
+    """
     properties = tuple(properties)
     twice = _first_repeated(prior.label for prior in priors)
     if twice:
@@ -153,6 +164,7 @@ def explain_refusal(priors: Sequence[PriorTable], space: SearchSpace, properties
 
 
 def _first_repeated(names: Iterable[str]) -> str:
+    """First name that is repeated; empty for none."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -166,7 +178,7 @@ def _first_repeated(names: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class _TableCells:
-    """A table: n rows of text under a header, each with its line."""
+    """Table of text: n rows under a header, each with its line."""
 
     name: str
     header: tuple[str, ...]
@@ -174,12 +186,12 @@ class _TableCells:
     lines: tuple[int, ...]
 
     def column_cells(self, name: str) -> list[str]:
-        """The cells (n,) of a column."""
+        """Cells (n,) of the column `name`."""
         place = self.header.index(name)
         return [row[place] for row in self.rows]
 
     def find_heading(self, name: str) -> FoundColumn | None:
-        """The column called so, with or without a unit in its heading.
+        """Find the column `name`, with or without a unit in its heading.
 
         Raises:
             InvdesignError: several may be meant.
@@ -187,13 +199,13 @@ class _TableCells:
         return find_column(name, self.header, self.name, f"Say which with 'columns: {{{name}: ...}}'")
 
     def describe_places(self, places: Sequence[int]) -> str:
-        """Rows at places, in words."""
+        """Describe the rows at `places` by their lines."""
         return describe_rows([self.lines[place] for place in places])
 
 
 @lru_cache(maxsize=8)
 def _read_cells(name: str, text: str) -> _TableCells:
-    """The table in a text.
+    """Read the table in a text.
 
     Raises:
         InvdesignError: it is no table, or has columns of the same name or rows of another length.
@@ -206,7 +218,7 @@ def _read_cells(name: str, text: str) -> _TableCells:
 
 @dataclass(frozen=True)
 class _FittedTable:
-    """A table, and how it is read for one search: column by property, and of deviations."""
+    """Table as it is read for one search: values and deviations by property."""
 
     cells: _TableCells
     reader: RowReader
@@ -215,7 +227,7 @@ class _FittedTable:
 
 
 def _fit_table(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -> _FittedTable:
-    """How a table is read for a search.
+    """Read the columns of a table for one search.
 
     Raises:
         InvdesignError: it has none of the properties, no candidates of the space, or cells that are no numbers.
@@ -254,11 +266,15 @@ def _fit_table(prior: PriorTable, space: SearchSpace, properties: Sequence[str])
 
 
 def _noise_suffixes(item: str) -> Sequence[str]:
-    """What columns of a property's noise end on. Earlier versions wrote the error of the method beside hull distances."""
+    """Suffixes of a property's noise columns.
+
+    Earlier versions wrote the error of the method beside hull distances.
+    """
     return NOISE_SUFFIXES[:1] if item in HULL_DISTANCES else NOISE_SUFFIXES
 
 
 def _parse_column(cells: _TableCells, column: str, name: str) -> FloatArray:
+    """Parse a column of numbers; refuse cells that are none."""
     values, wrong = parse_numbers(cells.column_cells(column))
     if wrong:
         shown = cells.column_cells(column)[wrong[0]]
@@ -270,7 +286,10 @@ def _parse_column(cells: _TableCells, column: str, name: str) -> FloatArray:
 
 
 def _check_written(cells: _TableCells, column: str) -> None:
-    """Refuse numbers of a candidate in a form that is not read, instead of leaving their rows out."""
+    """Refuse numbers of a candidate in an unreadable form.
+
+    Otherwise their rows would be left out silently.
+    """
     held = cells.column_cells(column)
     wrong = [place for place, cell in enumerate(held) if is_miswritten(cell)]
     if wrong:
@@ -282,6 +301,7 @@ def _check_written(cells: _TableCells, column: str) -> None:
 
 
 def _check_positive(deviations: FloatArray, column: str, cells: _TableCells) -> None:
+    """Refuse negative standard deviations."""
     wrong = np.flatnonzero(deviations < 0.0).tolist()
     if wrong:
         raise InvdesignError(
@@ -290,7 +310,7 @@ def _check_positive(deviations: FloatArray, column: str, cells: _TableCells) -> 
 
 
 def _find_properties(cells: _TableCells, prior: PriorTable, properties: Sequence[str]) -> dict[str, str]:
-    """Heading by property, of those the table has.
+    """Heading by property, of the properties the table has.
 
     Raises:
         InvdesignError: several columns may be meant, or one is in another unit than the vocabulary's by its heading.
@@ -302,7 +322,7 @@ def _find_properties(cells: _TableCells, prior: PriorTable, properties: Sequence
         if found is None:
             continue
         unit = describe_property(item).unit
-        if unit:  # what other properties are in, only the evaluators know
+        if unit:  # only evaluators know the units of other properties
             check_heading_unit(found, unit, item, cells.name, named=column == found.heading)
         present[item] = found.heading
     return present
@@ -313,7 +333,15 @@ def _find_properties(cells: _TableCells, prior: PriorTable, properties: Sequence
 
 @dataclass
 class _SkippedRows:
-    """Why rows are not used: how many of each reason, and the first; and how many that are used lie outside."""
+    """Counts of skipped rows by reason, and of used rows outside the space.
+
+    Attributes:
+        outside: used rows whose candidate lies outside the space.
+        blank: skipped, without a value.
+        unfinished: skipped, of candidates that did not come to their end.
+        strange: skipped, unknown to the space.
+        first: description of the first of these.
+    """
 
     outside: int = 0
     blank: int = 0
@@ -322,7 +350,7 @@ class _SkippedRows:
     first: str = field(default="")
 
     def describe_reasons(self) -> list[str]:
-        """A part of a sentence per reason."""
+        """Part of a sentence for each reason."""
         found = []
         if self.unfinished:
             found.append(f"{self.unfinished} of candidates that did not come to their end")
@@ -334,6 +362,7 @@ class _SkippedRows:
 
 
 def _read_prior(prior: PriorTable, space: SearchSpace, properties: Sequence[str]) -> PriorData:
+    """Read one table into `PriorData`."""
     fitting = _fit_table(prior, space, properties)
     cells, count = fitting.cells, _SkippedRows()
     exported = GENOME_COLUMN in cells.header and STATUS_COLUMN in cells.header
@@ -370,6 +399,7 @@ def _read_prior(prior: PriorTable, space: SearchSpace, properties: Sequence[str]
 
 
 def _usage_note(prior: PriorTable, used: int, rows: int, count: _SkippedRows) -> str:
+    """Note for the user on the rows used and skipped."""
     role = "as the run's own" if prior.same else "as a source of its own"
     note = f"prior {prior.label}: {used} of {rows} rows are used, {role}"
     if count.outside:

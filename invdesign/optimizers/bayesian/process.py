@@ -1,4 +1,4 @@
-"""Gaussian processes of a property: fitting them, predictions, left-out errors, contributions of columns and groups."""
+"""Gaussian processes of a property: fits, predictions, leave-one-out errors, contributions."""
 
 from __future__ import annotations
 
@@ -26,12 +26,19 @@ from invdesign.optimizers.bayesian.remembered import read_hyperparameters, write
 from invdesign.optimizers.bayesian.scaling import ColumnScales, OutcomeScales
 from invdesign.optimizers.bayesian.settings import GaussianSettings
 
-FEWEST_FITTED_ROWS = 3  # rows from which hyperparameters are fitted
-IMPORTANCE_ROWS = 200  # rows whose differences tell how much a column matters
+FEWEST_FITTED_ROWS = 3  # for a fit of hyperparameters (chosen)
+IMPORTANCE_ROWS = 200  # rows whose pairs measure the importance of a column (chosen)
 
 
 def plan_kernel(columns: ColumnScales, inputs: Inputs, settings: GaussianSettings, n_sources: int) -> Plan:
-    """What the kernel of these columns consists of."""
+    """Plan the kernel of some columns.
+
+    Args:
+        columns: scales of the inputs; constant columns are left out.
+        inputs: description of the columns.
+        settings: kind of kernel.
+        n_sources: number of sources.
+    """
     positions = {column: position for position, column in enumerate(columns.numbers)}
     codes = {column: position for position, column in enumerate(columns.categories)}
     named = inputs.groups if settings.is_additive(inputs) else ()
@@ -64,15 +71,15 @@ def fit_hyperparameters(
     *,
     fresh: bool = True,
 ) -> Hyperparameters:
-    """Hyperparameters of highest posterior probability; a deterministic function of the arguments.
+    """Fit hyperparameters of highest posterior probability; deterministic.
 
     Args:
         rows: n rows; few or constant ones give the prior's hyperparameters.
-        inputs: how their columns are read.
-        settings: what is fitted.
+        inputs: description of the columns.
+        settings: of the model and the fit.
         start: of an earlier fit, where the search begins; what does not fit the columns is ignored.
-        n_sources: how many sources may ever appear in the rows.
-        fresh: whether, beside `start`, fresh starts get a chance while rows are few.
+        n_sources: number of sources that may ever appear in the rows.
+        fresh: True to try fresh starts beside `start` while rows are few.
     """
     n_sources = _count_sources(rows, n_sources)
     columns = ColumnScales.from_rows(rows.x, inputs)
@@ -95,14 +102,14 @@ def build_process(
     hyperparameters: Hyperparameters | None = None,
     n_sources: int = 1,
 ) -> GaussianProcess:
-    """The Gaussian process of rows and hyperparameters; nothing is fitted.
+    """Build the Gaussian process of rows and hyperparameters, without a fit.
 
     Args:
         rows: n rows, n >= 0.
-        inputs: how their columns are read.
+        inputs: description of the columns.
         settings: those of the fit.
-        hyperparameters: of a fit; the prior's for whatever they do not say of the present columns.
-        n_sources: how many sources may ever appear in the rows.
+        hyperparameters: of a fit; the prior's for columns that they lack.
+        n_sources: number of sources that may ever appear in the rows.
     """
     n_sources = _count_sources(rows, n_sources)
     columns = ColumnScales.from_rows(rows.x, inputs)
@@ -117,15 +124,16 @@ def build_process(
 
 
 def _count_sources(rows: Rows, said: int) -> int:
+    """Number of sources, at least that of the rows."""
     return max(said, 1 + int(rows.source.max(initial=0)))
 
 
 @dataclass(frozen=True)
 class GaussianProcess(ConditionedRows):
-    """A Gaussian process conditioned on rows: a `Regressor`.
+    """Gaussian process conditioned on rows: a `Regressor`.
 
     Attributes:
-        inputs: how the columns of the rows are read.
+        inputs: description of the columns.
         hyperparameters: the kernel's and the noise's, as plain JSON.
     """
 
@@ -134,36 +142,47 @@ class GaussianProcess(ConditionedRows):
 
     @property
     def differentiable(self) -> bool:
+        """True: gradients flow through `to_botorch`."""
         return True
 
     def repetition_variance(self) -> FloatArray:
-        """Variance of repeating each row's evaluation (n,): as it was said, else as the model learned or was given it."""
+        """Variance of repeating each row's evaluation, shape (n,).
+
+        As stated with the value, else as the model learned it or was given it.
+        """
         learned = self.outcomes.restore_noise(self.rows, self.row_noise.numpy())
         return np.where(np.isfinite(self.rows.noise), self.rows.noise, learned)
 
     def predict(
         self, x: FloatArray, source: int = 0, *, single: bool = False
     ) -> tuple[FloatArray, FloatArray]:
-        """Means and standard deviations of the value itself at x (q, d), each shape (q,), in blocks.
+        """Predict means and standard deviations, without noise, each shape (q,), in blocks.
 
         Args:
             x: shape (q, d); NaN reads as the mean of the rows.
-            source: whose values.
-            single: in single precision, for screening, where rounding allows it.
+            source: source to predict.
+            single: True for single precision, for screening, where rounding allows it.
         """
         return predict_in_blocks(self, x, source, single=single)
 
     def predict_means(self, x: FloatArray, source: int = 0) -> FloatArray:
-        """Means alone, shape (q,): a tenth of the work of `predict`."""
+        """Predict means alone, shape (q,), at a tenth of the work of `predict`.
+
+        Args:
+            x: shape (q, d), inputs.
+            source: source to predict.
+        """
         return predict_means(self, x, source)
 
     def leave_one_out(self) -> tuple[FloatArray, FloatArray]:
-        """What the model says of each row without it, noise included, each shape (n,); in closed form.
+        """Leave-one-out means and standard deviations, noise included, each shape (n,).
+
+        In closed form: no row is really left out.
 
         Source:
             Rasmussen & Williams (2006), equation 5.12; Sundararajan & Keerthi, Neural Comput. 13, 1103 (2001).
         """
-        precision = (self.inverse_factor**2).sum(dim=0)
+        precision = (self.inverse_factor**2).sum(dim=0)  # diagonal of the inverse covariance
         mean, deviation = self.scaled_rows.y - self.weights / precision, precision.rsqrt()
         means, deviations = np.empty(len(self)), np.empty(len(self))
         for source in range(self.kernel.plan.sources):
@@ -172,7 +191,13 @@ class GaussianProcess(ConditionedRows):
         return means, deviations
 
     def condition_on(self, x: FloatArray, y: FloatArray | None = None, source: int = 0) -> GaussianProcess:
-        """The model with more rows (k, d) of a source; scales and hyperparameters as they are."""
+        """Condition the model on more rows; scales and hyperparameters stay.
+
+        Args:
+            x: shape (k, d), inputs.
+            y: shape (k,), values; None takes the model's own means.
+            source: of the rows.
+        """
         values = self.predict(x, source)[0] if y is None else np.asarray(y, dtype=np.float64)
         rows = Rows(
             np.vstack([self.rows.x, x]),
@@ -183,17 +208,22 @@ class GaussianProcess(ConditionedRows):
         return replace(self, rows=rows)
 
     def to_botorch(self, source: int = 0, shift: float = 0.0, width: float = 1.0) -> Any:
-        """A BoTorch model of (value - shift) / width.
+        """Return a BoTorch model of (value - shift) / width.
 
         Acquisition functions hold absolute tolerances: shift and width that make the values numbers around 1 keep
         them meaningful.
+
+        Args:
+            source: source to predict.
+            shift: subtracted from values.
+            width: divisor of values.
         """
         from invdesign.optimizers.bayesian.posterior import PosteriorModel
 
         return PosteriorModel(self, source, shift, width)
 
     def column_importance(self) -> FloatArray:
-        """How much each column matters, shape (d,), sum 1 (all 0 where no column varies).
+        """Importance of each column, shape (d,), sum 1 (all 0 if no column varies).
 
         The share of the prior variance between two rows that differ in that column alone, averaged over pairs of
         rows: a column along which the property is flat within the rows' spread gets nothing.
@@ -213,7 +243,10 @@ class GaussianProcess(ConditionedRows):
         return found / total if total > 0.0 else found
 
     def _column_variance(self, rows: tuple[Tensor, Tensor], kind: int, member: int, group: int) -> float:
-        """Variance of a group between rows that differ in one column alone (kind 0: numbers, 1: categories)."""
+        """Variance of a group's component between rows that differ in one column alone.
+
+        `kind` is 0 for numbers and 1 for categories.
+        """
         alone = [torch.zeros_like(part) for part in rows]
         alone[kind][:, member] = rows[kind][:, member]
         prepared = self.kernel.prepare_points(alone[0], alone[1], 0)
@@ -223,17 +256,27 @@ class GaussianProcess(ConditionedRows):
 
     @property
     def baseline(self) -> float:
-        """What contributions are added to: the mean of the property as far as the rows tell, in its unit."""
+        """Mean of the property as far as the rows tell, in its unit.
+
+        Contributions are added to it.
+        """
         return float(self._constant_part()[1])
 
     def _constant_part(self) -> tuple[Tensor, Tensor]:
+        """Posterior mean of the constant component, scaled and in the property's unit."""
         constant = MEAN_VARIANCE * self.weights.sum()
         return constant, self.outcomes.restore_units(constant, torch.zeros(()), 0)[0]
 
     def group_contributions(self, x: FloatArray) -> FloatArray:
-        """What each group of an additive kernel contributes at x (q, d), shape (q, groups), in the property's unit.
+        """Contribution of each group of an additive kernel at `x`, in the property's unit.
 
         `baseline` and the contributions add up to the prediction of source 0.
+
+        Args:
+            x: shape (q, d), inputs.
+
+        Returns:
+            Shape (q, groups).
 
         Source:
             Duvenaud, Nickisch & Rasmussen, NeurIPS 2011, section 3.3.
@@ -254,7 +297,7 @@ class GaussianProcess(ConditionedRows):
                 scaled = torch.stack(parts, dim=1)
                 total = scaled.sum(dim=1)
                 gain = self.outcomes.restore_units(constant + total, torch.zeros_like(total), 0)[0] - baseline
-                # Where outcomes were compressed, all parts are stretched alike so that they still add up.
+                # Where outcomes were compressed, all parts are stretched alike, so that they still add up.
                 unit = self.outcomes.scales[0].deviation * self.outcomes.scales[0].width
                 stretch = torch.where(
                     total.abs() > VARIANCE_FLOOR, gain / torch.where(total == 0.0, 1.0, total), unit

@@ -1,4 +1,4 @@
-"""One ask of Bayesian optimization, from what is known to proposals."""
+"""One ask of Bayesian optimization, from the known trials to proposals."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from invdesign.optimizers.bayesian.modelling import ModellingEvent, build_models
 from invdesign.optimizers.bayesian.priors import PriorData, read_priors
 from invdesign.optimizers.bayesian.search import search_vector
 from invdesign.optimizers.bayesian.settings import BayesianSettings
-from invdesign.optimizers.bayesian.staging import StageChooser, know_sources
+from invdesign.optimizers.bayesian.staging import StageChooser, can_relate_sources
 from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.optimizers.bayesian.trust import Box, choose_centre, region_box, start_region
 from invdesign.optimizers.common import Draft, State, operators_by_arity
@@ -43,25 +43,29 @@ from invdesign.problem import Problem
 from invdesign.protocols import Context
 from invdesign.rng import Rng
 
-MOST_ANCHORS = 20  # of the best trials, where searches start
-MOST_HYPERVOLUME_OBJECTIVES = 3  # objectives up to which hypervolume is gained; more are scalarized
-REGION_VARIABLES = 20  # variables above which a search keeps to a region
-N_FANTASIES = 8  # draws of what the best so far really is
-N_FRONT_FANTASIES = 4  # draws of what the front so far really is: each takes time
-FEWEST_SAMPLES = 16
-NEGLIGIBLE_NOISE = (
-    1e-3  # share of known noise in the variance of a property from which values are not taken as they are
-)
-MOST_BASELINE = 20  # trials that may really be the best
-DRAWN_PLACES = 250  # where a drawn function is fixed
+MOST_ANCHORS = 20  # of the best trials, where searches start (chosen)
+MOST_HYPERVOLUME_OBJECTIVES = 3  # with more, objectives are scalarized (chosen)
+REGION_VARIABLES = 20  # numbers above which a search keeps to a trust region (chosen)
+N_FANTASIES = 8  # draws of the unknown incumbent (chosen)
+N_FRONT_FANTASIES = 4  # draws of the unknown front: each takes time (chosen)
+FEWEST_SAMPLES = 16  # quasi-random samples per draw (chosen)
+# Share of stated noise in a property's variance up to which values are taken as exact (chosen)
+NEGLIGIBLE_NOISE = 1e-3
+MOST_BASELINE = 20  # trials that may really be the best (chosen)
+DRAWN_PLACES = 250  # inputs at which a drawn function is fixed (chosen)
 SINGLE_OBJECTIVE = ("log_ei", "noisy_ei", "ucb", "thompson")
 MULTI_OBJECTIVE = ("log_ehvi", "log_nehvi", "parego", "thompson")
 
 
 def propose(settings: BayesianSettings, draft: Draft, state: State) -> State:
-    """Fill a draft with what the models promise most of; the state to go on with.
+    """Fill a draft by the models; return the new state.
 
     The draft stays unfilled where there is nothing to learn from, or nothing new is left.
+
+    Args:
+        settings: of the optimizer.
+        draft: of the ask.
+        state: of the optimizer.
     """
     with one_thread():
         context = draft.context
@@ -85,7 +89,10 @@ def propose(settings: BayesianSettings, draft: Draft, state: State) -> State:
 def _prepare_fidelities(
     settings: BayesianSettings, event: ModellingEvent, costs: dict[str, float]
 ) -> tuple[dict[str, float], Fidelities | None]:
-    """What stages cost, from the state or where it does not say from now on; and the fidelities, if there are any."""
+    """Costs of the stages, from the state or measured now, and the fidelities.
+
+    The fidelities are None where there is nothing to choose.
+    """
     context = event.context
     if not settings.fidelity or not fidelity_stages(context.stages, context.problem):
         return costs, None
@@ -105,7 +112,16 @@ def _cached_priors(settings: BayesianSettings, context: Context) -> Sequence[Pri
 
 
 def choose_acquisition(asked: str, problem: Problem, *, noise: bool) -> tuple[str, str]:
-    """The acquisition function for a problem, and what to say where it is not the one asked for."""
+    """Choose the acquisition function for a problem.
+
+    Args:
+        asked: by the settings; `auto` takes the most suitable.
+        problem: its number of values decides.
+        noise: True if values of an objective are noisy.
+
+    Returns:
+        Its name, and a note where it is not the one asked for.
+    """
     several = problem.n_values > 1
     if not several:
         suited = "noisy_ei" if noise else "log_ei"
@@ -126,7 +142,7 @@ def choose_acquisition(asked: str, problem: Problem, *, noise: bool) -> tuple[st
 
 
 class _AskState:
-    """The candidates of one ask, chosen one after the other."""
+    """State of one ask, whose candidates are chosen one after the other."""
 
     def __init__(
         self,
@@ -141,27 +157,31 @@ class _AskState:
         self.event = event
         self.context: Context = draft.context
         self.frame: Frame = event.frame
-        self.known: KnownTrials = event.known
-        self.listed = FiniteSearch(self.frame, self.context)
+        self.trials: KnownTrials = event.known
+        self.finite_search = FiniteSearch(self.frame, self.context)
         self.model_set = build_models(settings, event)
-        self.taken = np.vstack(
-            [self.known.pending, self.frame.encode_genomes([p.genome for p in draft.proposals])]
+        self.pending_x = np.vstack(
+            [self.trials.pending, self.frame.encode_genomes([p.genome for p in draft.proposals])]
         )
         self.staging = None
-        if ladder is not None and self.model_set is not None and know_sources(self.model_set.regressors):
+        if (
+            ladder is not None
+            and self.model_set is not None
+            and can_relate_sources(self.model_set.regressors)
+        ):
             self.staging = StageChooser(
-                ladder, draft, self.known.scores, self.known.x, self.frame.encode_genomes
+                ladder, draft, self.trials.scores, self.trials.x, self.frame.encode_genomes
             )
-            self.lists = [FiniteSearch(self.frame, self.context) for _ in range(len(ladder))]
+            self.level_searches = [FiniteSearch(self.frame, self.context) for _ in range(len(ladder))]
         self.region = self._region_state(region)
-        own = ~np.isin(self.known.ids, self.context.history.outside())  # searches start within the space
-        since = np.flatnonzero(own & (self.known.ids >= self.region.get("since", 0)))
-        order = since[self.known.scores.select_rows(since).order()[:MOST_ANCHORS]]
-        self.best = [self.context.history.candidate(int(id)).genome for id in self.known.ids[order]]
+        own = ~np.isin(self.trials.ids, self.context.history.outside())  # searches start within the space
+        since = np.flatnonzero(own & (self.trials.ids >= self.region.get("since", 0)))
+        order = since[self.trials.scores.select_rows(since).order()[:MOST_ANCHORS]]
+        self.anchors = [self.context.history.candidate(int(id)).genome for id in self.trials.ids[order]]
         self.box = self._region_box(since)
 
     def _region_state(self, region: State) -> State:
-        """The state of the trust region; empty where there is none."""
+        """State of the trust region; empty where there is none."""
         asked = self.settings.trust_region
         numbers = self.frame.inputs.kinds.count("number")
         if self.frame.points is None or asked is False or (asked == "auto" and numbers <= REGION_VARIABLES):
@@ -173,9 +193,9 @@ class _AskState:
         return region or start_region(len(self.frame.inputs), self.settings.batch)
 
     def _region_box(self, since: IntArray) -> Box | None:
-        """The part of the cube to stay in: longer along variables that matter less."""
+        """Box of the trust region: longer along variables that matter less."""
         row = (
-            choose_centre(self.known.scores.select_rows(since), self.context.rng("centre"))
+            choose_centre(self.trials.scores.select_rows(since), self.context.rng("centre"))
             if self.region
             else None
         )
@@ -184,13 +204,14 @@ class _AskState:
         found = [item for item in self.model_set.regressors.values() if isinstance(item, ExplainedRegressor)]
         matter = np.mean([regressor.column_importance() for regressor in found], axis=0)
         weights = np.maximum(matter, 1e-3) ** -0.5
-        return region_box(self.region, self.known.x[since[row]], weights)
+        return region_box(self.region, self.trials.x[since[row]], weights)
 
     @cached_property
     def values_scatter(self) -> bool:
-        """Whether values of an objective are known to scatter, so that the best seen may not be the best.
+        """True if values of an objective are known to be noisy.
 
-        Evaluators or the user say so. What a model calls noise may be what it cannot follow, and does not count.
+        The best value seen may not be the best then. Evaluators or the user must state the noise: the noise a model learns
+        may be what it cannot follow, and does not count.
         """
         found = [self.event.rows[objective.property] for objective in self.context.problem.objectives]
         return self.settings.gaussian.noise not in {"auto", 0.0} or any(
@@ -209,22 +230,22 @@ class _AskState:
             genome = self._maximise_acquisition(value, rng)
             if genome is None or not self.draft.add_genome(genome, operator):
                 return
-            self.taken = np.vstack([self.taken, self.frame.encode_genomes([genome])])
+            self.pending_x = np.vstack([self.pending_x, self.frame.encode_genomes([genome])])
 
     def _add_staged(self, staging: StageChooser, rng: Rng) -> bool:
-        """Add the candidate and stage of highest value per cost; whether there was one."""
+        """Add the candidate and stage of highest value per cost; False if there is none."""
         assert self.model_set is not None
         name, note = choose_acquisition(self.settings.acquisition, self.context.problem, noise=False)
         if note:
             self.event.notes["acquisition"] = note
         model_set, goals = staging.condition_on_pending(self.model_set), self._build_goals(name, rng)
-        self.best = staging.rank_finished(model_set, goals, MOST_ANCHORS) or self.best
+        self.anchors = staging.rank_finished(model_set, goals, MOST_ANCHORS) or self.anchors
         measure: Measure = "bound" if name == "ucb" else "improvement" if goals.single else "hypervolume"
         found = self._build_acquisition(model_set, goals, measure, staging.pending_whole)
         believed = self._build_acquisition(model_set, goals, measure, staging.pending_or_stopped)
 
         def search_level(value: AcquisitionFunction, new: IsNew, level: int) -> Genome | None:
-            return self._maximise_acquisition(value, rng, new, self.lists[level])
+            return self._maximise_acquisition(value, rng, new, self.level_searches[level])
 
         choice = staging.choose_stage(found, believed, search_level)
         return choice is not None and staging.propose_choice(choice, name)
@@ -236,21 +257,21 @@ class _AskState:
         new: IsNew | None = None,
         listed: FiniteSearch | None = None,
     ) -> Genome | None:
-        """The new genome of highest value."""
+        """Return the new genome of highest acquisition value, or None."""
         new, effort = new or self.draft.would_accept, self.settings.effort
         if self.frame.finite is not None:
-            return (listed or self.listed).find_best(value, new)
+            return (listed or self.finite_search).find_best(value, new)
         if self.frame.points is None:
-            return breed_best(self.frame, value, self.best, new, rng, effort)
+            return breed_best(self.frame, value, self.anchors, new, rng, effort)
         found = search_vector(
-            self.context, self.frame.points, value, self.best, self.box, rng, 1, effort, new
+            self.context, self.frame.points, value, self.anchors, self.box, rng, 1, effort, new
         )
         return found[0][0] if found else None
 
-    # What a candidate is worth.
+    # Acquisition functions.
 
     def _next_acquisition(self, rng: Rng) -> tuple[AcquisitionFunction, str]:
-        """The acquisition function for the next candidate, and its name."""
+        """Build the acquisition function for the next candidate; return it with its name."""
         if self.model_set is None:
             return self._success_acquisition(), "hope"
         problem = self.context.problem
@@ -258,7 +279,7 @@ class _AskState:
         name, note = choose_acquisition(self.settings.acquisition, problem, noise=self.values_scatter)
         if note:
             self.event.notes["acquisition"] = note
-        model_set = self.model_set.condition_on(self.taken)
+        model_set = self.model_set.condition_on(self.pending_x)
         goals = self._build_goals(name, rng)
         if self._is_constant():
             self.event.notes["constant"] = (
@@ -283,12 +304,13 @@ class _AskState:
         *,
         draws: int = 0,
     ) -> MarginalAcquisition:
-        """The acquisition function; `believed` (k, d) count beside trials, by default what is under way.
+        """Build an acquisition function of marginals.
 
-        Where the model_set is one of several draws, each has its part of the samples.
+        `believed` (k, d) are the candidates that count beside the trials, by default all pending ones. Where the models are
+        one of several draws, each draw has its part of the samples.
         """
         seed = self.context.derived_seed(f"samples {len(self.draft.proposals)}")
-        believed = self.taken if believed is None else believed
+        believed = self.pending_x if believed is None else believed
         incumbents = self._find_incumbents(
             model_set, goals, believed, modelled=self.values_scatter or draws > 0
         )
@@ -299,7 +321,7 @@ class _AskState:
         )
 
     def _average_over_fantasies(self, model_set: ModelSet, goals: Goals, rng: Rng) -> AcquisitionFunction:
-        """An improvement over a best that is not known exactly."""
+        """Average an improvement over draws of the unknown incumbent."""
         measure: Measure = "improvement" if goals.single else "hypervolume"
         baseline = self._baseline_inputs(model_set, goals)
         if not len(baseline):
@@ -312,7 +334,7 @@ class _AskState:
 
     def _baseline_inputs(self, model_set: ModelSet, goals: Goals) -> FloatArray:
         """Inputs (k, d) of feasible trials and pending candidates that may be the best."""
-        places = np.vstack([self.known.x[self.known.feasible], self.taken])
+        places = np.vstack([self.trials.x[self.trials.feasible], self.pending_x])
         if len(places) <= MOST_BASELINE:
             return places
         mean, _ = model_set.predict(goals.names, places)
@@ -325,42 +347,43 @@ class _AskState:
         return places[order[:MOST_BASELINE]]
 
     def _success_acquisition(self) -> AcquisitionFunction:
-        """Nothing is known of an objective: go where an evaluation may succeed, away from what was tried."""
-        chances = build_success_models(self.event) if self.settings.failures else ()
+        """Build the acquisition for an objective without values: success weight and distance."""
+        success_models = build_success_models(self.event) if self.settings.failures else ()
         self.event.notes["no values"] = (
-            f"none of {len(self.known.ids)} finished trials has values of all objectives: candidates are chosen by "
+            f"none of {len(self.trials.ids)} finished trials has values of all objectives: candidates are chosen by "
             "their chance of success, far from what was tried"
         )
-        tried = np.vstack([self.known.x, self.taken])
+        tried = np.vstack([self.trials.x, self.pending_x])
         extent = np.ptp(tried, axis=0)
-        return SuccessAcquisition(ModelSet({}, chances), tried, np.where(extent > 0.0, extent, 1.0))
+        return SuccessAcquisition(ModelSet({}, success_models), tried, np.where(extent > 0.0, extent, 1.0))
 
     def _is_constant(self) -> bool:
-        """Whether the objectives of more than one trial are all the same."""
+        """True if each objective has one value in all of several trials."""
         found = [self.event.rows[objective.property].y for objective in self.context.problem.objectives]
         return all(len(y) > 1 and float(np.ptp(y)) == 0.0 for y in found)
 
     def _build_goals(self, name: str, rng: Rng) -> Goals:
+        """Build the goals of an acquisition; random weights for `parego`."""
         problem = self.context.problem
         weights = None
         if problem.n_values > 1 and name == "parego":
             weights = rng.dirichlet(np.ones(problem.n_values))
         assert self.model_set is not None
-        return goals_for(problem, list(self.model_set.regressors), self.known.scores.values, weights)
+        return goals_for(problem, list(self.model_set.regressors), self.trials.scores.values, weights)
 
     def _find_incumbents(
         self, model_set: ModelSet, goals: Goals, believed: FloatArray, *, modelled: bool
     ) -> Incumbents:
-        """Feasible trials, and of those believed the ones that probably are, at the values the models give them.
+        """Values of the feasible trials, and of candidates believed feasible.
 
-        Values that do not scatter are taken as they are.
+        Trials count at the values the models give them if `modelled`, else (without noise) at their own.
         """
-        feasible = self.known.feasible
+        feasible = self.trials.feasible
         if modelled:
-            mean, _ = model_set.predict(goals.names, self.known.x[feasible])
+            mean, _ = model_set.predict(goals.names, self.trials.x[feasible])
             parts = [goals.objective_values(torch.as_tensor(mean)).numpy()]
         else:
-            parts = [goals.scale_minimised(self.known.scores.values[feasible])]
+            parts = [goals.scale_minimised(self.trials.scores.values[feasible])]
         if len(believed):
             centre, width = model_set.predict(goals.names, believed)
             holds = goals.log_feasibility(torch.as_tensor(centre), torch.as_tensor(width)).exp().numpy()
@@ -371,8 +394,11 @@ class _AskState:
         return Incumbents(np.vstack(parts), scaled)
 
     def _pick_places(self, rng: Rng) -> FloatArray:
-        """Where a drawn function is fixed: around the best trials, and all over the space."""
-        near = self.frame.encode_genomes(self.best)
+        """Pick inputs at which a drawn function is fixed.
+
+        Around the best trials, and all over the space.
+        """
+        near = self.frame.encode_genomes(self.anchors)
         if self.frame.finite is not None:
             numbers = rng.choice(
                 len(self.frame.finite), min(DRAWN_PLACES, len(self.frame.finite)), replace=False

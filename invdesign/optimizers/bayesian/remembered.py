@@ -1,4 +1,7 @@
-"""Hyperparameters of Gaussian processes as plain JSON, and back: what a resumed run builds its models of."""
+"""Hyperparameters of Gaussian processes as plain JSON, and back.
+
+A resumed run builds its models from them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,15 @@ from invdesign.optimizers.bayesian.scaling import ColumnScales
 
 
 def write_hyperparameters(values: ParameterValues, plan: Plan, columns: ColumnScales) -> Hyperparameters:
-    """Natural parameters as plain JSON; length scales in the units of their columns."""
+    """Convert natural parameters to plain JSON.
+
+    Lengthscales are in the units of their columns.
+
+    Args:
+        values: natural parameters, block by block.
+        plan: of the kernel.
+        columns: scales of the inputs.
+    """
     blocks = {**values, "length": values["length"] * columns.spread}
     return {
         "kernel": plan.smoothness,
@@ -28,7 +39,14 @@ def write_hyperparameters(values: ParameterValues, plan: Plan, columns: ColumnSc
 def read_hyperparameters(
     hyperparameters: Hyperparameters | None, plan: Plan, columns: ColumnScales, prior: ParameterPrior
 ) -> ParameterValues:
-    """Natural parameters of a plan from JSON: the prior's wherever that says nothing that fits."""
+    """Read natural parameters from JSON; the prior's where nothing fits.
+
+    Args:
+        hyperparameters: of an earlier fit, or None.
+        plan: of the kernel.
+        columns: scales of the inputs.
+        prior: of the free parameters.
+    """
     values = to_natural(prior.mean)
     said = hyperparameters or {}
     if said.get("kernel") != plan.smoothness:
@@ -50,6 +68,7 @@ def read_hyperparameters(
 
 
 def _to_array(value: Any) -> FloatArray | None:
+    """Convert to an array; None if that fails."""
     try:
         return np.array(value, dtype=np.float64)
     except (TypeError, ValueError):
@@ -57,7 +76,10 @@ def _to_array(value: Any) -> FloatArray | None:
 
 
 def _align_columns(found: FloatArray, said: Any, columns: Sequence[int]) -> FloatArray:
-    """Values (s, k) of the columns `said`, as those of `columns` (s, d); NaN where they say nothing."""
+    """Reorder values (s, k) of the columns `said` to `columns`, shape (s, d).
+
+    NaN for columns that are not among them.
+    """
     aligned = np.full((len(found), len(columns)), np.nan)
     if not isinstance(said, list) or found.ndim != 2 or found.shape[1] != len(said):
         return aligned

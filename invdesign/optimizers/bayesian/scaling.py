@@ -1,4 +1,4 @@
-"""Scales of a Gaussian process: of its columns and of its outcomes, both functions of the rows alone."""
+"""Scales of a Gaussian process's columns and outcomes, from the rows alone."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from invdesign.arrays import FloatArray
 from invdesign.optimizers.bayesian.data import Inputs, Rows
 from invdesign.optimizers.models import TargetScale
 
-CONSTANT_TOLERANCE = 1e-10  # spread of a column or a property, relative to its size, that is rounding
-FEWEST_FOR_SCALE = 4  # rows of a source below which its own scale says little
-LARGEST_CENTRE_GAP = 3.0  # pooled deviations between the centres of two sources that are still one scale
-LARGEST_WIDTH_RATIO = 8.0  # ratio of their widths that is still one scale
-LARGEST_COMPRESSED = 30.0  # compressed values beyond this leave the range of floats when restored
+CONSTANT_TOLERANCE = 1e-10  # spread, relative to the size, that is rounding (chosen)
+FEWEST_FOR_SCALE = 4  # rows of a source, for a scale of its own (chosen)
+LARGEST_CENTRE_GAP = 3.0  # between sources on one scale, in summed standard deviations (chosen)
+LARGEST_WIDTH_RATIO = 8.0  # of sources on one scale (chosen)
+LARGEST_COMPRESSED = 30.0  # compressed value: sinh of this is still far within the range of floats (chosen)
 
 
 @dataclass(frozen=True)
 class ColumnScales:
-    """How inputs (…, d) become what a kernel sees.
+    """Scaling of inputs (…, d) for a kernel.
 
     Columns of the unit cube are left as they are; features that vary are standardised, those that do not are left
     out. What is not a number is read as the mean of its column.
@@ -41,7 +41,7 @@ class ColumnScales:
 
     @classmethod
     def from_rows(cls, x: FloatArray, inputs: Inputs) -> ColumnScales:
-        """The columns of rows `x` (n, d)."""
+        """Fit the scaling to rows `x` (n, d), described by `inputs`."""
         finite = np.isfinite(x)
         known = finite.sum(axis=0)
         zeroed = np.where(finite, x, 0.0)
@@ -56,16 +56,16 @@ class ColumnScales:
             fill = np.where(known > 0, fill, 0.5)
         else:
             centre, spread = fill[numbers], _column_deviation(filled)[numbers]
-        for column in inputs.categories:  # a mean of categories is none of them
+        for column in inputs.categories:  # the mean of categories is no category
             fill[column] = _commonest_value(x[finite[:, column], column])
         return cls(tuple(numbers), inputs.categories, centre, spread, fill)
 
     def fill_missing(self, x: Tensor) -> Tensor:
-        """Inputs without NaN or infinite values."""
+        """Replace NaN and infinite values of `x` (…, d)."""
         return torch.where(torch.isfinite(x), x, torch.from_numpy(self.fill))
 
     def scale_inputs(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Numbers (…, d_n), scaled, and categories (…, d_c) of inputs (…, d) without NaN."""
+        """Scaled numbers (…, d_n) and categories (…, d_c) of inputs `x` (…, d) without NaN."""
         numbers = _select_columns(x, self.numbers)
         return (numbers - torch.from_numpy(self.centre)) / torch.from_numpy(self.spread), _select_columns(
             x, self.categories
@@ -73,17 +73,20 @@ class ColumnScales:
 
 
 def _select_columns(x: Tensor, columns: tuple[int, ...]) -> Tensor:
+    """Select columns; all of them without a copy."""
     if columns == tuple(range(x.shape[-1])):
         return x
     return x[..., list(columns)]
 
 
 def _column_deviation(x: FloatArray) -> FloatArray:
+    """Standard deviation of each column; 0 for no rows."""
     deviation: FloatArray = x.std(axis=0) if len(x) else np.zeros(x.shape[1])
     return deviation
 
 
 def _commonest_value(values: FloatArray) -> float:
+    """Commonest value, the smallest of equals; 0 for none."""
     if not len(values):
         return 0.0
     options, counts = np.unique(values, return_counts=True)
@@ -92,7 +95,7 @@ def _commonest_value(values: FloatArray) -> float:
 
 @dataclass(frozen=True)
 class OutcomeScales:
-    """The scale of a property's values, one per source.
+    """Scales of a property's values, one per source.
 
     Sources whose values are about as large as those of source 0 share its scale, so that a common offset is
     evidence; others (another functional, another unit) are standardised by themselves.
@@ -102,7 +105,7 @@ class OutcomeScales:
 
     @classmethod
     def from_rows(cls, rows: Rows, n_sources: int) -> OutcomeScales:
-        """The scales for `rows`."""
+        """Fit the scales to `rows` of `n_sources` sources."""
         own = [rows.y[rows.source == source] for source in range(n_sources)]
         target = own[0]
         alike = [
@@ -117,7 +120,7 @@ class OutcomeScales:
         return cls(tuple(scales))
 
     def scale_values(self, rows: Rows) -> FloatArray:
-        """Values of rows, shape (n,), as the model sees them."""
+        """Scaled values of `rows`, shape (n,)."""
         values = np.empty(len(rows))
         for source, scale in enumerate(self.scales):
             chosen = rows.source == source
@@ -125,7 +128,12 @@ class OutcomeScales:
         return values
 
     def scale_noise(self, rows: Rows, variance: FloatArray) -> FloatArray:
-        """Variances (n,) of the rows' values, to first order on the model's scale."""
+        """Scale noise variances, to first order.
+
+        Args:
+            rows: n rows; their values set the slope of the scale.
+            variance: shape (n,), in the property's own unit.
+        """
         values = np.empty(len(rows))
         for source, scale in enumerate(self.scales):
             chosen = rows.source == source
@@ -133,7 +141,12 @@ class OutcomeScales:
         return values
 
     def restore_noise(self, rows: Rows, variance: FloatArray) -> FloatArray:
-        """The inverse of `scale_noise`: variances (n,) of the rows' values in the property's own unit."""
+        """Convert noise variances back to the property's unit; the inverse of `scale_noise`.
+
+        Args:
+            rows: n rows.
+            variance: shape (n,), scaled.
+        """
         values = np.empty(len(rows))
         for source, scale in enumerate(self.scales):
             chosen = rows.source == source
@@ -141,23 +154,29 @@ class OutcomeScales:
         return values
 
     def restore_units(self, mean: Tensor, deviation: Tensor, source: int) -> tuple[Tensor, Tensor]:
-        """Means and deviations in the property's own unit.
+        """Convert predictions back to the property's own unit.
 
-        Where values were compressed: the median, and half the width of the central 68 %, which grow with what
-        they restore and stay finite where exact moments of a stretched Gaussian do not.
+        Where values were compressed, the result is the median and half the width of the central 68 %. These grow with the
+        scaled values and stay finite where exact moments of a stretched Gaussian do not.
+
+        Args:
+            mean: scaled, any shape.
+            deviation: scaled, of that shape.
+            source: of the predictions.
         """
         scale = self.scales[source]
         values = mean * scale.deviation + scale.mean
         width = deviation * scale.deviation
         if scale.compressed:
             values = values.clamp(-LARGEST_COMPRESSED, LARGEST_COMPRESSED)
+            # (sinh(v + w) - sinh(v - w)) / 2 = cosh(v) sinh(w): half the width of the central 68 %.
             width = torch.cosh(values) * torch.sinh(width.clamp(max=LARGEST_COMPRESSED))
             values = torch.sinh(values)
         return values * scale.width + scale.centre, width * scale.width
 
 
 def scale_of_values(y: FloatArray) -> TargetScale:
-    """The scale of values (n,); of width 1 where they do not vary or there are none."""
+    """Scale of values `y` (n,); width 1 if they do not vary."""
     if not len(y):
         return TargetScale(0.0, 1.0, False, 0.0, 1.0)
     if np.ptp(y) <= CONSTANT_TOLERANCE * np.abs(y).max():
@@ -166,7 +185,7 @@ def scale_of_values(y: FloatArray) -> TargetScale:
 
 
 def _share_scale(target: FloatArray, other: FloatArray) -> bool:
-    """Whether two samples may be measured on one scale."""
+    """True if two samples may share a scale."""
     if not len(target):
         return True
     far = abs(float(np.median(target) - np.median(other)))
@@ -178,7 +197,7 @@ def _share_scale(target: FloatArray, other: FloatArray) -> bool:
 
 
 def _scaling_slope(scale: TargetScale, y: FloatArray) -> FloatArray:
-    """Change of scaled values with values, at y (n,)."""
+    """Derivative of scaled values by values, at y (n,)."""
     steep = 1.0 / (scale.width * scale.deviation)
     if not scale.compressed:
         return np.full(len(y), steep)

@@ -1,9 +1,9 @@
-"""The inner search of Bayesian optimization: where in a vector space an acquisition function is highest.
+"""Maximise an acquisition function over a vector space.
 
-Acquisition functions are flat nearly everywhere, with narrow peaks near what is known to be good. So the search looks
+Acquisition functions are flat nearly everywhere, with narrow peaks near the best known points. So the search looks
 at many points, most of them near the best trials, breeds on the choices that a genome holds (categories, which
 components are present), climbs from the best along gradients within the linear rules, and exchanges single choices
-between climbs. Whatever it hands back was repaired by the space itself and is judged where it lies after that.
+between climbs. Every answer was repaired by the space itself and is judged where it lies after that.
 """
 
 from __future__ import annotations
@@ -27,32 +27,27 @@ from invdesign.rng import Rng
 
 IsNew = Callable[[Genome], bool]
 
-# Counts, for an effort of 1.
+# All chosen; counts are for an effort of 1.
 N_SCATTERED = 256  # points spread over the space
-N_STARTED = 32  # genomes of the space's own start operators, where rules or choices make most points of the cube useless
+# Genomes of start operators instead, where rules or choices make most points of the cube useless
+N_STARTED = 32
 N_AROUND = 192  # points around the best trials
-N_PROMISING_STEPS, N_PROMISING = (
-    96,
-    4,
-)  # points around what was worth most of all that, and around how many of it
+N_PROMISING_STEPS, N_PROMISING = 96, 4  # points around the best of all these, and the number of those best
 MOST_ANCHORS = 20  # trials that points are scattered around
-MOST_REPAIRED = 48  # points around trials that are repaired, of spaces in which that takes time
+MOST_REPAIRED = 48  # points around trials that are repaired, in spaces where repair takes time
 N_GENERATIONS, CHILDREN_PER_GENERATION = 4, 24  # bred where genomes hold choices
-N_PARENTS = 20
-CROSSOVER_SHARE = 0.4  # share of children with two parents or more
+N_PARENTS = 20  # of each generation
+CROSSOVER_SHARE = 0.4  # of children with two parents or more
 N_CLIMBS = 6  # starts that climb together
-CLIMB_EVALUATIONS = 40  # evaluations of each climb
-MOST_EXCHANGES = 3  # times that choices are exchanged between climbs, at most
+CLIMB_EVALUATIONS = 40  # of each climb
+MOST_EXCHANGES = 3  # rounds of exchanging choices between climbs
 N_EXCHANGED = 3  # genomes whose choices are exchanged
-REPAIRED_NEIGHBOURS = 16  # of their neighbours, how many are repaired
-N_DISCRETE_CLIMBS = 10  # starts where genomes hold choices
-WANDER_ROUNDS, N_WANDERERS, WANDER_STEPS = (
-    5,
-    2,
-    16,
-)  # rounds of random steps, from how many genomes, and how many from each
-N_HALVINGS = 5  # of the way to what was climbed to, where that is not allowed
-LARGE_REPAIR = 1e-3  # by which repair moves what was climbed to before that is worth a second look
+REPAIRED_NEIGHBOURS = 16  # of each such genome
+N_DISCRETE_CLIMBS = 10  # starts that climb together where genomes hold choices
+# Rounds of random steps, genomes they start from, and steps from each
+WANDER_ROUNDS, N_WANDERERS, WANDER_STEPS = 5, 2, 16
+N_HALVINGS = 5  # of the way to a climbed point that is not allowed
+LARGE_REPAIR = 1e-3  # by which repair moves a climbed point before it is worth a second look
 START_DISTANCE = 0.05  # largest difference of coordinates below which two starts are one
 ANSWER_DISTANCE = 1e-6  # largest difference of coordinates below which two answers are one
 
@@ -68,18 +63,18 @@ def search_vector(
     effort: float = 1.0,
     new: IsNew | None = None,
 ) -> list[tuple[Genome, float]]:
-    """Genomes of a vector space with the highest values that a search finds.
+    """Search a vector space for the genomes of highest value.
 
     Args:
         context: of the event; its cache keeps the operators.
         space: whose genomes are sought.
-        value: what a candidate is worth, judged at `space.encode` of it.
+        value: acquisition function, evaluated at `space.encode` of a candidate.
         anchors: good genomes to search around, best first; may be empty.
         box: part of the cube to stay in; None for all. Categories and absent components lie in every box.
         rng: for everything random.
-        keep: how many answers are wanted.
-        effort: factor on what is looked at.
-        new: whether a genome may be an answer; all may where not given.
+        keep: number of answers wanted.
+        effort: factor on the number of points.
+        new: True for a genome that may be an answer; None allows all.
 
     Returns:
         Different canonical genomes and their values, best first; fewer than `keep`, or none, where no more were
@@ -98,9 +93,10 @@ def search_vector(
 
 @dataclass
 class _JudgedGenomes:
-    """Genomes that were judged, in the order of finding.
+    """Judged genomes, in the order of finding.
 
     Attributes:
+        genomes: n of them.
         x: shape (n, d), their codes.
         values: shape (n,).
     """
@@ -115,7 +111,7 @@ class _JudgedGenomes:
 
 
 class _VectorSearch:
-    """One search; it holds what was judged so far."""
+    """One search, with all genomes judged so far."""
 
     def __init__(
         self,
@@ -132,16 +128,21 @@ class _VectorSearch:
         self.layout = layout
         self.rng = rng
         self.effort = effort
-        self.found = _JudgedGenomes([], np.zeros((0, len(layout))), np.zeros(0))
-        self._known: set[bytes] = set()
+        self.judged = _JudgedGenomes([], np.zeros((0, len(layout))), np.zeros(0))
+        self._judged_keys: set[bytes] = set()
 
     def _scale_count(self, count: int) -> int:
+        """Multiply a count by the effort; at least 2."""
         return max(round(count * self.effort), 2)
 
     # Judging.
 
     def judge_genomes(self, genomes: Iterable[Genome]) -> FloatArray:
-        """Take in genomes that were not seen and lie in the box; the codes (n, d) of all that were given."""
+        """Judge the new `genomes` that lie in the box.
+
+        Returns:
+            Shape (n, d), codes of all genomes given.
+        """
         listed = list(genomes)
         if not listed:
             return np.zeros((0, len(self.layout)))
@@ -149,27 +150,38 @@ class _VectorSearch:
         fresh = []
         for row in np.flatnonzero(self.layout.is_inside(x)).tolist():
             key = x[row].tobytes()
-            if key not in self._known:
-                self._known.add(key)
+            if key not in self._judged_keys:
+                self._judged_keys.add(key)
                 fresh.append(row)
         if fresh:
             values = self.value.evaluate(x[fresh])
             sound = np.isfinite(values) | (values == np.inf)
-            found = self.found
+            found = self.judged
             found.genomes += [listed[row] for row, kept in zip(fresh, sound, strict=True) if kept]
             found.x = np.concatenate([found.x, x[fresh][sound]])
             found.values = np.concatenate([found.values, values[sound]])
         return x
 
     def judge_points(self, points: FloatArray, most: int | None = None) -> FloatArray:
-        """Judge what the space makes of points (n, d); of more than `most`, those that promise most as they are."""
+        """Repair points by the space and judge them.
+
+        Args:
+            points: shape (n, d), in or near the cube.
+            most: number of points to repair, those of highest value as they are; None for all.
+
+        Returns:
+            Codes of the repaired points.
+        """
         points = self.layout.clip_to_box(np.clip(points, 0.0, 1.0))
         if most is not None and len(points) > most:
             points = points[np.argsort(-self._rough_values(points), kind="stable")[:most]]
         return self.judge_genomes(self.space.decode(points)) if len(points) else points
 
     def _rough_values(self, points: FloatArray) -> FloatArray:
-        """Values at points (n, d) as they are; of those that break rules, less than of all that do not."""
+        """Values at points (n, d) before repair.
+
+        Points that break rules lose a quarter of the spread of the values.
+        """
         values = np.nan_to_num(self.value.evaluate(points), nan=-np.inf, neginf=-1e300, posinf=1e300)
         broken = self.layout.rows.largest_violation(points) > RULE_TOLERANCE
         spread = float(np.ptp(values)) if len(values) else 0.0
@@ -177,13 +189,13 @@ class _VectorSearch:
 
     @property
     def _repairs_slowly(self) -> bool:
-        """Whether repairs take time, and random points of the cube are all repaired."""
+        """True if repair takes time, and random points of the cube nearly all need it."""
         return bool(self.layout.rows) or bool(self.layout.domain.sparse)
 
     # Looking around.
 
     def look_around(self, anchors: Sequence[Genome]) -> None:
-        """Judge the anchors, points around them, and points all over the space or the box."""
+        """Judge the `anchors`, points around them, and points all over the space or the box."""
         anchors = anchors[:MOST_ANCHORS]
         codes = self.space.encode(anchors) if len(anchors) else np.zeros((0, len(self.layout)))
         self.judge_genomes(anchors)
@@ -191,10 +203,11 @@ class _VectorSearch:
         self._step_around(codes, self._scale_count(N_AROUND))
         if not self.layout.discrete:  # else breeding goes on from there
             self._step_around(
-                self.found.x[self.found.rank_rows()[:N_PROMISING]], self._scale_count(N_PROMISING_STEPS)
+                self.judged.x[self.judged.rank_rows()[:N_PROMISING]], self._scale_count(N_PROMISING_STEPS)
             )
 
     def _scatter_points(self, codes: FloatArray) -> None:
+        """Judge points scattered over the space or the box."""
         width = len(self.layout)
         if self._repairs_slowly:
             starts = operators_by_arity(self.space)[0]
@@ -217,7 +230,7 @@ class _VectorSearch:
         )
 
     def _step_around(self, codes: FloatArray, count: int) -> None:
-        """Random steps around codes (n, d), more of them around the first."""
+        """Judge random steps around codes (n, d), more of them around the first."""
         if not len(codes):
             return
         codes = self.layout.clip_to_box(codes)
@@ -233,9 +246,9 @@ class _VectorSearch:
         )
 
     def find_dead_columns(self, codes: FloatArray) -> BoolArray:
-        """Shape (n, d): columns of dimensions that the genomes at codes (n, d) lack.
+        """Find columns of dimensions that the genomes at `codes` (n, d) lack, shape (n, d).
 
-        Where a coordinate says nothing, the space gives it back whatever it was.
+        Each coordinate is moved and its point repaired: the column is dead where the space gives back the old value.
         """
         found = np.zeros(codes.shape, dtype=np.bool_)
         columns = np.flatnonzero(self.layout.conditional)
@@ -252,28 +265,28 @@ class _VectorSearch:
     # Breeding.
 
     def breed_generations(self) -> None:
-        """Some generations of evolution on the value, by the operators of the genetic algorithm."""
+        """Breed some generations on the value, by the operators of the genetic algorithm."""
         breeder = Breeder(self._operator_kit, CROSSOVER_SHARE, 2, None, Steps())
         for _ in range(N_GENERATIONS):
-            rows = self.found.rank_rows()[: self._scale_count(N_PARENTS)]
+            rows = self.judged.rank_rows()[: self._scale_count(N_PARENTS)]
             if not rows:
                 return
-            members = [Offspring(self.found.genomes[row]) for row in rows]
+            members = [Offspring(self.judged.genomes[row]) for row in rows]
             pool = breeder.pool_of(members)
             names = [
                 breeder.draw_operator(len(members), self.rng)
                 for _ in range(self._scale_count(CHILDREN_PER_GENERATION))
             ]
-            before = len(self.found.values)
+            before = len(self.judged.values)
             self.judge_genomes(
                 [child.genome for child in breeder.make_children(names, pool, self.rng) if child is not None]
             )
-            if len(self.found.values) == before:
+            if len(self.judged.values) == before:
                 return
 
     @property
     def _operator_kit(self) -> OperatorKit:
-        """The operators, in the context's cache: one value is sought, whatever the problem's objectives are."""
+        """Operators for a single objective, kept in the context's cache."""
         name = "bayesian search kit"
         kit = self.context.cache.get(name)
         if not isinstance(kit, OperatorKit):
@@ -283,7 +296,7 @@ class _VectorSearch:
     # Refining.
 
     def refine_best(self) -> None:
-        """Climb from the best; exchange choices; climb from what that found; walk along borders that are not straight."""
+        """Climb from the best, exchange choices, and walk along curved borders."""
         curved = self._climb_from_rows(
             self._choose_starts(self._scale_count(N_DISCRETE_CLIMBS if self.layout.discrete else N_CLIMBS))
         )
@@ -293,32 +306,39 @@ class _VectorSearch:
             self._wander_around_best()
 
     def _exchange_and_climb(self) -> bool:
-        """Exchange choices of the best, climb from what is better, until nothing is; whether repair moved any far."""
+        """Exchange choices of the best and climb from better ones, until none is better.
+
+        Returns:
+            True if repair moved any climbed point far.
+        """
         done: set[int] = set()
         curved = False
         for _ in range(MOST_EXCHANGES):
-            best = [row for row in self.found.rank_rows()[:N_EXCHANGED] if row not in done]
+            best = [row for row in self.judged.rank_rows()[:N_EXCHANGED] if row not in done]
             if not best:
                 break
-            known = len(self.found.values)
+            known = len(self.judged.values)
             self._judge_neighbours(best)
             done.update(best)
-            better = [row for row in self.found.rank_rows()[:N_EXCHANGED] if row >= known]
+            better = [row for row in self.judged.rank_rows()[:N_EXCHANGED] if row >= known]
             if not better:
                 break
             curved |= self._climb_from_rows(better)
         return curved
 
     def _climb_from_rows(self, rows: Sequence[int]) -> bool:
-        """Climb from found genomes; whether random steps are to follow."""
+        """Climb from judged genomes; True if random steps are to follow."""
         if not rows:
             return False
-        return not self.value.differentiable or self._climb_from_codes(self.found.x[list(rows)])
+        return not self.value.differentiable or self._climb_from_codes(self.judged.x[list(rows)])
 
     def _wander_around_best(self) -> None:
-        """Random steps around the best, shorter and shorter: for values without slopes, and along curved borders."""
+        """Judge shorter and shorter random steps around the best.
+
+        For values without slopes, and along curved borders.
+        """
         for number in range(WANDER_ROUNDS):
-            codes = self.found.x[self.found.rank_rows()[:N_WANDERERS]]
+            codes = self.judged.x[self.judged.rank_rows()[:N_WANDERERS]]
             dead = self.find_dead_columns(codes)
             count = self._scale_count(WANDER_STEPS)
             points = [
@@ -328,10 +348,10 @@ class _VectorSearch:
             self.judge_points(near + (np.concatenate(points) - near) * 0.5**number)
 
     def _climb_from_codes(self, starts: FloatArray) -> bool:
-        """Climb from codes (n, d), and judge where that leads after repair.
+        """Climb from codes (n, d), and judge the repaired results.
 
         Returns:
-            Whether repair moved any far: what is stepped or whole, or refused by a rule that is not linear.
+            True if repair moved any far: a stepped or whole coordinate, or a rule that is not linear.
         """
         free = self.layout.free_columns(starts, self.find_dead_columns(starts))
         kept = free.any(axis=1)
@@ -347,7 +367,10 @@ class _VectorSearch:
         return bool(off.any())
 
     def _halve_steps(self, starts: FloatArray, tops: FloatArray) -> None:
-        """Judge points on the ways from codes (n, d) to tops (n, d) that repair moves, nearer and nearer to the border."""
+        """Bisect the ways from codes (n, d) to climbed points that repair moved.
+
+        The border of the allowed part lies between the two.
+        """
         low, high = np.zeros((len(starts), 1)), np.ones((len(starts), 1))
         for _ in range(N_HALVINGS):
             share = 0.5 * (low + high)
@@ -356,16 +379,19 @@ class _VectorSearch:
             low, high = np.where(kept, share, low), np.where(kept, high, share)
 
     def _judge_neighbours(self, rows: Sequence[int]) -> None:
-        """Judge what differs from some genomes in one choice."""
-        codes = self.found.x[list(rows)]
+        """Judge genomes that differ from given ones in one choice."""
+        codes = self.judged.x[list(rows)]
         dead = self.find_dead_columns(codes)
         points = [self.layout.list_neighbours(code, own) for code, own in zip(codes, dead, strict=True)]
         self.judge_points(np.concatenate(points), self._scale_count(REPAIRED_NEIGHBOURS) * len(rows))
 
     def _choose_starts(self, count: int) -> list[int]:
-        """Rows to climb from: the best that lie apart, at most two with the same choices at first."""
-        order = self.found.rank_rows()[: 40 * count]
-        patterns = self.layout.choice_patterns(self.found.x[order])
+        """Choose rows to climb from: the best that lie apart.
+
+        At most two have the same choices at first.
+        """
+        order = self.judged.rank_rows()[: 40 * count]
+        patterns = self.layout.choice_patterns(self.judged.x[order])
         chosen: list[int] = []
         counts: dict[bytes, int] = {}
         for limit in (2, count):
@@ -376,7 +402,7 @@ class _VectorSearch:
                     continue
                 if (
                     chosen
-                    and np.abs(self.found.x[chosen] - self.found.x[row]).max(axis=1).min() < START_DISTANCE
+                    and np.abs(self.judged.x[chosen] - self.judged.x[row]).max(axis=1).min() < START_DISTANCE
                 ):
                     continue
                 chosen.append(row)
@@ -384,14 +410,19 @@ class _VectorSearch:
         return chosen
 
     def best_answers(self, keep: int, new: IsNew | None) -> list[tuple[Genome, float]]:
-        """The best that may be answers, none of them nearly another."""
+        """Best genomes that may be answers, with values; none nearly another.
+
+        Args:
+            keep: number of answers wanted.
+            new: True for a genome that may be an answer; None allows all.
+        """
         rows: list[int] = []
-        for row in self.found.rank_rows():
+        for row in self.judged.rank_rows():
             if len(rows) == keep:
                 break
-            x = self.found.x[row]
-            if rows and np.abs(self.found.x[rows] - x).max(axis=1).min() < ANSWER_DISTANCE:
+            x = self.judged.x[row]
+            if rows and np.abs(self.judged.x[rows] - x).max(axis=1).min() < ANSWER_DISTANCE:
                 continue
-            if new is None or new(self.found.genomes[row]):
+            if new is None or new(self.judged.genomes[row]):
                 rows.append(row)
-        return [(self.found.genomes[row], float(self.found.values[row])) for row in rows]
+        return [(self.judged.genomes[row], float(self.judged.values[row])) for row in rows]

@@ -1,14 +1,15 @@
-"""The chance that a candidate succeeds, learned from those that did and those that did not.
+"""Probability that a candidate succeeds, by Gaussian process classification.
 
-A Gaussian process over a hidden score whose logistic function is the chance. Its posterior is approximated by the
-normal distribution around its mode, which is found in a few Newton steps; length scales and height of the process are
-those of the highest approximate evidence. Few data leave the chance near what the run has seen so far, many failures
-around a point bring it down as their number grows, whatever the values there promise.
+A latent score has a Gaussian process, and its logistic function is the probability. The posterior is approximated by
+the normal distribution around its mode (Laplace), which Newton's method finds in a few steps; lengthscales and height
+(standard deviation of the score) are those of the highest approximate evidence. With few data the probability stays near
+the share of successes so far. Failures around a point bring it down as their number grows, whatever the values there
+promise.
 
 Source:
     Williams & Barber, IEEE Trans. Pattern Anal. Mach. Intell. 20, 1342 (1998); Rasmussen & Williams, Gaussian
     Processes for Machine Learning (MIT, 2006), algorithms 3.1, 3.2 and 5.1. Gelbart, Snoek & Adams, UAI 2014, and
-    Gramacy & Lee, Bayesian Statistics 9, 229 (2011): acquisition weighed by the chance of success.
+    Gramacy & Lee, Bayesian Statistics 9, 229 (2011): acquisition weighed by the probability of success.
 """
 
 from __future__ import annotations
@@ -31,42 +32,42 @@ from invdesign.optimizers.bayesian.kernels import (
 from invdesign.optimizers.bayesian.limits import scale_to_ranges, select_farthest
 from invdesign.optimizers.bayesian.scaling import ColumnScales
 
-MOST_ROWS = 400  # rows a model learns from, at most
-MOST_FITTED_ROWS = 250  # of these, rows that length scales are fitted on
-NEWEST_ROWS = 3000  # newest rows that these are chosen from
-MOST_LENGTHS = 24  # columns with a length scale of their own; of more, one per group, or one for all
-CANDIDATES_PER_BLOCK = 20_000  # candidates at a time
-FIT_ITERATIONS = 30  # of the fit
-NEWTON_STEPS = 50  # steps to the mode, at most
-LENGTH_MEAN, LENGTH_WIDTH = (
-    float(np.sqrt(2.0) - 1.5),
-    float(np.sqrt(3.0)),
-)  # prior of log lengths in the unit cube
-LOG_CUBE_SIDE = 0.5 * float(np.log(12.0))  # the cube's side in standard deviations of a uniform column
-HEIGHT_MEAN, HEIGHT_WIDTH = float(np.log(3.0)), 0.5  # prior of the log standard deviation of the score
-CATEGORY_WIDTH = 1.5
-ROUGH_START_SHIFT = 1.0  # how much shorter (in logarithms) the second start's length scales are
-LARGEST_BASE_SCORE = 2.2  # score of a chance of 0.9: no base rate makes what is unknown surer than that
-FAILURES_ONLY_SHIFT = 1.5  # the same, where nothing has succeeded: nothing shows how far a failure speaks
-FAIR_SCORE = 1.4  # score of a chance of 0.8, from which on the chance itself weighs
-BASE_STEEPNESS = 3.0  # how much faster than the chance the weight falls below that
-FALL_LIMIT = 80.0  # fall, in logarithms, from which on it slows down
-RECENT_TRIALS = 20  # newest trials whose failures make the search more careful,
-STEEPENING_PER_FAILURE = 4.0  # by this factor each,
-MOST_STEEPENINGS = 3  # up to so many
-RELATIVE_JITTER = 1e-6  # of the variance of the score
-PROBABILITY_FLOOR = 1e-280  # chance, so that its logarithm exists
+MOST_ROWS = 400  # training rows of the classifier (chosen)
+MOST_FITTED_ROWS = 250  # of these, rows that lengthscales are fitted on (chosen)
+NEWEST_ROWS = 3000  # newest trials that the training rows are chosen from (chosen)
+MOST_LENGTHS = 24  # columns with a lengthscale each; of more, one per group, or one for all (chosen)
+CANDIDATES_PER_BLOCK = 20_000  # chosen
+FIT_ITERATIONS = 30  # of L-BFGS-B (chosen)
+NEWTON_STEPS = 50  # to the mode, at most (chosen)
+# Prior of log lengthscales in the unit cube; chosen, shorter than Hvarfner et al. (2024)
+LENGTH_MEAN, LENGTH_WIDTH = (float(np.sqrt(2.0) - 1.5), float(np.sqrt(3.0)))
+# Logarithm of the cube's side in standard deviations of a uniform column
+LOG_CUBE_SIDE = 0.5 * float(np.log(12.0))
+# Prior of the log standard deviation of the latent score (chosen)
+HEIGHT_MEAN, HEIGHT_WIDTH = float(np.log(3.0)), 0.5
+CATEGORY_WIDTH = 1.5  # of log lengthscales of categories (chosen)
+ROUGH_START_SHIFT = 1.0  # by how much the second start's log lengthscales are shorter (chosen)
+LARGEST_BASE_SCORE = 2.2  # logit of 0.9: no base rate makes the unknown safer than that (chosen)
+FAILURES_ONLY_SHIFT = 1.5  # by how much log lengthscales are shorter where nothing has succeeded (chosen)
+FAIR_SCORE = 1.4  # logit of 0.8: from there on the probability itself is the weight (chosen)
+BASE_STEEPNESS = 3.0  # curvature of the fall of the log weight below FAIR_SCORE (chosen)
+FALL_LIMIT = 80.0  # fall of the log weight from which on it grows as a logarithm only (chosen)
+RECENT_TRIALS = 20  # newest trials whose failures steepen the fall (chosen)
+STEEPENING_PER_FAILURE = 4.0  # factor on the steepness per recent failure (chosen)
+MOST_STEEPENINGS = 3  # failures that count, at most (chosen)
+RELATIVE_JITTER = 1e-6  # of the variance of the latent score (chosen)
+PROBABILITY_FLOOR = 1e-280  # so that the logarithm exists (chosen)
 
 
 def fit_success(
     x: FloatArray, succeeded: BoolArray, inputs: Inputs, start: Hyperparameters | None = None
 ) -> Hyperparameters:
-    """Length scales and height of the hidden score.
+    """Fit lengthscales and height of the latent score.
 
     Args:
         x: shape (n, d), oldest first; NaN is read as the column's mean.
         succeeded: shape (n,).
-        inputs: how columns are to be read.
+        inputs: description of the columns.
         start: those of an earlier fit, to begin from.
 
     Returns:
@@ -87,12 +88,12 @@ def fit_success(
 def build_success_model(
     x: FloatArray, succeeded: BoolArray, inputs: Inputs, hyperparameters: Hyperparameters
 ) -> SuccessClassifier:
-    """The model of the chance of success of rows and hyperparameters: a pure function of the arguments.
+    """Build the success classifier of rows and hyperparameters; a pure function.
 
     Args:
         x: shape (n, d), oldest first.
         succeeded: shape (n,).
-        inputs: how columns are to be read.
+        inputs: description of the columns.
         hyperparameters: of `fit_success`, on these rows or on fewer.
     """
     if bool(succeeded.all()) or not len(x):
@@ -113,12 +114,12 @@ def build_success_model(
 
 @dataclass(frozen=True, eq=False)
 class SuccessClassifier:
-    """The chance that a candidate succeeds.
+    """Probability that a candidate succeeds, and the weight it gives.
 
     Attributes:
-        posterior: None where the chance is the same everywhere.
-        constant: that chance.
-        steep: how fast the weight falls below a fair chance.
+        posterior: None where the probability is the same everywhere.
+        constant: that probability.
+        steepness: of the fall of the weight below a fair probability.
     """
 
     posterior: _ScorePosterior | None
@@ -126,20 +127,21 @@ class SuccessClassifier:
     steepness: float = BASE_STEEPNESS
 
     def success_weight(self, x: FloatArray) -> FloatArray:
-        """What the chance weighs at x (q, d), shape (q,): see `sharpen_score`."""
+        """Weight at `x` (q, d), shape (q,): see `sharpen_score`."""
         return self._evaluate_blocks(x, sharp=True)
 
     def log_success_weight(self, x: Tensor) -> Tensor:
-        """Logarithm of the weight at x (q, d), shape (q,), with gradients."""
+        """Logarithm of the weight at `x` (q, d), shape (q,), with gradients."""
         if self.posterior is None:
             return 0.0 * x.sum(dim=-1) + float(np.log(self.constant))
         return torch.nn.functional.logsigmoid(sharpen_score(self.posterior.averaged_score(x), self.steepness))
 
     def predict_probability(self, x: FloatArray) -> FloatArray:
-        """The chance itself at x (q, d), shape (q,)."""
+        """Probability of success at `x` (q, d), shape (q,)."""
         return self._evaluate_blocks(x, sharp=False)
 
     def _evaluate_blocks(self, x: FloatArray, *, sharp: bool) -> FloatArray:
+        """Evaluate weights (`sharp`) or probabilities in blocks."""
         if self.posterior is None:
             return np.full(len(x), self.constant)
         found = np.empty(len(x))
@@ -155,35 +157,48 @@ class SuccessClassifier:
 
 
 def sharpen_score(score: Tensor, steep: float = BASE_STEEPNESS) -> Tensor:
-    """A score whose logistic function is what a chance weighs: the chance where it is fair, much less below that.
+    """Sharpen a score, so that its logistic function is the weight of a candidate.
 
-    Where evaluations fail, models of the values have no data, and promise ever more as the rest of the space is worked
-    through. An acquisition times the chance alone goes on failing there, and at the edge of what can be evaluated it
-    halves the last thousandth at the price of every second evaluation. So the weight falls as exp(-steep (score -
-    1.4)^2) below a chance of 0.8: the edge is approached from the side that succeeds, the more so the more has failed
-    of late. Where all chances are the same, nothing changes.
+    The weight is the probability itself where that is fair, and much less below. Where evaluations fail, models of the
+    values have no data, and promise ever more as the rest of the space is worked through. An acquisition times the bare
+    probability goes on failing there, and at the edge of what can be evaluated it halves the last thousandth at the price of
+    every second evaluation. So the weight falls as exp(-steep (score - 1.4)^2) below a probability of 0.8: the edge is
+    approached from the side that succeeds, the more so the more has failed of late. Where all probabilities are the same,
+    nothing changes.
+
+    Args:
+        score: logit of the probability, any shape.
+        steep: steepness of the fall.
     """
-    # Bounded so that no weight is 0 in doubles, and one can still be told from another.
+    # log1p slows the fall down: no weight is 0 in double precision, and any two still differ.
     return score - FALL_LIMIT * torch.log1p(steep / FALL_LIMIT * (score - FAIR_SCORE).clamp_max(0.0).square())
 
 
 def _weight_steepness(succeeded: BoolArray) -> float:
-    """How fast the weight falls, by how many of the newest trials (n,), oldest first, failed."""
+    """Steepness of the weight's fall, by the failures among the newest trials.
+
+    `succeeded` (n,) is ordered from the oldest to the newest.
+    """
     failed = int((~succeeded[-RECENT_TRIALS:]).sum())
     return float(BASE_STEEPNESS * STEEPENING_PER_FAILURE ** min(failed, MOST_STEEPENINGS))
 
 
 def _base_score(succeeded: BoolArray) -> float:
-    """The score where nothing is known: that of the share that succeeded, between a chance of 0.5 and 0.9.
+    """Prior mean of the score: logit of the share of successes.
 
-    Never below a half: where all have failed so far, what is far from them is worth a try.
+    The share is clipped to 0.5 and 0.9.
+
+    Never below a half: where all have failed so far, a place far from them is worth a try.
     """
     share = (float(succeeded.sum()) + 1.0) / (len(succeeded) + 2.0)
     return float(np.clip(np.log(share / (1.0 - share)), 0.0, LARGEST_BASE_SCORE))
 
 
 def _select_rows(x: FloatArray, succeeded: BoolArray, most: int) -> tuple[FloatArray, BoolArray]:
-    """At most so many rows: the newest, those nearest to rows that ended the other way, and a spread of the rest."""
+    """Select the training rows of the classifier.
+
+    The newest, those nearest to the other outcome, and a spread of the rest.
+    """
     x, succeeded = x[-NEWEST_ROWS:], succeeded[-NEWEST_ROWS:]
     n = len(x)
     if n <= most:
@@ -201,7 +216,10 @@ def _select_rows(x: FloatArray, succeeded: BoolArray, most: int) -> tuple[FloatA
 
 
 def _distance_to_other_outcome(z: FloatArray, succeeded: BoolArray) -> FloatArray:
-    """Squared distance (n,) of each row to the nearest that ended the other way; 0 where there is none."""
+    """Squared distance (n,) of each row to the nearest with the other outcome.
+
+    0 where there is none.
+    """
     found = np.zeros(len(z))
     if succeeded.all() or not succeeded.any():
         return found
@@ -213,15 +231,17 @@ def _distance_to_other_outcome(z: FloatArray, succeeded: BoolArray) -> FloatArra
     return found
 
 
-# The process.
+# Gaussian process classification.
 
 
 @dataclass(frozen=True)
 class _ParameterLayout:
-    """Which parameters a process has: logarithms of lengths of numbers, of lengths of categories, of the height.
+    """Layout of the parameters: log lengthscales of numbers and categories, log height.
 
     Attributes:
-        owner: shape (d_n,), which length each number column has.
+        names: number columns.
+        categories: category columns.
+        owner: shape (d_n,), position of the lengthscale of each number column.
         mean, width: shape (p,), the normal prior of the parameters.
     """
 
@@ -233,7 +253,7 @@ class _ParameterLayout:
 
     @classmethod
     def for_columns(cls, columns: ColumnScales, inputs: Inputs) -> _ParameterLayout:
-        """The shape for these columns."""
+        """Lay out the parameters for some `columns` of `inputs`."""
         numbers = columns.numbers
         owner = np.arange(len(numbers))
         if len(numbers) > MOST_LENGTHS:
@@ -252,11 +272,11 @@ class _ParameterLayout:
 
     @property
     def lengths(self) -> int:
-        """How many lengths of numbers there are."""
+        """Number of lengthscales of numbers."""
         return len(self.mean) - len(self.categories) - 1
 
     def parameter_vector(self, hyperparameters: Hyperparameters) -> FloatArray:
-        """Parameters (p,); of columns that the hyperparameters do not know, the prior's."""
+        """Parameters (p,) from `hyperparameters`; the prior's mean for unknown columns."""
         found = self.mean.copy()
         lengths = hyperparameters.get("lengths", {})
         for column, place in zip(self.names, self.owner.tolist(), strict=True):
@@ -267,13 +287,16 @@ class _ParameterLayout:
         return found
 
     def shorten_lengths(self, by: float) -> FloatArray:
-        """The prior's mean (p,) with lengths shorter by so much, in logarithms."""
+        """Prior's mean (p,) with log lengthscales shorter `by` so much."""
         found = self.mean.copy()
         found[: self.lengths] -= by
         return found
 
     def to_json(self, values: FloatArray) -> Hyperparameters:
-        """The inverse of `parameter_vector`: plain JSON, lengths by the column's number."""
+        """Convert parameters `values` (p,) to plain JSON, lengthscales by column.
+
+        The inverse of `parameter_vector`.
+        """
         lengths = {
             str(column): float(values[place]) for column, place in zip(self.names, self.owner, strict=True)
         }
@@ -283,7 +306,7 @@ class _ParameterLayout:
 
 
 class _ScoreKernel:
-    """Covariance of the hidden score, Matérn 5/2 of numbers times an overlap of categories."""
+    """Covariance of the latent score: Matérn 5/2 of numbers times an overlap of categories."""
 
     def __init__(self, shape: _ParameterLayout, columns: ColumnScales, x: FloatArray) -> None:
         self.shape = shape
@@ -293,17 +316,18 @@ class _ScoreKernel:
         self.owner = torch.as_tensor(shape.owner)
 
     def row_covariance(self, values: Tensor) -> Tensor:
-        """Shape (n, n), of the rows."""
+        """Covariance (n, n) of the training rows, with jitter, at parameters `values` (p,)."""
         found = self._covariance_with_rows(values, self.numbers, self.categories)
         return found + torch.eye(len(found), dtype=torch.float64) * (
             RELATIVE_JITTER * torch.exp(2.0 * values[-1])
         )
 
     def cross_covariance(self, values: Tensor, x: Tensor) -> Tensor:
-        """Shape (q, n), of x (q, d) and the rows."""
+        """Covariance (q, n) of `x` (q, d) with the training rows, at parameters `values` (p,)."""
         return self._covariance_with_rows(values, *self.columns.scale_inputs(self.columns.fill_missing(x)))
 
     def _covariance_with_rows(self, values: Tensor, numbers: Tensor, categories: Tensor) -> Tensor:
+        """Covariance of scaled points with the training rows."""
         lengths = torch.exp(values[: self.shape.lengths])[self.owner]
         found = torch.exp(2.0 * values[-1])
         if len(self.owner):
@@ -317,7 +341,7 @@ class _ScoreKernel:
 
 @dataclass(frozen=True, eq=False)
 class _LaplaceMode:
-    """The mode of the score and what follows from it.
+    """Mode of the latent score, with its derived quantities.
 
     Attributes:
         slope: shape (n,), of the log likelihood.
@@ -335,7 +359,10 @@ class _LaplaceMode:
 
 
 def _find_mode(covariance: FloatArray, succeeded: BoolArray, base: float) -> _LaplaceMode:
-    """The mode by Newton's method, whose steps are halved while they lead downwards."""
+    """Find the mode by Newton's method, halving steps while they lead downwards.
+
+    Rasmussen & Williams, algorithm 3.1: the iteration is over K^-1 (score - mean), so that K is never inverted.
+    """
     sign: FloatArray = np.where(succeeded, 1.0, -1.0)
     weights: FloatArray = np.zeros(len(sign))
     offset: FloatArray = np.zeros(len(sign))
@@ -378,12 +405,16 @@ def _likelihood_derivatives(
 
 
 def _cholesky_factor(covariance: FloatArray, root: FloatArray) -> FloatArray:
-    """Lower Cholesky factor of 1 + root K root."""
+    """Lower Cholesky factor of 1 + root K root.
+
+    Its eigenvalues are at least 1, so that it is well conditioned however K is.
+    """
     whole: FloatArray = root[:, None] * covariance * root + np.eye(len(root))
     return np.asarray(np.linalg.cholesky(whole), dtype=np.float64)
 
 
 def _solve_with_factor(factor: FloatArray, right: FloatArray) -> FloatArray:
+    """Solve with the matrix of a lower Cholesky factor."""
     from scipy.linalg import cho_solve
 
     solved: FloatArray = cho_solve((factor, True), right, check_finite=False)
@@ -392,7 +423,7 @@ def _solve_with_factor(factor: FloatArray, right: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, eq=False)
 class _EvidenceFit:
-    """A fit: which parameters have the highest approximate evidence, times their prior."""
+    """Fit of the parameters by approximate evidence times prior."""
 
     shape: _ParameterLayout
     columns: ColumnScales
@@ -401,7 +432,7 @@ class _EvidenceFit:
     base: float
 
     def maximise_evidence(self, start: Hyperparameters) -> Hyperparameters:
-        """The best found from the start; from the prior's mean and a shorter one where there is none."""
+        """Maximise from the `start`; without one, from the prior's mean and a shorter one."""
         from scipy.optimize import minimize
 
         shape = self.shape
@@ -425,7 +456,12 @@ class _EvidenceFit:
         return shape.to_json(min(found, key=lambda result: float(result.fun)).x)
 
     def negative_log_evidence(self, kernel: _ScoreKernel, values: FloatArray) -> tuple[float, FloatArray]:
-        """Minus the log evidence and prior at parameters (p,), and its gradient."""
+        """Negative log evidence and prior, with the gradient.
+
+        Args:
+            kernel: of the training rows.
+            values: shape (p,), parameters.
+        """
         free = torch.tensor(values, requires_grad=True)
         covariance = kernel.row_covariance(free)
         matrix = covariance.detach().numpy()
@@ -438,7 +474,10 @@ class _EvidenceFit:
 
 
 def _evidence_gradient(covariance: FloatArray, mode: _LaplaceMode, base: float) -> FloatArray:
-    """Derivative (n, n) of the evidence by the covariance, that of the mode included."""
+    """Derivative (n, n) of the evidence by the covariance, through the mode too.
+
+    Rasmussen & Williams, algorithm 5.1: `explicit` holds the mode fixed, `implicit` lets it move with the covariance.
+    """
     inverse = mode.root[:, None] * _solve_with_factor(mode.factor, np.diag(mode.root))
     spread = np.diag(covariance) - np.einsum("ij,ji->i", covariance @ inverse, covariance)
     chance = 0.5 * (1.0 + np.tanh(0.5 * (mode.offset + base)))
@@ -450,7 +489,7 @@ def _evidence_gradient(covariance: FloatArray, mode: _LaplaceMode, base: float) 
 
 
 class _ScorePosterior:
-    """The hidden score anywhere."""
+    """Posterior of the latent score at any place."""
 
     def __init__(self, kernel: _ScoreKernel, values: Tensor, mode: _LaplaceMode, base: float) -> None:
         from scipy.linalg import solve_triangular
@@ -463,7 +502,9 @@ class _ScorePosterior:
         self.base = base
 
     def averaged_score(self, x: Tensor) -> Tensor:
-        """The score at x (q, d) whose logistic function is the chance averaged over what is not known, shape (q,).
+        """Score at `x` (q, d), shape (q,), whose logistic function is the averaged probability.
+
+        The average is over the posterior of the latent score.
 
         Source:
             MacKay, Neural Comput. 4, 720 (1992), equation 10.

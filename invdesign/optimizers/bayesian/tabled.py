@@ -1,4 +1,4 @@
-"""Genomes from the rows of a table, and whether a space knows them."""
+"""Genomes from the rows of a table, and their place in a space."""
 
 from __future__ import annotations
 
@@ -27,15 +27,20 @@ from invdesign.protocols import (
 from invdesign.tables.cells import is_blank
 from invdesign.tables.units import find_column
 
-GENOME_COLUMN = "genome"  # column of an exported table
-# What a space may raise when it is asked about a genome of another space; a plug-in's may be any of these.
+GENOME_COLUMN = "genome"  # of an exported table
+# Exceptions of a space given a genome of another space; a plug-in may raise any of these.
 SPACE_ERRORS = (InvdesignError, LookupError, TypeError, ValueError, AttributeError, AssertionError)
 Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class WrittenGenome:
-    """A genome as a row has it, and by column how far its numbers may be off as they are written."""
+    """Genome from a row, with the rounding of its numbers.
+
+    Attributes:
+        genome: of the row.
+        rounding: by column, largest rounding error of its number as written.
+    """
 
     genome: Genome
     rounding: Mapping[str, float] = field(default_factory=dict)
@@ -45,16 +50,16 @@ MakeGenome = Callable[[Row], WrittenGenome]
 
 
 class RowError(Exception):
-    """A row stands for no genome of the space; the message says why."""
+    """Row without a genome of the space; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class RowReader:
-    """How rows become genomes.
+    """Conversion of rows to genomes.
 
     Attributes:
-        names: what `renamed` may name.
-        make: a row to its genome; raises `RowError`.
+        names: keys that `renamed` may have.
+        make_genome: a row to its genome; raises `RowError`.
         numbers: headings of the columns that hold numbers.
     """
 
@@ -64,7 +69,7 @@ class RowReader:
 
 
 def build_reader(space: SearchSpace, header: Sequence[str], renamed: Mapping[str, str]) -> RowReader | str:
-    """How rows of a table with this header become genomes of `space`; or in words, why they cannot.
+    """Build the reader of a table's rows, or return the reason against it.
 
     A column `genome` with JSON, as exported tables have it; else columns that are named as the space's parameters,
     the components of its mixtures, or the key of its genomes (`row`, or a pool's own identifier).
@@ -96,7 +101,7 @@ def build_reader(space: SearchSpace, header: Sequence[str], renamed: Mapping[str
 
 
 def _find_column(space: SearchSpace, name: str, header: Sequence[str], renamed: Mapping[str, str]) -> str:
-    """The column of a parameter; where a pool's rows have an identifier of their own, its name does for `row`."""
+    """Column of a parameter; a pool's own identifier does for `row`."""
     column = renamed.get(name, name)
     found = find_column(column, header, "the table", f"Say which with 'columns: {{{name}: ...}}'")
     if found is not None:
@@ -106,6 +111,7 @@ def _find_column(space: SearchSpace, name: str, header: Sequence[str], renamed: 
 
 
 def _parse_genome(text: str) -> Genome:
+    """Parse a genome from JSON text."""
     try:
         genome = strictjson.loads(text)
     except ValueError as error:
@@ -121,8 +127,8 @@ class _GenomeCells:
 
     Attributes:
         space: which reads the cells.
-        required: what must have a column.
-        numbers: what of it are numbers.
+        required: columns that the table must have.
+        numbers: required columns that hold numbers.
         fixed: cells of the columns that do not vary.
     """
 
@@ -132,14 +138,20 @@ class _GenomeCells:
     fixed: Mapping[str, str] = field(default_factory=dict)
 
     def make_genome(self, row: Row) -> WrittenGenome:
-        """Genome of a row; an empty cell stands for nothing, as an amount of zero or a parameter that does not exist."""
+        """Make the genome of a `row`.
+
+        An empty cell stands for nothing, as an amount of zero or a parameter that does not exist.
+        """
         cells = {**self.fixed, **{name: cell for name, cell in row.items() if not is_blank(cell)}}
         rounding = self.space.rounding(cells) if isinstance(self.space, OpenSpace) else {}
         return WrittenGenome(self.space.from_cells(cells), rounding)
 
 
 def _cells_for(space: TabledSpace) -> _GenomeCells:
-    """Cells of a genome: of a vector space with a column per dimension those that vary, else all of its table."""
+    """Cells of a space's genomes.
+
+    Those that vary in a vector space with a column per dimension, else all columns of its table.
+    """
     columns = tuple(space.table_columns())
     if not isinstance(space, VectorSpace):
         return _GenomeCells(space, columns)
@@ -156,16 +168,20 @@ def _cells_for(space: TabledSpace) -> _GenomeCells:
     )
 
 
-# What a space knows.
+# Genomes inside and outside a space.
 
 
 def place_row(space: SearchSpace, written: WrittenGenome) -> Placement:
-    """A genome as the space writes it, inside the space or outside.
+    """Place a row's genome inside or outside the space, in canonical form.
 
-    Crystals and rows of a pool are not built: whether the space can describe them decides. Others are checked as candidates are.
+    Crystals and rows of a pool are not built: their features decide. Others are checked as candidates are.
+
+    Args:
+        space: the space.
+        written: genome of the row.
 
     Raises:
-        RowError: the space does not know it, or it lies too far outside to say anything of the space.
+        RowError: the space does not know it, or it lies too far outside to be informative.
     """
     try:
         placement = _place_genome(space, written)
@@ -184,6 +200,7 @@ def place_row(space: SearchSpace, written: WrittenGenome) -> Placement:
 
 
 def _place_genome(space: SearchSpace, written: WrittenGenome) -> Placement:
+    """Place a genome; crystals and rows of a pool lie inside."""
     if isinstance(space, StructureSpace | PreparedSpace):
         return Placement(space.canonical(written.genome))
     return place_genome(space, cast("Genome", canonical(written.genome)), written.rounding)

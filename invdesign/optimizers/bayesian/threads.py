@@ -1,4 +1,4 @@
-"""One numerical thread, so that results do not depend on how many cores a machine has."""
+"""One numerical thread, so that results do not depend on the number of cores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch, BLAS and OpenMP on one thread within the block; as they were after it.
+    """Run a block with one thread of torch, BLAS and OpenMP; restore them after it.
 
     Sums are split among threads, so that last digits depend on their number: a run that is resumed with other
     limits must still propose the same.

@@ -1,4 +1,4 @@
-"""Trust regions: where there are many dimensions, a search stays near the best it knows, as near as its luck allows.
+"""Trust regions around the best trial, for spaces of many dimensions.
 
 Source:
     Eriksson, Pearce, Gardner, Turner & Poloczek, NeurIPS 2019 (TuRBO); several objectives after Daulton, Eriksson,
@@ -20,16 +20,16 @@ from invdesign.rng import Rng
 
 # Sides of the cube, and counts, of the paper's section 2 and its supplement.
 FIRST_SIDE, LARGEST_SIDE, SMALLEST_SIDE = 0.8, 1.6, 0.5**7
-SUCCESSES_TO_GROW = 3  # batches in a row that improve before the region doubles
-FEWEST_FAILURES_TO_SHRINK = 4  # candidates in a row that do not improve, at least, before it halves
-MOVED_DIMENSIONS = 20  # dimensions that a candidate differs in from the centre, on average, at most
-LARGEST_SIDE_RATIO = 4.0  # how much longer or shorter than the mean one side may be
-MOST_HYPERVOLUME_OBJECTIVES = 3  # objectives up to which the hypervolume is computed
+SUCCESSES_TO_GROW = 3  # batches in a row that improve
+FEWEST_FAILURES_TO_SHRINK = 4  # candidates in a row that do not improve
+MOVED_DIMENSIONS = 20  # of a candidate, on average
+LARGEST_SIDE_RATIO = 4.0  # of one side to the mean side (chosen)
+MOST_HYPERVOLUME_OBJECTIVES = 3  # with more, members of the front have equal shares (chosen)
 
 
 @dataclass(frozen=True)
 class Box:
-    """A part of the unit cube to stay in.
+    """Part of the unit cube to stay in.
 
     Attributes:
         low, high: shape (d,), within [0, 1].
@@ -42,16 +42,20 @@ class Box:
         return len(self.low)
 
     def nearest_points(self, x: FloatArray) -> FloatArray:
-        """The points of it nearest to points (n, d)."""
+        """Nearest points of the box to points `x` (n, d)."""
         inside: FloatArray = np.clip(x, self.low, self.high)
         return inside
 
 
 def start_region(d: int, batch: int) -> State:
-    """The state of a region in d dimensions, asked for `batch` candidates at a time: plain JSON.
+    """Initial state of a region in `d` dimensions, as plain JSON.
 
     `length` is the side of the region as a share of the cube's; `since` the number of the first candidate that was
     proposed after the last restart: the centre is the best trial from there on.
+
+    Args:
+        d: dimensions.
+        batch: candidates asked for at a time.
     """
     return {
         "dimensions": int(d),
@@ -65,18 +69,23 @@ def start_region(d: int, batch: int) -> State:
 
 
 def batches_before_shrinking(d: int, batch: int) -> int:
-    """Batches in a row that do not improve before the region halves."""
+    """Batches in a row without improvement before the region halves.
+
+    Args:
+        d: dimensions.
+        batch: candidates asked for at a time.
+    """
     return math.ceil(max(FEWEST_FAILURES_TO_SHRINK / batch, d / batch))
 
 
 def update_region(state: State, better: bool, batch: int, number: int = 0) -> State:
-    """The state after a batch.
+    """Update the region's state after a batch.
 
     Args:
         state: before.
-        better: whether the batch holds a better trial (in `Scores.order`; with several objectives, one that moves
+        better: True if the batch holds a better trial (in `Scores.order`; with several objectives, one that moves
             the front) than all since the last restart.
-        batch: how many candidates it held.
+        batch: number of candidates it held.
         number: of the run's next candidate, remembered in `since` where the region restarts.
 
     Returns:
@@ -98,12 +107,12 @@ def update_region(state: State, better: bool, batch: int, number: int = 0) -> St
 
 
 def region_box(state: State, centre: FloatArray, weights: FloatArray | None = None) -> Box:
-    """The region around a centre (d,).
+    """Box of the region around a centre.
 
     Args:
         state: of the region.
         centre: shape (d,), in the cube.
-        weights: shape (d,), length scales of the model: the region is longer along columns that matter less. All
+        weights: shape (d,), lengthscales of the model: the region is longer along columns that matter less. All
             sides are equal where not given.
     """
     sides = (
@@ -114,7 +123,10 @@ def region_box(state: State, centre: FloatArray, weights: FloatArray | None = No
 
 
 def _relative_sides(weights: FloatArray) -> FloatArray:
-    """Weights with a product of 1, so that the volume depends on the length alone."""
+    """Scale weights to a product of 1.
+
+    So the volume of the region depends on its length alone. Outliers are clipped after that.
+    """
     safe = np.where(np.isfinite(weights) & (weights > 0.0), weights, 1.0)
     relative = safe / np.exp(np.log(safe).mean())
     clipped: FloatArray = np.clip(relative, 1.0 / LARGEST_SIDE_RATIO, LARGEST_SIDE_RATIO)
@@ -122,9 +134,15 @@ def _relative_sides(weights: FloatArray) -> FloatArray:
 
 
 def draw_in_region(box: Box, centre: FloatArray, rng: Rng, n: int) -> FloatArray:
-    """Points (n, d) of a region, each different from the centre in a random part of its dimensions.
+    """Draw points (n, d) of a region that differ from the centre in some dimensions.
 
     In many dimensions a point that differs in all of them is far from the centre wherever it lies.
+
+    Args:
+        box: the region.
+        centre: shape (d,).
+        rng: of the points.
+        n: number of points.
 
     Source:
         Section 2 and supplement of the paper: Sobol points, of which each coordinate is taken with probability
@@ -139,7 +157,7 @@ def draw_in_region(box: Box, centre: FloatArray, rng: Rng, n: int) -> FloatArray
 
 
 def draw_sobol(n: int, d: int, rng: Rng) -> FloatArray:
-    """The first n points (n, d) of a scrambled Sobol sequence, seeded by `rng`."""
+    """Draw the first `n` points (n, d) of a scrambled Sobol sequence, seeded by `rng`."""
     from scipy.stats import qmc
 
     engine = qmc.Sobol(d, rng=np.random.Generator(np.random.Philox(int(rng.integers(2**63)))))
@@ -148,10 +166,14 @@ def draw_sobol(n: int, d: int, rng: Rng) -> FloatArray:
 
 
 def choose_centre(scores: Scores, rng: Rng) -> int | None:
-    """Position of the trial to centre a region on; None where there is none.
+    """Choose the trial to centre a region on, by position; None if there is none.
 
     The best in the order of merit, so that with constraints the region goes where they are met. Of a front, one
     member by chance, in proportion to the hypervolume that only it dominates.
+
+    Args:
+        scores: of the trials.
+        rng: of the draw.
     """
     if not len(scores.ids):
         return None
@@ -166,7 +188,10 @@ def choose_centre(scores: Scores, rng: Rng) -> int | None:
 
 
 def _hypervolume_contributions(values: FloatArray) -> FloatArray:
-    """Shape (n,): hypervolume that only each row of a front (n, m) dominates; equal shares in many objectives."""
+    """Hypervolume that only each row of a front (n, m) dominates, shape (n,).
+
+    Equal shares in many objectives.
+    """
     low, high = values.min(axis=0), values.max(axis=0)
     if values.shape[1] > MOST_HYPERVOLUME_OBJECTIVES:
         return np.ones(len(values))

@@ -1,4 +1,4 @@
-"""Mixtures as crystals: which supercells can hold which fractions, and how the atoms are arranged in them."""
+"""Mixtures as crystals: supercells that hold the fractions, and arrangements of the atoms in them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pydantic import Field
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
 from invdesign.settings import Frozen
-from invdesign.spaces.mixture.charges import VACANCY, Species, atom_of
+from invdesign.spaces.mixture.charges import VACANCY, Species, parse_site_atom
 from invdesign.spaces.mixture.settings import Cells, Mixture
 from invdesign.structures.electrostatics import Electrostatics, Filling
 from invdesign.structures.parents import Parent, ParentSource, build_parent, check_supercell_size
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Multiple = tuple[int, int, int]
 
-WHOLE = 1e-6  # a count of atoms may be that far from a whole number
+WHOLE_TOLERANCE = 1e-6  # distance of a count of atoms from a whole number (chosen)
 
 
 class Realised(Frozen):
@@ -41,12 +41,12 @@ class Realised(Frozen):
     primitive: bool = False
     """Start from the primitive cell of a centred parent instead of the conventional one."""
     arrange: Literal["electrostatics", "quasirandom"] = "electrostatics"
-    """How atoms are put on the sites: lowest electrostatic energy, equal charges quasi-randomly; or all
+    """Arrangement of atoms on the sites: lowest electrostatic energy, equal charges quasi-randomly; or all
     quasi-randomly, as in a random alloy."""
     oxidation_states: dict[str, float] = Field(default={})
     """Formal charges of the parent's own elements, where they differ from the prototype's or the guessed ones."""
     scale_lattice: bool = True
-    """Whether the lattice follows the ionic radii of what is put in."""
+    """True if the lattice follows the ionic radii of the species put in."""
     rattle: float = Field(default=0.0, ge=0.0, le=0.5)
     """Standard deviation of random displacements, Å, so that symmetric starts can leave their saddle."""
 
@@ -58,7 +58,7 @@ class Sites:
     Attributes:
         mixture: its name.
         members: their numbers.
-        atoms: what its components are, and a vacancy for what is left.
+        atoms: the species of its components, and a vacancy for the rest.
     """
 
     mixture: str
@@ -74,7 +74,7 @@ class Framework:
         options: the settings.
         unit: the unit cell.
         sites: per mixture, in the order of the mixtures, its sites in the unit cell.
-        mixed: states of a mixed-valent element, whose mean charge is what balances the others.
+        mixed: states of a mixed-valent element, whose mean charge balances the others.
     """
 
     options: Realised
@@ -84,32 +84,38 @@ class Framework:
     _kept: dict[Multiple, Supercell] = field(default_factory=dict)
 
     @cached_property
-    def fixed(self) -> tuple[Species, ...]:
-        """The atoms of the unit cell that are not mixed, with their charges."""
+    def fixed_species(self) -> tuple[Species, ...]:
+        """Species with charges on the unit cell's sites that are not mixed."""
         mixed = {member for sites in self.sites for member in sites.members}
         return tuple(
-            Species(element, {element: 1.0}, self.state(i))
+            Species(element, {element: 1.0}, self.formal_charge(i))
             for i, element in enumerate(self.unit.elements)
             if i not in mixed
         )
 
-    def state(self, site: int) -> float | None:
-        """Formal charge of a site of the unit cell in the parent; None where unknown or mixed-valent."""
+    def formal_charge(self, site: int) -> float | None:
+        """Formal charge in the parent of `site` of the unit cell.
+
+        Returns None where unknown or mixed-valent.
+        """
         if self.unit.elements[site] in self.mixed:
             return None
         return self.options.oxidation_states.get(self.unit.elements[site], self.unit.states[site])
 
     @cached_property
     def multiples(self) -> tuple[Multiple, ...]:
-        """The supercells allowed, smallest first; none where even the unit cell is too large."""
+        """The supercells allowed, smallest first.
+
+        There are none where even the unit cell is too large.
+        """
         cells = self.options.cell
         if cells.max_atoms is None:
             return tuple(sorted(set(cells.multiples), key=lambda multiple: (np.prod(multiple), multiple)))
         most = cells.max_atoms // len(self.unit)
-        return tuple(self.compact(count) for count in range(1, most + 1))
+        return tuple(self.find_compact_multiple(count) for count in range(1, most + 1))
 
-    def compact(self, count: int) -> Multiple:
-        """The most compact supercell of `count` unit cells."""
+    def find_compact_multiple(self, count: int) -> Multiple:
+        """Find the most compact supercell of `count` unit cells."""
         lengths = np.linalg.norm(self.unit.lattice, axis=1)
         options = [
             (a, b, count // (a * b))
@@ -120,8 +126,13 @@ class Framework:
         ]
         return min(options, key=lambda m: (round(float(np.ptp(lengths * m)), 6), m))
 
-    def places(self, multiple: Multiple, columns: Sequence[int]) -> list[int]:
-        """Per column, the number of sites of its mixture in a supercell; `columns` are how many each mixture has."""
+    def count_sites(self, multiple: Multiple, columns: Sequence[int]) -> list[int]:
+        """Count, per column, the sites of its mixture in a supercell.
+
+        Args:
+            multiple: the supercell.
+            columns: number of columns of each mixture.
+        """
         count = int(np.prod(multiple))
         return [
             count * len(sites.members)
@@ -129,17 +140,22 @@ class Framework:
             for _ in range(own)
         ]
 
-    def supercell(self, multiple: Multiple) -> Supercell:
-        """One of the cells, with what was computed of it."""
+    def cached_supercell(self, multiple: Multiple) -> Supercell:
+        """Supercell `multiple`, built once and kept with its computed parts."""
         if multiple not in self._kept:
             self._kept[multiple] = Supercell(self, multiple)
         return self._kept[multiple]
 
 
-def framework_of(
+def build_framework(
     options: Realised, mixtures: Mapping[str, Mixture], mixed: Mapping[str, Sequence[int]]
 ) -> Framework:
-    """The parent with the sites of each mixture, and perhaps a mixed-valent element.
+    """Build the parent with the sites of each mixture.
+
+    Args:
+        options: settings of the crystal.
+        mixtures: by name.
+        mixed: states of at most one mixed-valent element.
 
     Raises:
         ValueError: a mixture has no site, two share one, a total exceeds the sites, or a state is not clear.
@@ -169,11 +185,11 @@ def framework_of(
                     f"the mixtures '{taken[member]}' and '{name}' share a site; give each its own"
                 )
             taken[member] = name
-        found.append(_sites_of(name, mixture, members, unit, options, mixed))
+        found.append(_build_sites(name, mixture, members, unit, options, mixed))
     return Framework(options, unit, tuple(found), mixed)
 
 
-def _sites_of(
+def _build_sites(
     name: str,
     mixture: Mixture,
     members: tuple[int, ...],
@@ -181,6 +197,7 @@ def _sites_of(
     options: Realised,
     mixed: Mapping[str, Sequence[int]],
 ) -> Sites:
+    """Build the sites of one mixture, with the species of its components."""
     if mixture.multiplicity is not None:
         raise ValueError(f"the multiplicity of '{name}' follows from the structure; leave it out")
     if mixture.range[1] > 1.0 and mixture.total != "free":
@@ -189,7 +206,7 @@ def _sites_of(
         )
     element = unit.elements[members[0]]
     state = options.oxidation_states.get(element, unit.states[members[0]])
-    atoms = tuple(atom_of(name, None if name in mixed else state) for name in mixture.components)
+    atoms = tuple(parse_site_atom(name, None if name in mixed else state) for name in mixture.components)
     return Sites(name, members, (*atoms, Species(VACANCY, {}, 0.0)))
 
 
@@ -202,7 +219,7 @@ class Supercell:
         options = framework.options
         self.parent = build_parent(options.parent, multiple, primitive=options.primitive)
         self.count = int(np.prod(multiple))
-        # Images of a site of the unit cell follow each other.
+        # The images of a site of the unit cell follow each other.
         self.groups = tuple(
             tuple(self.count * member + image for member in sites.members for image in range(self.count))
             for sites in framework.sites
@@ -210,17 +227,17 @@ class Supercell:
 
     @cached_property
     def electrostatics(self) -> Electrostatics:
-        """Of all sites."""
+        """Electrostatics of all sites."""
         return Electrostatics(self.parent.lattice, self.parent.positions)
 
     @cached_property
     def fixed_charges(self) -> FloatArray:
         """Shape (n,): formal charges of the parent, 0 where unknown."""
-        states = [self.framework.state(site) or 0.0 for site in range(len(self.framework.unit))]
+        states = [self.framework.formal_charge(site) or 0.0 for site in range(len(self.framework.unit))]
         return np.repeat(states, self.count)
 
-    def structure(self, counts: Sequence[Sequence[int]], rng: Rng) -> Structure:
-        """The crystal with so many atoms of each component.
+    def build_structure(self, counts: Sequence[Sequence[int]], rng: Rng) -> Structure:
+        """Build the crystal with given numbers of atoms of each component.
 
         Args:
             counts: per mixture, atoms of each component and vacancies.
@@ -228,8 +245,8 @@ class Supercell:
         """
         from pymatgen.core import Structure
 
-        charges, oxidation = self._charges(counts)
-        arranged = self._arranged(counts, charges, oxidation, rng)
+        charges, oxidation = self._assign_charges(counts)
+        arranged = self._arrange_components(counts, charges, oxidation, rng)
         elements: list[str | None] = list(self.parent.elements)
         for sites, members, own, codes in zip(
             self.framework.sites, self.groups, charges, arranged, strict=True
@@ -238,7 +255,7 @@ class Supercell:
                 elements[member] = sites.atoms[code].element
                 oxidation[member] = own[code]
         lattice = self.parent.lattice * (
-            self._scale(elements, oxidation) if self.framework.options.scale_lattice else 1
+            self._lattice_scale(elements, oxidation) if self.framework.options.scale_lattice else 1
         )
         kept = [i for i, element in enumerate(elements) if element is not None]
         positions = self.parent.positions[kept]
@@ -247,8 +264,11 @@ class Supercell:
             positions = positions + moves @ np.linalg.inv(lattice)
         return Structure(lattice, [elements[i] for i in kept], positions)
 
-    def _charges(self, counts: Sequence[Sequence[int]]) -> tuple[list[list[float]], FloatArray]:
-        """(charge of each atom of each mixture, shape (n,) of the parent's sites); mixed valence as its mean."""
+    def _assign_charges(self, counts: Sequence[Sequence[int]]) -> tuple[list[list[float]], FloatArray]:
+        """Charges of each atom of each mixture, and of the parent's sites (n,).
+
+        A mixed-valent element counts with its mean charge.
+        """
         mixed = self.framework.mixed
         grouped = {member for members in self.groups for member in members}
         charges = self.fixed_charges.copy()
@@ -270,14 +290,17 @@ class Supercell:
         ]
         return found, charges
 
-    def _arranged(
+    def _arrange_components(
         self, counts: Sequence[Sequence[int]], charges: Sequence[Sequence[float]], fixed: FloatArray, rng: Rng
     ) -> list[IntArray]:
-        """Per mixture, shape (k,): the number of the component on each of its sites."""
-        blocks = [_classes(own, many) for own, many in zip(charges, counts, strict=True)]
+        """Arrange the components.
+
+        Returns, per mixture, shape (k,), the component's number on each site.
+        """
+        blocks = [_group_by_charge(own, many) for own, many in zip(charges, counts, strict=True)]
         if self.framework.options.arrange == "quasirandom":
             blocks = [[[code for block in own for code in block]] for own in blocks]
-        places = self._placed(blocks, counts, charges, fixed.copy(), rng)
+        places = self._arrange_blocks(blocks, counts, charges, fixed.copy(), rng)
         found = []
         for members, own, many, place in zip(self.groups, blocks, counts, places, strict=True):
             codes = np.zeros(len(members), dtype=np.int64)
@@ -286,14 +309,14 @@ class Supercell:
                 if len(block) == 1:
                     codes[here] = block[0]
                 elif len(here):
-                    sublattice = self._sublattice(tuple(members[i] for i in here))
+                    sublattice = self._sublattices(tuple(members[i] for i in here))
                     codes[here] = np.asarray(block)[
                         sublattice.anneal_species([many[code] for code in block], rng)
                     ]
             found.append(codes)
         return found
 
-    def _placed(
+    def _arrange_blocks(
         self,
         blocks: Sequence[Sequence[Sequence[int]]],
         counts: Sequence[Sequence[int]],
@@ -301,7 +324,10 @@ class Supercell:
         fixed: FloatArray,
         rng: Rng,
     ) -> list[IntArray]:
-        """Per mixture, shape (k,): which block of equal charges each site gets, by electrostatics."""
+        """Arrange blocks of equal charge by electrostatics.
+
+        Returns, per mixture, shape (k,), the block of each site.
+        """
         fillings = []
         for members, own, many, values in zip(self.groups, blocks, counts, charges, strict=True):
             if len(own) > 1:
@@ -318,14 +344,14 @@ class Supercell:
         ]
 
     @cached_property
-    def _sublattice(self) -> _Sublattices:
+    def _sublattices(self) -> _Sublattices:
         return _Sublattices(self.parent)
 
-    def _scale(self, elements: Sequence[str | None], charges: FloatArray) -> float:
-        """Ratio of mean bond lengths by ionic radii, over the bonds that are still there."""
+    def _lattice_scale(self, elements: Sequence[str | None], charges: FloatArray) -> float:
+        """Ratio of mean bond lengths by ionic radii, over the remaining bonds."""
         first, second = self.parent.bonds
         given = self.framework.options.oxidation_states
-        # Where the parent's state is not known there is no ionic radius to compare with: atomic ones then.
+        # Where the parent's state is not known, atomic radii are compared instead of ionic ones.
         states = [given.get(e, own) for e, own in zip(self.parent.elements, self.parent.states, strict=True)]
         old = [ionic_radius(e, round(own or 0)) for e, own in zip(self.parent.elements, states, strict=True)]
         new = [
@@ -340,20 +366,23 @@ class Supercell:
 
 
 class _Sublattices:
-    """Pairs of some sites of a cell, kept for the next arrangement on them."""
+    """Cache of the pairs between some sites of a cell."""
 
     def __init__(self, parent: Parent) -> None:
-        def made(members: tuple[int, ...]) -> Sublattice:
+        def build_sublattice(members: tuple[int, ...]) -> Sublattice:
             return Sublattice(parent.lattice, parent.positions[list(members)])
 
-        self._made = lru_cache(maxsize=64)(made)
+        self._made = lru_cache(maxsize=64)(build_sublattice)
 
     def __call__(self, members: tuple[int, ...]) -> Sublattice:
         return self._made(members)
 
 
-def _classes(charges: Sequence[float], counts: Sequence[int]) -> list[list[int]]:
-    """Components that are there, grouped by equal charge; at least one group."""
+def _group_by_charge(charges: Sequence[float], counts: Sequence[int]) -> list[list[int]]:
+    """Group the components that are there by equal charge.
+
+    There is at least one group.
+    """
     found: dict[float, list[int]] = {}
     for code, (charge, count) in enumerate(zip(charges, counts, strict=True)):
         if count > 0:

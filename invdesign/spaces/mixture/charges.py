@@ -1,4 +1,4 @@
-"""Components as chemistry: ions, elements and formulas, their charges, and when charges balance."""
+"""Components as chemistry: ions, elements and formulas, their charges, and charge balance."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from invdesign.structures.charges import check_element, oxidation_states
 from invdesign.structures.formulas import parse_composition
 
 VACANCY = "vacancy"
-_ION = re.compile(r"^([A-Z][a-z]?)(\d*)([+-])$")
+_ION_PATTERN = re.compile(r"^([A-Z][a-z]?)(\d*)([+-])$")
 
 
 @dataclass(frozen=True)
 class Species:
-    """What one unit of a component is.
+    """One unit of a component: its atoms and its charge.
 
     Attributes:
         elements: atoms by element; none for a vacancy.
-        charge: in elementary charges; None where the name does not say.
+        charge: in elementary charges; None where the name does not give it.
     """
 
     name: str
@@ -38,27 +38,29 @@ class Species:
 
 
 def is_ion(name: str) -> bool:
-    """Whether the name is an element in an oxidation state: `La3+`, `Cl-`."""
-    return _ION.match(name) is not None
+    """True if `name` is an element in an oxidation state: `La3+`, `Cl-`."""
+    return _ION_PATTERN.match(name) is not None
 
 
 @lru_cache(maxsize=1_000)
-def species_of(name: str) -> Species:
-    """The ion (`La3+`), element (`La`), formula (`Li2S`) or vacancy (`vacancy`) that a name stands for.
+def parse_species(name: str) -> Species:
+    """Parse the `name` of an ion, element, formula or vacancy.
+
+    Examples are `La3+`, `La`, `Li2S` and `vacancy`.
 
     Raises:
         ValueError: it is none of these.
     """
     if name == VACANCY:
         return Species(name, {}, 0.0)
-    ion = _ION.match(name)
+    ion = _ION_PATTERN.match(name)
     if ion:
         element = check_element(ion[1])
         return Species(name, {element: 1.0}, float(ion[3] + (ion[2] or "1")))
-    return _formula(name)
+    return _parse_formula(name)
 
 
-def _formula(name: str) -> Species:
+def _parse_formula(name: str) -> Species:
     try:
         amounts = parse_composition(name).get_el_amt_dict()
     except InvdesignError as error:
@@ -67,8 +69,8 @@ def _formula(name: str) -> Species:
     return Species(name, amounts, None if alone else 0.0)
 
 
-def atom_of(name: str, site: float | None) -> Species:
-    """The atom or vacancy of a component that sits on a crystal site.
+def parse_site_atom(name: str, site: float | None) -> Species:
+    """Parse the atom or vacancy of a component on a crystal site.
 
     Args:
         name: `Cl-`, `Cl` or `vacancy`.
@@ -77,7 +79,7 @@ def atom_of(name: str, site: float | None) -> Species:
     Raises:
         ValueError: it is no single atom, or its state is not clear.
     """
-    found = species_of(name)
+    found = parse_species(name)
     if found.elements and (len(found.elements) > 1 or sum(found.elements.values()) != 1.0):
         raise ValueError(f"'{name}' is no single atom; a crystal site holds an element, an ion or a vacancy")
     element = found.element
@@ -92,7 +94,7 @@ def atom_of(name: str, site: float | None) -> Species:
 
 
 def check_mixed_valence(element: str, states: Sequence[int]) -> None:
-    """Refuse states that are not adjacent, or not of one sign.
+    """Refuse `states` of an `element` that are not adjacent and of one sign.
 
     Raises:
         ValueError: in words.
@@ -112,12 +114,12 @@ def check_mixed_valence(element: str, states: Sequence[int]) -> None:
 
 @dataclass(frozen=True)
 class Neutrality:
-    """When charges balance: `low @ x + fixed_low <= 0 <= high @ x + fixed_high`.
+    """Balance of charges: `low @ x + fixed_low <= 0 <= high @ x + fixed_high`.
 
     Attributes:
         low, high: shape (n,), charge per unit of each fraction with the mixed-valent element in its lower and
             in its upper state; equal without one.
-        fixed_low, fixed_high: the same of what is always there.
+        fixed_low, fixed_high: the same for the fixed species.
     """
 
     low: FloatArray
@@ -133,32 +135,32 @@ class Neutrality:
         return [(self.low, -np.inf, -self.fixed_low), (self.high, -self.fixed_high, np.inf)]
 
 
-def neutrality(
+def build_neutrality(
     amounts: Sequence[tuple[Species, float]],
     fixed: Sequence[tuple[Species, float]],
     mixed: Mapping[str, Sequence[int]],
 ) -> Neutrality:
-    """The rule that charges balance.
+    """Build the rule that charges balance.
 
     Args:
         amounts: (component, atoms per unit of its fraction), n of them.
-        fixed: (component, atoms) of what is always there.
+        fixed: (component, atoms) of the fixed species.
         mixed: lower and upper state of at most one element, whose components are written without a state.
 
     Raises:
         ValueError: a component has no charge.
     """
 
-    def charge(species: Species, upper: int) -> float:
+    def charge_in_state(species: Species, upper: int) -> float:
         if species.charge is not None:
             return species.charge
         if species.name in mixed:
             return float(mixed[species.name][upper])
         raise ValueError(
-            f"charges cannot balance without that of {species.name}: write it as an ion, such as "
+            f"charges cannot balance without the charge of {species.name}: write it as an ion, such as "
             f"{species.name}2+, give its states in mixed_valence, or set neutral: false"
         )
 
-    sides = [np.array([n * charge(species, upper) for species, n in amounts]) for upper in (0, 1)]
-    totals = [float(sum(n * charge(species, upper) for species, n in fixed)) for upper in (0, 1)]
+    sides = [np.array([n * charge_in_state(species, upper) for species, n in amounts]) for upper in (0, 1)]
+    totals = [float(sum(n * charge_in_state(species, upper) for species, n in fixed)) for upper in (0, 1)]
     return Neutrality(sides[0], sides[1], totals[0], totals[1])

@@ -1,4 +1,4 @@
-"""Numbers a model can learn mixtures from: the fractions, and what the elements in them are like."""
+"""Features of mixtures: the fractions, and statistics of the elements in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from invdesign.structures.descriptors import PROPERTY_GROUPS, elemental_properti
 
 @dataclass(frozen=True, eq=False)
 class Chemistry:
-    """Which atoms n fractions stand for.
+    """The atoms that n fractions stand for.
 
     Attributes:
         atoms: n entries: atoms by element per unit of each fraction.
@@ -45,13 +45,18 @@ class Chemistry:
         numbers = [element_symbols().index(element) + 1 for element in self.elements]
         return elemental_properties()[numbers]
 
-    def amounts(self, x: FloatArray) -> dict[str, float]:
-        """Atoms by element for fractions x (n,), those of which there are none left out."""
+    def count_atoms(self, x: FloatArray) -> dict[str, float]:
+        """Count atoms by element for fractions `x` (n,).
+
+        Elements without atoms are left out.
+        """
         found = x @ self._matrix + self._fixed
         return {element: float(n) for element, n in zip(self.elements, found, strict=True) if n > 1e-12}
 
-    def statistics(self, x: FloatArray) -> FloatArray:
-        """Shape (2 p,): mean and mean absolute deviation of each elemental property over the atoms; see `descriptors`.
+    def property_statistics(self, x: FloatArray) -> FloatArray:
+        """Statistics (2 p,) of elemental properties for fractions `x` (n,).
+
+        They are the mean and the mean absolute deviation over the atoms; `descriptors` names them.
 
         Source:
             Ward, Agrawal, Choudhary & Wolverton, npj Comput. Mater. 2, 16028 (2016), equations 1 and 2.
@@ -60,11 +65,11 @@ class Chemistry:
         shares = found / max(float(found.sum()), 1e-300)
         mean = shares @ self._properties
         deviation = shares @ np.abs(self._properties - mean)
-        # Fractions are held to eleven decimals: digits beyond nine mean nothing here.
+        # Fractions have eleven decimals, so that digits beyond nine are noise here.
         return np.round(np.concatenate([mean, deviation]), 9) + 0.0
 
     def descriptors(self) -> list[Descriptor]:
-        """What `statistics` are: those of size, of electronic structure and of cohesion are a group each."""
+        """Name the statistics, in groups for size, electronic structure and cohesion."""
         return [
             Descriptor(f"{statistic} {name.replace('_', ' ')}", group)
             for statistic in ("mean", "deviation of")

@@ -1,6 +1,6 @@
-"""Where mixtures lie: anywhere in a polytope, on a listed lattice, or on one too large to list.
+"""Sets of feasible mixtures: a polytope, a listed lattice, or lattices too large to list.
 
-Points are arrays (n,) of fractions in the units of the system; every point that a field gives keeps all rules.
+Points are arrays (n,) of fractions in the units of the system; every point that a field returns keeps all rules.
 """
 
 from __future__ import annotations
@@ -15,68 +15,81 @@ from numpy.typing import NDArray
 
 from invdesign.arrays import BoolArray, FloatArray
 from invdesign.rng import Rng
-from invdesign.spaces.mixture.lattice import stepped
+from invdesign.spaces.mixture.lattice import round_to_steps
 from invdesign.spaces.mixture.polytope import Region, Rules
 from invdesign.spaces.mixture.supports import Supports
 from invdesign.spaces.mixture.system import GRID, System
 
-SAME = 1e-9  # fractions closer than that are one point of a lattice
-SHORTEST, LONGEST = 0.005, 0.5  # steps of a mutation, as a share of the way there is
-NEIGHBOURS = 24  # points of a listed lattice a mutation chooses from
-TRIES = 8
+SAME_POINT = 1e-9  # fractions closer than this are one point of a lattice (chosen)
+# Scales of a mutation's step, as shares of the way between the borders (chosen).
+SHORTEST_STEP, LONGEST_STEP = 0.005, 0.5
+MAX_NEIGHBOURS = 24  # points of a listed lattice that a mutation chooses from (chosen)
+MAX_TRIES = 8  # lines or steps tried for a neighbour (chosen)
 
 
 class Field(ABC):
-    """The points a mixture space consists of."""
+    """The points of a mixture space."""
 
     def __init__(self, system: System) -> None:
         self.system = system
         self.supports = Supports(system)
 
     @abstractmethod
-    def start(self, rng: Rng) -> FloatArray | None:
-        """Any point, evenly distributed."""
+    def draw_uniform(self, rng: Rng) -> FloatArray | None:
+        """Draw a point with `rng`, uniformly over the field."""
 
     @abstractmethod
-    def extreme(self, rng: Rng) -> FloatArray | None:
-        """A point at a corner of what is feasible."""
+    def draw_corner(self, rng: Rng) -> FloatArray | None:
+        """Draw a corner of the feasible set with `rng`."""
 
     @abstractmethod
-    def nearby(self, x: FloatArray, rng: Rng) -> FloatArray | None:
-        """A neighbour of the point x."""
+    def draw_neighbour(self, x: FloatArray, rng: Rng) -> FloatArray | None:
+        """Draw a neighbour of point `x` (n,) with `rng`."""
 
     @abstractmethod
-    def repaired(self, y: FloatArray) -> FloatArray | None:
-        """A point near y, which need not be one; y itself where it is."""
+    def repair_point(self, y: FloatArray) -> FloatArray | None:
+        """Find a feasible point near `y` (n,).
+
+        It is y itself where y is feasible.
+        """
 
     @abstractmethod
-    def settled(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
-        """A point near y, with the components `present` where that is possible."""
+    def settle_point(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
+        """Find a feasible point near `y` (n,) with the components `present` (n,).
+
+        Other components may be present where these alone are not feasible.
+        """
 
 
 class Continuum(Field):
     """Every feasible mixture, to eleven decimals."""
 
-    def start(self, rng: Rng) -> FloatArray | None:
-        return self._rounded(self.supports.sample(rng))
+    def draw_uniform(self, rng: Rng) -> FloatArray | None:
+        return self._round_to_grid(self.supports.sample(rng))
 
-    def extreme(self, rng: Rng) -> FloatArray | None:
-        return self._rounded(self.supports.corner(rng))
+    def draw_corner(self, rng: Rng) -> FloatArray | None:
+        return self._round_to_grid(self.supports.draw_corner(rng))
 
-    def nearby(self, x: FloatArray, rng: Rng) -> FloatArray | None:
-        """A step along a random direction, or one that trades two components, of any length up to the border."""
-        moved = moved_along(self.supports, x, rng)
-        return None if moved is None else self._rounded(moved)
+    def draw_neighbour(self, x: FloatArray, rng: Rng) -> FloatArray | None:
+        """Step from `x` in a random direction drawn with `rng`.
 
-    def repaired(self, y: FloatArray) -> FloatArray | None:
+        The step may have any length up to the border; half of the directions trade two components.
+        """
+        moved = move_along_line(self.supports, x, rng)
+        return None if moved is None else self._round_to_grid(moved)
+
+    def repair_point(self, y: FloatArray) -> FloatArray | None:
         kept = np.rint(y * GRID) / GRID
-        return kept if self.system.held(kept) else self._rounded(self.supports.repaired(y))
+        return kept if self.system.is_feasible(kept) else self._round_to_grid(self.supports.repair_point(y))
 
-    def settled(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
-        return self._rounded(self.supports.projected(present, y))
+    def settle_point(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
+        return self._round_to_grid(self.supports.project_onto(present, y))
 
-    def _rounded(self, x: FloatArray | None) -> FloatArray | None:
-        """The grid point of x, fixed sums exact; what is left by rounding goes to one fraction."""
+    def _round_to_grid(self, x: FloatArray | None) -> FloatArray | None:
+        """Round x to the grid with exact sums.
+
+        One fraction takes the rest.
+        """
         if x is None:
             return None
         present, rules = x > 0.5 / GRID, self.system.rules
@@ -88,19 +101,28 @@ class Continuum(Field):
                 own = group.members
                 left = float(np.rint(group.total[0] * GRID) - units[own].sum())
                 room = high[own] - units[own] if left > 0 else units[own] - low[own]
-                # Of those with room for it the largest, so that its share changes least.
+                # The largest fraction with room for the rest takes it, so that its share changes least.
                 fitting = np.where(room >= abs(left), units[own], -1.0)
                 units[own[int(fitting.argmax())]] += left
         rounded = units / GRID
-        return rounded if self.system.held(rounded) else None
+        return rounded if self.system.is_feasible(rounded) else None
 
 
-def moved_along(supports: Supports, x: FloatArray, rng: Rng) -> FloatArray | None:
-    """A point on a random line through x within its region; None where the region is one point."""
-    present = supports.system.support(x)
-    region = supports.region(present)
+def move_along_line(supports: Supports, x: FloatArray, rng: Rng) -> FloatArray | None:
+    """Move a point on a random line within its region.
+
+    Args:
+        supports: the regions.
+        x: shape (n,), the point.
+        rng: of the direction and the length.
+
+    Returns:
+        Shape (n,); None where the region is one point.
+    """
+    present = supports.system.find_present(x)
+    region = supports.find_region(present)
     own = x[present]
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         if region.dimension == 0:
             return None
         direction = rng.standard_normal(region.dimension)
@@ -110,11 +132,11 @@ def moved_along(supports: Supports, x: FloatArray, rng: Rng) -> FloatArray | Non
         length = float(np.linalg.norm(direction))
         if length < 1e-9:
             continue
-        low, high = region.span(own, direction / length)
+        low, high = region.travel_range(own, direction / length)
         if high - low < 1e-9:
             region.vertices  # noqa: B018 - finds the exact hull, which may be flatter
             continue
-        scale = SHORTEST * (LONGEST / SHORTEST) ** rng.random() * (high - low)
+        scale = SHORTEST_STEP * (LONGEST_STEP / SHORTEST_STEP) ** rng.random() * (high - low)
         step = min(max(scale * float(rng.standard_normal()), low), high)
         moved = x.copy()
         moved[present] = own + region.basis @ (direction / length) * step
@@ -144,49 +166,65 @@ class Listed(Field):
 
     @cached_property
     def _corners(self) -> FloatArray:
-        """Points with the fewest components, or with a fraction at its least or most: the rim of the lattice."""
+        """Rim of the lattice: points with the most extreme fractions.
+
+        These are the fractions at their least or their most.
+        """
         ends = (self.points == self.points.min(axis=0)) | (self.points == self.points.max(axis=0))
         score = ends.sum(axis=1)
         rim: FloatArray = self.points[score >= np.quantile(score, 0.9)]
         return rim
 
-    def start(self, rng: Rng) -> FloatArray | None:
-        return self._row(int(rng.random() * len(self.points)))
+    def draw_uniform(self, rng: Rng) -> FloatArray | None:
+        return self._point_at(int(rng.random() * len(self.points)))
 
-    def extreme(self, rng: Rng) -> FloatArray | None:
+    def draw_corner(self, rng: Rng) -> FloatArray | None:
         corner: FloatArray = self._corners[int(rng.random() * len(self._corners))]
         return corner
 
-    def nearby(self, x: FloatArray, rng: Rng) -> FloatArray | None:
-        """One of the nearest other points, nearer ones more often."""
-        near = self._near(x, NEIGHBOURS)[1:]
-        return None if not len(near) else self._row(near[int(rng.random() ** 2 * len(near))])
+    def draw_neighbour(self, x: FloatArray, rng: Rng) -> FloatArray | None:
+        """Draw one of the points nearest to `x` with `rng`.
 
-    def repaired(self, y: FloatArray) -> FloatArray | None:
-        return self._row(self._near(y, 1)[0])
+        Nearer ones are drawn more often.
+        """
+        near = self._nearest_indices(x, MAX_NEIGHBOURS)[1:]
+        return None if not len(near) else self._point_at(near[int(rng.random() ** 2 * len(near))])
 
-    def settled(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
-        """The nearest point with no other components, of the nearest points there are."""
-        near = self._near(y, NEIGHBOURS)
+    def repair_point(self, y: FloatArray) -> FloatArray | None:
+        return self._point_at(self._nearest_indices(y, 1)[0])
+
+    def settle_point(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
+        """Take the nearest point to `y` without components other than `present`.
+
+        Only the nearest points of all are looked at; where none of them fits, the nearest is taken.
+        """
+        near = self._nearest_indices(y, MAX_NEIGHBOURS)
         fitting = (self.points[near][:, ~present] == 0).all(axis=1)
-        return self._row(near[int(fitting.argmax())])
+        return self._point_at(near[int(fitting.argmax())])
 
-    def _row(self, index: int) -> FloatArray:
+    def _point_at(self, index: int) -> FloatArray:
+        """Point number `index` of the lattice."""
         row: FloatArray = self.points[index]
         return row
 
-    def index(self, x: FloatArray) -> int | None:
-        """Number of the point x; None where it is none."""
-        distance, index = self._tree.query(x)
-        return int(index) if distance <= SAME * len(x) else None
+    def find_index(self, x: FloatArray) -> int | None:
+        """Find the number of point `x` (n,).
 
-    def values(self, x: FloatArray) -> FloatArray:
-        """The fractions of a point as they are written."""
-        found = self.index(x)
+        Returns None where it is no point of the lattice.
+        """
+        distance, index = self._tree.query(x)
+        return int(index) if distance <= SAME_POINT * len(x) else None
+
+    def written_values(self, x: FloatArray) -> FloatArray:
+        """Fractions of point `x` (n,) as they are written."""
+        found = self.find_index(x)
         return x if found is None else self.written[found]
 
-    def _near(self, y: FloatArray, count: int) -> NDArray[np.int64]:
-        """Numbers of the nearest points, nearest first, the first of equally near ones first."""
+    def _nearest_indices(self, y: FloatArray, count: int) -> NDArray[np.int64]:
+        """Numbers of the nearest points, nearest first.
+
+        Ties go to the lower number.
+        """
         distance, index = self._tree.query(y, k=min(count, len(self.points)))
         distance, index = np.atleast_1d(distance), np.atleast_1d(index)
         order = np.lexsort((index, np.round(distance, 10)))
@@ -194,7 +232,9 @@ class Listed(Field):
 
 
 class Stepped(Field):
-    """One or more lattices too large to list; a point belongs to the first that holds it.
+    """One or more lattices too large to list.
+
+    A point belongs to the first that holds it.
 
     Args:
         system: of the bounds and rules, without steps.
@@ -205,77 +245,99 @@ class Stepped(Field):
         super().__init__(system)
         self.lattices = tuple(lattices)
 
-    def start(self, rng: Rng) -> FloatArray | None:
-        return self._snapped(self.supports.sample(rng))
+    def draw_uniform(self, rng: Rng) -> FloatArray | None:
+        return self._snap_to_lattices(self.supports.sample(rng))
 
-    def extreme(self, rng: Rng) -> FloatArray | None:
-        return self._snapped(self.supports.corner(rng))
+    def draw_corner(self, rng: Rng) -> FloatArray | None:
+        return self._snap_to_lattices(self.supports.draw_corner(rng))
 
-    def nearby(self, x: FloatArray, rng: Rng) -> FloatArray | None:
-        """As in a continuum, then onto a lattice; steps that end where they began are taken again, longer."""
+    def draw_neighbour(self, x: FloatArray, rng: Rng) -> FloatArray | None:
+        """Step from `x` with `rng`, then onto a lattice.
+
+        Steps that end where they began are taken again, longer.
+        """
         factor = 1.0
-        for _ in range(TRIES):
-            moved = moved_along(self.supports, x, rng)
+        for _ in range(MAX_TRIES):
+            moved = move_along_line(self.supports, x, rng)
             if moved is None:
                 return None
-            found = self._snapped(self.supports.repaired(x + factor * (moved - x)))
-            if found is not None and np.abs(found - x).max() > SAME:
+            found = self._snap_to_lattices(self.supports.repair_point(x + factor * (moved - x)))
+            if found is not None and np.abs(found - x).max() > SAME_POINT:
                 return found
             factor *= 2.0
         return None
 
-    def repaired(self, y: FloatArray) -> FloatArray | None:
+    def repair_point(self, y: FloatArray) -> FloatArray | None:
         for lattice in self.lattices:
-            kept = on_steps(lattice, y)
+            kept = match_to_steps(lattice, y)
             if kept is not None:
                 return kept
-        return self._snapped(self.supports.repaired(y))
+        return self._snap_to_lattices(self.supports.repair_point(y))
 
-    def settled(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
-        return self._snapped(self.supports.projected(present, y))
+    def settle_point(self, y: FloatArray, present: BoolArray) -> FloatArray | None:
+        return self._snap_to_lattices(self.supports.project_onto(present, y))
 
-    def _snapped(self, x: FloatArray | None) -> FloatArray | None:
-        """The nearest that any lattice offers for a feasible x, of equally near ones the first lattice's."""
+    def _snap_to_lattices(self, x: FloatArray | None) -> FloatArray | None:
+        """Find the nearest offer of any lattice for a feasible x.
+
+        Ties go to the first lattice.
+        """
         if x is None:
             return None
-        offers = [found for lattice in self.lattices if (found := _completed(lattice, x)) is not None]
+        offers = [
+            found for lattice in self.lattices if (found := _complete_on_lattice(lattice, x)) is not None
+        ]
         if not offers:
             return None
         distance = [round(float(np.abs(offer - x).sum()), 9) for offer in offers]
         return offers[int(np.argmin(distance))]
 
 
-def on_steps(lattice: System, y: FloatArray) -> FloatArray | None:
-    """The point y on the grid of a lattice's steps, where it lies there and is feasible; else None."""
+def match_to_steps(lattice: System, y: FloatArray) -> FloatArray | None:
+    """Match a point to the grid of a lattice's steps.
+
+    Args:
+        lattice: the system with steps.
+        y: shape (n,).
+
+    Returns:
+        The point on the grid where y lies there and is feasible; else None.
+    """
     even = lattice.steps > 0
     size = np.where(even, lattice.steps, 1.0)
     kept = np.where(even, np.rint(y / size) * size, np.rint(y * GRID) / GRID)
-    near = np.abs(kept - y).max() <= SAME
-    return kept if near and lattice.held(kept) else None
+    near = np.abs(kept - y).max() <= SAME_POINT
+    return kept if near and lattice.is_feasible(kept) else None
 
 
-def _completed(lattice: System, x: FloatArray) -> FloatArray | None:
-    """A point of the lattice near x: steps first, then what has none is fitted to them."""
+def _complete_on_lattice(lattice: System, x: FloatArray) -> FloatArray | None:
+    """Find a point of the lattice near x.
+
+    The steps are taken first; the fractions without steps are fitted to them.
+    """
     even = lattice.steps > 0
     if even.all():
-        return stepped(lattice, x)
+        return round_to_steps(lattice, x)
     size = np.where(even, lattice.steps, 1.0)
     held = np.where(even, np.rint(x / size) * size, x)
-    found = _fitted(lattice, held, x)
+    found = _fit_unstepped(lattice, held, x)
     if found is not None:
         return found
-    solved = lattice.nearest(x)
-    return None if solved is None else _fitted(lattice, solved, solved)
+    solved = lattice.solve_nearest(x)
+    return None if solved is None else _fit_unstepped(lattice, solved, solved)
 
 
-def _fitted(lattice: System, held: FloatArray, x: FloatArray) -> FloatArray | None:
-    """The point x with the stepped fractions of `held`, the others as near to x as the rules allow."""
+def _fit_unstepped(lattice: System, held: FloatArray, x: FloatArray) -> FloatArray | None:
+    """Fit the fractions without steps to the stepped ones of `held`.
+
+    They stay as near to x as the rules allow.
+    """
     even, rules = lattice.steps > 0, lattice.rules
-    present = lattice.support(held)
+    present = lattice.find_present(held)
     lower = np.where(even | ~present, held, np.where(present, lattice.least, 0.0))
     upper = np.where(even | ~present, held, rules.upper)
-    fitted = Region(Rules(lower, upper, rules.matrix, rules.low, rules.high)).project(x)
+    fitted = Region(Rules(lower, upper, rules.matrix, rules.low, rules.high)).project_point(x)
     if fitted is None:
         return None
     rounded = np.where(even, held, np.rint(fitted * GRID) / GRID)
-    return rounded if lattice.held(rounded) else None
+    return rounded if lattice.is_feasible(rounded) else None

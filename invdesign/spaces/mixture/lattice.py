@@ -12,72 +12,78 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.spaces.mixture.polytope import Rules
 from invdesign.spaces.mixture.system import GRID, System
 
-LISTED = 100_000  # mixtures up to which all are listed
-PARTIAL = 400_000  # beginnings of mixtures that may be looked at on the way
+MAX_LISTED = 100_000  # mixtures up to which all are listed (chosen)
+MAX_PARTIAL = 400_000  # beginnings of mixtures kept while listing (chosen)
 
 
-def listed(system: System, most: int = LISTED) -> IntArray | None:
-    """Shape (p, n): steps of every mixture of a discrete system, in the order of the columns.
+def list_steps(system: System, most: int = MAX_LISTED) -> IntArray | None:
+    """List the steps (p, n) of every mixture of a discrete system.
 
-    Column by column, dropping what no continuation can make feasible.
+    Column by column, beginnings that no continuation can make feasible are dropped.
 
     Args:
         system: every fraction has steps.
-        most: how many there may be.
+        most: largest number of mixtures.
 
     Returns:
         None where there are more, or too many beginnings.
     """
     rules = system.rules
-    options = [_values(system, column) for column in range(len(system))]
-    terms = [np.outer(values * step, row) for values, step, row in _columns(options, system)]
-    rest_low, rest_high = _rests(terms)
+    options = [_list_step_numbers(system, column) for column in range(len(system))]
+    terms = [np.outer(values * step, row) for values, step, row in _pair_columns(options, system)]
+    rest_low, rest_high = _bound_remainders(terms)
     found = np.zeros((1, 0), dtype=np.int64)
     sums = np.zeros((1, len(rules.matrix)))
     for column, (values, term) in enumerate(zip(options, terms, strict=True)):
-        if len(found) * len(values) > PARTIAL * 8:
+        if len(found) * len(values) > MAX_PARTIAL * 8:
             return None
         sums = (sums[:, None, :] + term[None]).reshape(len(sums) * len(term), len(rules.matrix))
         found = np.column_stack([np.repeat(found, len(values), axis=0), np.tile(values, len(found))])
         kept = (sums + rest_high[column] >= rules.low - system.tolerance).all(axis=1)
         kept &= (sums + rest_low[column] <= rules.high + system.tolerance).all(axis=1)
-        kept &= _countable(found, system)
+        kept &= _can_meet_counts(found, system)
         found, sums = found[kept], sums[kept]
-        if len(found) > PARTIAL:
+        if len(found) > MAX_PARTIAL:
             return None
     return found if len(found) <= most else None
 
 
-def listed_points(system: System, most: int = LISTED) -> FloatArray | None:
-    """Shape (p, n): every mixture of a system in steps; fractions without steps follow from the equations.
+def list_points(system: System, most: int = MAX_LISTED) -> FloatArray | None:
+    """List every mixture (p, n) of a system in steps.
+
+    Fractions without steps follow from the equations.
+
+    Args:
+        system: some or all fractions have steps.
+        most: largest number of mixtures.
 
     Returns:
-        None where there are more than `most`, or where a fraction without steps has room.
+        None where there are more than `most`, or where a fraction without steps can vary.
     """
-    if system.discrete:
-        counts = listed(system, most)
+    if system.is_discrete:
+        counts = list_steps(system, most)
         return None if counts is None else counts * system.steps
-    found = _eliminated(system)
+    found = _eliminate_unstepped(system)
     if found is None:
         return None
     smaller, base, map_ = found
-    counts = listed(smaller, most)
+    counts = list_steps(smaller, most)
     if counts is None:
         return None
     points: FloatArray = base + (counts * smaller.steps) @ map_.T
     return np.rint(points * GRID) / GRID
 
 
-def _eliminated(system: System) -> tuple[System, FloatArray, FloatArray] | None:
-    """The system in its stepped fractions alone, where equations give the others.
+def _eliminate_unstepped(system: System) -> tuple[System, FloatArray, FloatArray] | None:
+    """Reduce the system to its stepped fractions, where equations give the others.
 
     Returns:
         (system of k fractions, base (n,), map (n, k)): all fractions are base + map @ stepped ones. None where the
-        equations leave a fraction without steps any room, or where it counts whether it is present.
+        equations leave a fraction without steps any room, or where the group of one counts its components.
     """
     rules, even = system.rules, system.steps > 0
     loose = np.flatnonzero(~even)
-    if not even.any() or any(group.counted and (~even[group.members]).any() for group in system.groups):
+    if not even.any() or any(group.is_counted and (~even[group.members]).any() for group in system.groups):
         return None
     equal = rules.high - rules.low <= 1e-13
     own = rules.matrix[equal][:, loose]
@@ -99,15 +105,19 @@ def _eliminated(system: System) -> tuple[System, FloatArray, FloatArray] | None:
     return System(smaller, groups, system.steps[even]), base, map_
 
 
-def _columns(options: Sequence[IntArray], system: System) -> list[tuple[IntArray, float, FloatArray]]:
+def _pair_columns(options: Sequence[IntArray], system: System) -> list[tuple[IntArray, float, FloatArray]]:
+    """Pair each column's step numbers with its step and its weights in the rules."""
     return [
         (values, float(step), row)
         for values, step, row in zip(options, system.steps, system.rules.matrix.T, strict=True)
     ]
 
 
-def _values(system: System, column: int) -> IntArray:
-    """Steps that one fraction may have: 0 where it may be absent, then from its smallest one up."""
+def _list_step_numbers(system: System, column: int) -> IntArray:
+    """List the steps that one fraction may have.
+
+    They begin with 0 if it may be absent, then go up from its smallest.
+    """
     step = system.steps[column]
     low = int(np.ceil(system.least[column] / step - 1e-9))
     high = int(np.floor(system.rules.upper[column] / step + 1e-9))
@@ -116,8 +126,8 @@ def _values(system: System, column: int) -> IntArray:
     return np.concatenate([[0], values]).astype(np.int64) if absent else values
 
 
-def _rests(terms: Sequence[FloatArray]) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Least and most that the columns after each can add to every rule."""
+def _bound_remainders(terms: Sequence[FloatArray]) -> tuple[list[FloatArray], list[FloatArray]]:
+    """Least and most contribution of the remaining columns to every rule."""
     low, high = [np.zeros(terms[0].shape[1])], [np.zeros(terms[0].shape[1])]
     for term in reversed(terms[1:]):
         low.append(low[-1] + (term.min(axis=0) if len(term) else 0.0))
@@ -125,37 +135,43 @@ def _rests(terms: Sequence[FloatArray]) -> tuple[list[FloatArray], list[FloatArr
     return low[::-1], high[::-1]
 
 
-def _countable(found: IntArray, system: System) -> NDArray[np.bool_]:
-    """Whether beginnings (p, c) can still have as many components as each group needs."""
+def _can_meet_counts(found: IntArray, system: System) -> NDArray[np.bool_]:
+    """Mask of the beginnings (p, c) that can still meet the counts."""
     kept = np.ones(len(found), dtype=np.bool_)
     width = found.shape[1]
     for group in system.groups:
         known = group.members[group.members < width]
-        if group.counted and len(known):
+        if group.is_counted and len(known):
             present = (found[:, known] > 0).sum(axis=1)
             kept &= present <= group.at_most
             kept &= present + len(group.members) - len(known) >= group.at_least
     return kept
 
 
-def stepped(system: System, x: FloatArray) -> FloatArray | None:
-    """A mixture in steps near the feasible x (n,): rounded, sums kept by the largest remainders.
+def round_to_steps(system: System, x: FloatArray) -> FloatArray | None:
+    """Find a mixture in steps near a feasible point.
+
+    It is rounded so that sums are kept, by the largest remainders.
+
+    Args:
+        system: with steps.
+        x: shape (n,), feasible without steps.
 
     Returns:
         Its stepped fractions, others as in x; None where that breaks a rule and the integer solver finds none.
     """
     rounded = x.copy()
     for group in system.groups:
-        _round(system, group.members, x, rounded, group.total)
-    if system.held(rounded):
+        _round_group(system, group.members, x, rounded, group.total)
+    if system.is_feasible(rounded):
         return rounded
-    return system.nearest(x)
+    return system.solve_nearest(x)
 
 
-def _round(
+def _round_group(
     system: System, members: IntArray, x: FloatArray, rounded: FloatArray, total: tuple[float, float]
 ) -> None:
-    """Set the stepped fractions of one group to multiples of their steps, so that the sum stays."""
+    """Round one group's stepped fractions to steps, so that the sum stays."""
     own = members[system.steps[members] > 0]
     if not len(own):
         return

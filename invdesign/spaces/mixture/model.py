@@ -1,4 +1,4 @@
-"""From what a campaign file says of mixtures to numbers: columns, rules, chemistry; and why they cannot be met."""
+"""Numerical model of the mixtures in a campaign file: columns, rules, chemistry."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from invdesign.arrays import FloatArray
 from invdesign.candidate import round_number
 from invdesign.errors import join_complaints, nearest
 from invdesign.spaces.linear import LinearConstraint
-from invdesign.spaces.mixture.cells import WHOLE, Framework, Multiple
-from invdesign.spaces.mixture.charges import Neutrality, Species, is_ion, neutrality, species_of
+from invdesign.spaces.mixture.cells import WHOLE_TOLERANCE, Framework, Multiple
+from invdesign.spaces.mixture.charges import Neutrality, Species, build_neutrality, is_ion, parse_species
 from invdesign.spaces.mixture.features import Chemistry
 from invdesign.spaces.mixture.fields import Continuum, Field, Listed, Stepped
-from invdesign.spaces.mixture.lattice import LISTED, listed_points
+from invdesign.spaces.mixture.lattice import MAX_LISTED, list_points
 from invdesign.spaces.mixture.polytope import Rules
 from invdesign.spaces.mixture.settings import Mixture
 from invdesign.spaces.mixture.system import Group, System
 
-LARGEST = 1e9  # no fraction may be above
+LARGEST_FRACTION = 1e9  # upper limit of all fractions (chosen)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """All that a campaign file says of mixtures, checked part by part."""
+class MixtureRequest:
+    """Settings of the mixtures in a campaign file, checked part by part."""
 
     mixtures: Mapping[str, Mixture]
     constraints: Sequence[LinearConstraint]
@@ -41,91 +41,101 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """Mixtures as numbers: n columns, one per component of each mixture, in the file's order."""
+    """Mixtures as numbers: one of n columns per component.
 
-    asked: Asked
+    The columns are in the file's order.
+    """
+
+    request: MixtureRequest
 
     @cached_property
     def places(self) -> tuple[tuple[str, str], ...]:
         """(mixture, component) of each column."""
         return tuple(
-            (name, part) for name, mixture in self.asked.mixtures.items() for part in mixture.components
+            (name, part) for name, mixture in self.request.mixtures.items() for part in mixture.components
         )
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """What each column is called: its component, with the mixture where several have one of that name."""
+        """Names of the columns: components, with their mixture where ambiguous."""
         parts = [part for _, part in self.places]
         return tuple(part if parts.count(part) == 1 else f"{name}.{part}" for name, part in self.places)
 
     @cached_property
     def widths(self) -> tuple[int, ...]:
-        """How many columns each mixture has."""
-        return tuple(len(mixture.components) for mixture in self.asked.mixtures.values())
+        """Number of columns of each mixture."""
+        return tuple(len(mixture.components) for mixture in self.request.mixtures.values())
 
     @cached_property
     def lower(self) -> FloatArray:
         """Shape (n,): least fraction of each column."""
-        return np.array([self.asked.mixtures[name].components[part].min for name, part in self.places])
+        return np.array([self.request.mixtures[name].components[part].min for name, part in self.places])
 
     @cached_property
     def upper(self) -> FloatArray:
         """Shape (n,): greatest fraction of each column."""
-        return np.array([self.asked.mixtures[name].upper(part) for name, part in self.places])
+        return np.array([self.request.mixtures[name].upper_bound(part) for name, part in self.places])
 
     @cached_property
     def scale(self) -> float:
-        """A power of ten that brings the largest fraction below 10; 1 in a crystal, whose steps are fixed."""
-        if self.asked.framework is not None:
-            return 1.0
-        return float(10.0 ** np.floor(np.log10(min(max(float(self.upper.max()), 1e-6), LARGEST))))
+        """A power of ten that brings the largest fraction below 10.
 
-    def _columns(self, mixture: str) -> list[int]:
+        It is 1 in a crystal, whose steps are fixed.
+        """
+        if self.request.framework is not None:
+            return 1.0
+        return float(10.0 ** np.floor(np.log10(min(max(float(self.upper.max()), 1e-6), LARGEST_FRACTION))))
+
+    def _mixture_columns(self, mixture: str) -> list[int]:
+        """Columns of a mixture."""
         return [column for column, (name, _) in enumerate(self.places) if name == mixture]
 
     # Chemistry.
 
     @cached_property
-    def chemical(self) -> bool:
-        """Whether components are elements, ions or formulas."""
-        asked = self.asked
-        marked = any(mixture.multiplicity is not None for mixture in asked.mixtures.values())
+    def is_chemical(self) -> bool:
+        """True if components are elements, ions or formulas."""
+        request = self.request
+        marked = any(mixture.multiplicity is not None for mixture in request.mixtures.values())
         return (
-            asked.framework is not None
+            request.framework is not None
             or marked
-            or bool(asked.fixed)
+            or bool(request.fixed)
             or any(is_ion(part) for _, part in self.places)
         )
 
     @cached_property
     def amounts(self) -> tuple[tuple[Species, float], ...]:
-        """(what it is, how many per formula unit or unit cell) of each column; empty for plain names.
+        """(species, number per formula unit or unit cell) of each column.
+
+        It is empty for plain names.
 
         Raises:
             ValueError: a name is no element, ion or formula.
         """
-        if not self.chemical:
+        if not self.is_chemical:
             return ()
-        framework = self.asked.framework
+        framework = self.request.framework
         if framework is not None:
             return tuple(
                 (atom, float(len(sites.members))) for sites in framework.sites for atom in sites.atoms[:-1]
             )
         return tuple(
-            (species_of(part), self.asked.mixtures[name].multiplicity or 1.0) for name, part in self.places
+            (parse_species(part), self.request.mixtures[name].multiplicity or 1.0)
+            for name, part in self.places
         )
 
     @cached_property
     def fixed(self) -> tuple[tuple[Species, float], ...]:
-        """(what it is, how many) of what is always there."""
-        if self.asked.framework is not None:
-            return tuple((atom, 1.0) for atom in self.asked.framework.fixed)
-        return tuple((species_of(name), amount) for name, amount in self.asked.fixed.items())
+        """(species, number) of the species that are always there."""
+        if self.request.framework is not None:
+            return tuple((atom, 1.0) for atom in self.request.framework.fixed_species)
+        return tuple((parse_species(name), amount) for name, amount in self.request.fixed.items())
 
     @cached_property
     def chemistry(self) -> Chemistry | None:
-        """Which atoms the fractions stand for; None for plain names."""
-        if not self.chemical:
+        """The atoms that the fractions stand for; None for plain names."""
+        if not self.is_chemical:
             return None
         atoms = [{e: n * many for e, n in species.elements.items()} for species, many in self.amounts]
         fixed: dict[str, float] = {}
@@ -136,41 +146,45 @@ class Model:
 
     @cached_property
     def neutrality(self) -> Neutrality | None:
-        """When charges balance; None where they need not.
+        """The rule that charges balance; None where they need not.
 
         Raises:
-            ValueError: they are to, and a charge is not known.
+            ValueError: they must balance, and a charge is not known.
         """
-        wanted = self.asked.neutral
+        wanted = self.request.neutral
         if wanted is None:
             known = [species for species, _ in (*self.amounts, *self.fixed)]
             wanted = (
                 any(species.charge for species in known)
-                if self.asked.framework is None
+                if self.request.framework is None
                 else not any(
-                    species.charge is None and species.name not in self.asked.mixed for species in known
+                    species.charge is None and species.name not in self.request.mixed for species in known
                 )
             )
-        return neutrality(self.amounts, self.fixed, self.asked.mixed) if wanted and self.chemical else None
+        return (
+            build_neutrality(self.amounts, self.fixed, self.request.mixed)
+            if wanted and self.is_chemical
+            else None
+        )
 
     # Rules.
 
     @cached_property
-    def stated(self) -> list[tuple[str, FloatArray, float, float]]:
+    def stated_rules(self) -> list[tuple[str, FloatArray, float, float]]:
         """(words, weights (n,), least, most) of every linear rule but neutrality."""
         found = []
-        for name, mixture in self.asked.mixtures.items():
-            low, high = self.total(name)
-            if mixture.total != "free" or self.asked.framework is not None:
+        for name, mixture in self.request.mixtures.items():
+            low, high = self.total_limits(name)
+            if mixture.total != "free" or self.request.framework is not None:
                 weights = np.zeros(len(self.places))
-                weights[self._columns(name)] = 1.0
+                weights[self._mixture_columns(name)] = 1.0
                 found.append((f"the fractions of '{name}' add up", weights, low, high))
         complaints: dict[str, None] = {}
-        for constraint in self.asked.constraints:
+        for constraint in self.request.constraints:
             weights = np.zeros(len(self.places))
             for name, weight in constraint.sum.items():
                 try:
-                    weights[self.column(name)] += weight
+                    weights[self.find_column(name)] += weight
                 except ValueError as error:
                     complaints[str(error)] = None
             least = constraint.min if constraint.equal is None else constraint.equal
@@ -181,8 +195,8 @@ class Model:
             raise ValueError(join_complaints(list(complaints)))
         return found
 
-    def column(self, name: str) -> int:
-        """The column of `component` or `mixture.component`.
+    def find_column(self, name: str) -> int:
+        """Find the column of a `name`: `component` or `mixture.component`.
 
         Raises:
             ValueError: there is none, or several.
@@ -198,26 +212,29 @@ class Model:
         raise ValueError(f"a constraint names '{name}', which is no component. {hint}")
 
     @cached_property
-    def system(self) -> System:
+    def rule_system(self) -> System:
         """All rules but steps, fractions divided by `scale`."""
-        rows = [(weights, low, high) for _, weights, low, high in self.stated]
+        rows = [(weights, low, high) for _, weights, low, high in self.stated_rules]
         if self.neutrality is not None:
             rows += self.neutrality.rows
         width = len(self.places)
         matrix = np.array([row[0] for row in rows]).reshape(-1, width)
         low, high = (np.array([row[i] for row in rows], dtype=np.float64) / self.scale for i in (1, 2))
         rules = Rules(self.lower / self.scale, self.upper / self.scale, matrix, low, high)
-        return System(rules, tuple(map(self.group, self.asked.mixtures)), np.zeros(width))
+        return System(rules, tuple(map(self.build_group, self.request.mixtures)), np.zeros(width))
 
-    def total(self, name: str) -> tuple[float, float]:
-        """Lowest and highest sum of a mixture; sites of a crystal are full at 1."""
-        low, high = self.asked.mixtures[name].range
-        return low, high if self.asked.framework is None else min(high, 1.0)
+    def total_limits(self, name: str) -> tuple[float, float]:
+        """Lowest and highest sum of mixture `name`.
 
-    def group(self, name: str) -> Group:
-        """The columns of a mixture and how many may be present."""
-        mixture, members = self.asked.mixtures[name], np.array(self._columns(name), dtype=np.int64)
-        low, high = self.total(name)
+        Sites of a crystal are full at 1.
+        """
+        low, high = self.request.mixtures[name].range
+        return low, high if self.request.framework is None else min(high, 1.0)
+
+    def build_group(self, name: str) -> Group:
+        """Build the group of mixture `name`: its columns and limits."""
+        mixture, members = self.request.mixtures[name], np.array(self._mixture_columns(name), dtype=np.int64)
+        low, high = self.total_limits(name)
         bounds = float(self.lower[members].sum()), float(self.upper[members].sum())
         total = max(low, bounds[0]), min(high, bounds[1])
         count = len(members)
@@ -231,72 +248,93 @@ class Model:
 
     @cached_property
     def lattices(self) -> tuple[System, ...]:
-        """The system with the steps of each supercell, or of the file; none where fractions have no steps."""
-        framework = self.asked.framework
+        """The system with the steps of each supercell, or of the file.
+
+        There are none where fractions have no steps.
+        """
+        framework = self.request.framework
         if framework is not None:
-            return tuple(self.within(multiple) for multiple in framework.multiples)
-        return (replace(self.system, steps=self.steps / self.scale),) if self.steps.any() else ()
+            return tuple(self.system_in_cell(multiple) for multiple in framework.multiples)
+        return (replace(self.rule_system, steps=self.steps / self.scale),) if self.steps.any() else ()
 
     @cached_property
     def steps(self) -> FloatArray:
         """Shape (n,): steps that the file gives, 0 where none."""
-        return np.array([self.asked.mixtures[name].step_of(part) for name, part in self.places])
+        return np.array([self.request.mixtures[name].component_step(part) for name, part in self.places])
 
-    def within(self, multiple: Multiple) -> System:
-        """The system with the steps of a supercell; of the file's own steps those that it holds."""
-        assert self.asked.framework is not None
-        atoms = self.asked.framework.places(multiple, self.widths)
+    def system_in_cell(self, multiple: Multiple) -> System:
+        """The system with the steps of supercell `multiple`.
+
+        Where the file gives a step, it is the least common multiple of both.
+        """
+        assert self.request.framework is not None
+        atoms = self.request.framework.count_sites(multiple, self.widths)
         steps = [
-            _common(Fraction(1, count), own) for count, own in zip(atoms, self.steps.tolist(), strict=True)
+            _common_step(Fraction(1, count), own)
+            for count, own in zip(atoms, self.steps.tolist(), strict=True)
         ]
-        return replace(self.system, steps=np.array(steps))
+        return replace(self.rule_system, steps=np.array(steps))
 
     @cached_property
     def field(self) -> Field:
-        """Where the mixtures lie."""
+        """The set of feasible mixtures."""
         if not self.lattices:
-            return Continuum(self.system)
-        known = self._listed()
+            return Continuum(self.rule_system)
+        known = self._list_written_points()
         if known is not None:
-            return Listed(self.system, known / self.scale, known)
-        return Stepped(self.system, self.lattices)
+            return Listed(self.rule_system, known / self.scale, known)
+        return Stepped(self.rule_system, self.lattices)
 
-    def _listed(self) -> FloatArray | None:
-        """Shape (p, n): all mixtures on the lattices as they are written; None where there are too many."""
+    def _list_written_points(self) -> FloatArray | None:
+        """List all mixtures (p, n) on the lattices as they are written.
+
+        Returns None where there are too many.
+        """
         found: dict[tuple[float, ...], None] = {}
         for lattice in self.lattices:
-            points = listed_points(lattice)
+            points = list_points(lattice)
             if points is None:
                 return None
-            for row in self.written(points).tolist():
+            for row in self.to_written_units(points).tolist():
                 found.setdefault(tuple(row))
-            if len(found) > LISTED:
+            if len(found) > MAX_LISTED:
                 return None
         return np.array(list(found)).reshape(-1, len(self.places))
 
-    def written(self, x: FloatArray) -> FloatArray:
-        """Fractions x (..., n) of the system in the file's units, to 12 significant digits."""
+    def to_written_units(self, x: FloatArray) -> FloatArray:
+        """Convert fractions `x` (..., n) of the system to the file's units.
+
+        They are rounded to 12 significant digits.
+        """
         values = np.asarray(x) * self.scale
         return np.array([round_number(value) for value in values.ravel().tolist()]).reshape(values.shape)
 
-    def said(self, x: FloatArray) -> str:
-        """Fractions x (n,) of the system for a person: `Cl 0.5, Br 0.5`."""
-        parts = zip(self.names, self.written(x).tolist(), strict=True)
+    def describe_fractions(self, x: FloatArray) -> str:
+        """Format fractions `x` (n,) of the system: `Cl 0.5, Br 0.5`."""
+        parts = zip(self.names, self.to_written_units(x).tolist(), strict=True)
         return ", ".join(f"{name} {value:.4g}" for name, value in parts if value > 0) or "nothing"
 
 
-def _common(share: Fraction, step: float) -> float:
-    """The least multiple of both a share and a step; the share where there is no step."""
+def _common_step(share: Fraction, step: float) -> float:
+    """Least multiple of both a share and a step.
+
+    It is the share where there is no step.
+    """
     if step == 0.0:
         return float(share)
     given = Fraction(str(step))
     return float(Fraction(lcm(share.numerator, given.numerator), gcd(share.denominator, given.denominator)))
 
 
-def smallest_cell(
+def find_smallest_cell(
     framework: Framework, values: FloatArray, widths: Sequence[int]
 ) -> tuple[Multiple, list[list[int]]] | None:
-    """The smallest supercell that holds fractions (n,), and how many atoms that makes.
+    """Find the smallest supercell that holds fractions, and its numbers of atoms.
+
+    Args:
+        framework: the parent with the supercells allowed.
+        values: shape (n,), fractions.
+        widths: number of columns of each mixture.
 
     Returns:
         (supercell, per mixture the atoms of each component and the vacancies); None where none holds them.
@@ -309,7 +347,7 @@ def smallest_cell(
             places = count * len(sites.members)
             raw = values[start:end] * places
             whole = np.rint(raw)
-            if np.abs(raw - whole).max() > WHOLE or whole.sum() > places:
+            if np.abs(raw - whole).max() > WHOLE_TOLERANCE or whole.sum() > places:
                 break
             found.append([*map(int, whole), places - int(whole.sum())])
         if len(found) == len(framework.sites):

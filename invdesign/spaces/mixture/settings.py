@@ -1,4 +1,4 @@
-"""What a campaign file says of a mixture: components, bounds, counts, and the crystal it is realised in."""
+"""Settings of a mixture: components, bounds, counts, supercells."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validat
 from pydantic_core import CoreSchema
 
 from invdesign.settings import Frozen, parse_name_list
-from invdesign.spaces.mixture.charges import is_ion, species_of
+from invdesign.spaces.mixture.charges import is_ion, parse_species
 
 Pair = Annotated[tuple[float, float], Field(strict=False)]
 
@@ -27,7 +27,7 @@ class Component(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: object) -> object:
+    def _expand_short_form(cls, value: object) -> object:
         if value is None:
             return {}
         if isinstance(value, list | tuple):
@@ -41,7 +41,7 @@ class Component(Frozen):
         return value
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _check_order(self) -> Self:
         if self.max is not None and self.min > self.max:
             raise ValueError(f"min must not exceed max, got {self.min:g} and {self.max:g}")
         return self
@@ -55,18 +55,21 @@ class Component(Frozen):
 
 
 class Mixture(Frozen):
-    """Fractions of some components that add up to a total; in short the list of their names."""
+    """Fractions of some components that add up to a total.
+
+    The short form is the list of their names.
+    """
 
     components: dict[str, Component] = Field(min_length=1)
     """Limits by name, or a list of names: ions (`La3+`), elements, formulas, or any names (solvents, salts)."""
     total: float | Pair | Literal["free"] = 1.0
-    """What the fractions add up to, or `[least, greatest]`, or `free`: the bounds of the components alone."""
+    """Sum of the fractions, or `[least, greatest]`, or `free`: the bounds of the components alone."""
     step: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     """Every fraction is a multiple of it; any value where not given."""
     at_most: int | None = Field(default=None, ge=1)
-    """How many components may be present."""
+    """Largest number of present components."""
     at_least: int = Field(default=0, ge=0)
-    """How many components must be present."""
+    """Smallest number of present components."""
     present_from: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     """Least fraction of a component that is present; below it there is only 0."""
     multiplicity: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
@@ -75,7 +78,7 @@ class Mixture(Frozen):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, value: object) -> object:
+    def _expand_short_form(cls, value: object) -> object:
         fields = {"components": value} if isinstance(value, list | tuple) else value
         if not isinstance(fields, Mapping) or not isinstance(fields.get("components"), list | tuple):
             return fields
@@ -83,7 +86,7 @@ class Mixture(Frozen):
 
     @field_validator("total")
     @classmethod
-    def _positive(cls, total: float | tuple[float, float] | str) -> float | tuple[float, float] | str:
+    def _check_total(cls, total: float | tuple[float, float] | str) -> float | tuple[float, float] | str:
         if isinstance(total, str):
             return total
         low, high = total if isinstance(total, tuple) else (total, total)
@@ -92,9 +95,9 @@ class Mixture(Frozen):
         return total
 
     @model_validator(mode="after")
-    def _possible(self) -> Self:
+    def _check_components(self) -> Self:
         for name in filter(is_ion, self.components):
-            species_of(name)
+            parse_species(name)
         count = len(self.components)
         fixed = isinstance(self.total, float | int) or (
             isinstance(self.total, tuple) and self.total[0] == self.total[1]
@@ -105,13 +108,13 @@ class Mixture(Frozen):
                 "let its total be a range or free, or put it under `fixed`"
             )
         for name, component in self.components.items():
-            if component.min > self.upper(name):
+            if component.min > self.upper_bound(name):
                 hint = ""
                 if 1.0 < component.min <= 100.0 and self.range[1] == 1.0:
                     hint = ". Per cent? Divide by 100, or say total: 100"
                 raise ValueError(
                     f"{name} has min {component.min:g}, which is more than its greatest fraction can be, "
-                    f"{self.upper(name):g}{hint}"
+                    f"{self.upper_bound(name):g}{hint}"
                 )
         if self.at_least > min(count, self.at_most or count):
             raise ValueError(
@@ -131,22 +134,25 @@ class Mixture(Frozen):
 
     @property
     def range(self) -> tuple[float, float]:
-        """Lowest and highest sum that the total allows; what the bounds allow may be less."""
+        """Lowest and highest sum that the total allows.
+
+        The bounds may allow less.
+        """
         if isinstance(self.total, tuple):
             return self.total
         if isinstance(self.total, str):
             return 0.0, sum(1.0 if c.max is None else c.max for c in self.components.values())
         return float(self.total), float(self.total)
 
-    def upper(self, name: str) -> float:
-        """Greatest fraction of a component."""
+    def upper_bound(self, name: str) -> float:
+        """Greatest fraction of component `name`."""
         given = self.components[name].max
         if given is None:
             return 1.0 if isinstance(self.total, str) else self.range[1]
         return min(given, self.range[1])
 
-    def step_of(self, name: str) -> float:
-        """Step of a component; 0 for none."""
+    def component_step(self, name: str) -> float:
+        """Step of component `name`; 0 for none."""
         return self.components[name].step or self.step or 0.0
 
     @classmethod
@@ -174,7 +180,7 @@ class Cells(Frozen):
     """These repetitions of the unit cell along its axes, instead."""
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _check_one_choice(self) -> Self:
         if (self.max_atoms is None) == (not self.multiples):
             raise ValueError(
                 "give max_atoms, such as {max_atoms: 40}, or multiples, such as [[1, 1, 2], [2, 2, 2]]"

@@ -1,4 +1,4 @@
-"""What a mixture must keep, in numbers: bounds, linear rules, how many components are present, steps."""
+"""Rules on mixtures in numbers: bounds, linear rules, counts of present components, steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from invdesign.spaces.mixture.polytope import Rules
 
 DIGITS = 11  # decimals of a fraction: with one digit before the point, 12 significant ones
 GRID = 10.0**DIGITS
-SECONDS = 10.0  # for one question to the integer solver
+SOLVER_SECONDS = 10.0  # time limit of one integer program (chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +21,7 @@ class Group:
 
     Attributes:
         members: shape (k,), their columns.
-        at_least, at_most: how many of them are present.
+        at_least, at_most: limits on the number of present components.
         least: smallest fraction of a component that is present; 0 for none.
         total: lowest and highest sum.
     """
@@ -33,17 +33,19 @@ class Group:
     total: tuple[float, float]
 
     @property
-    def counted(self) -> bool:
-        """Whether it matters which components are present."""
+    def is_counted(self) -> bool:
+        """True if the choice of present components is restricted."""
         return self.at_most < len(self.members) or self.at_least > 0 or self.least > 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class System:
-    """All rules on n fractions, in units in which the largest is below 10.
+    """All rules on n fractions.
+
+    Units are those in which the largest fraction is below 10.
 
     Attributes:
-        rules: bounds and linear rules; a lower bound of 0 on what may be absent.
+        rules: bounds and linear rules, with a lower bound of 0 for components that may be absent.
         groups: one per mixture; every column is in one.
         steps: shape (n,), 0 where a fraction may have any value.
     """
@@ -57,32 +59,35 @@ class System:
 
     @cached_property
     def tolerance(self) -> FloatArray:
-        """Shape (m,): what rounding every fraction to `DIGITS` decimals may do to each rule, twice."""
+        """Shape (m,): tolerance of each rule.
+
+        It is twice the error from rounding every fraction to `DIGITS` decimals.
+        """
         tolerance: FloatArray = 2.0 * np.abs(self.rules.matrix).sum(axis=1) / GRID + 1e-13
         return tolerance
 
     @cached_property
     def least(self) -> FloatArray:
-        """Shape (n,): lower bounds of what is present."""
+        """Shape (n,): lower bounds of present components."""
         least = self.rules.lower.copy()
         for group in self.groups:
             least[group.members] = np.maximum(least[group.members], group.least)
         return least
 
     @cached_property
-    def counted(self) -> bool:
-        """Whether any group counts its components."""
-        return any(group.counted for group in self.groups)
+    def is_counted(self) -> bool:
+        """True if any group counts its components."""
+        return any(group.is_counted for group in self.groups)
 
     @cached_property
-    def discrete(self) -> bool:
-        """Whether every fraction has steps."""
+    def is_discrete(self) -> bool:
+        """True if every fraction has steps."""
         return bool((self.steps > 0).all())
 
-    def counts_held(self, x: FloatArray) -> bool:
-        """Whether as many components are present in x (n,) as may be, none of them with too little."""
+    def meets_counts(self, x: FloatArray) -> bool:
+        """Check the number and the least fractions of components in `x` (n,)."""
         for group in self.groups:
-            if not group.counted:
+            if not group.is_counted:
                 continue
             own = x[group.members]
             present = own > 0.5 / GRID
@@ -92,29 +97,34 @@ class System:
                 return False
         return True
 
-    def held(self, x: FloatArray) -> bool:
-        """Whether x (n,) keeps everything, steps included, to rounding."""
+    def is_feasible(self, x: FloatArray) -> bool:
+        """Check whether `x` (n,) keeps all rules, steps included, to rounding."""
         stepped = self.steps > 0
         counts = x[stepped] / self.steps[stepped]
         even = bool((np.abs(counts - np.rint(counts)) * self.steps[stepped] <= 1.0 / GRID).all())
-        return even and self.rules.held(x, self.tolerance) and self.counts_held(x)
+        return even and self.rules.are_met(x, self.tolerance) and self.meets_counts(x)
 
-    def support(self, x: FloatArray) -> BoolArray:
-        """Shape (n,): what is present in x, with all of the groups that do not count."""
+    def find_present(self, x: FloatArray) -> BoolArray:
+        """Mask (n,) of the components present in `x` (n,).
+
+        All components of groups that do not count count as present.
+        """
         present = x > 0.5 / GRID
         for group in self.groups:
-            if not group.counted:
+            if not group.is_counted:
                 present[group.members] = True
         return present
 
-    def nearest(self, y: FloatArray) -> FloatArray | None:
-        """A point that keeps everything, with the least sum of distances to y (n,); None where there is none.
+    def solve_nearest(self, y: FloatArray) -> FloatArray | None:
+        """Find the feasible point with the least sum of distances to `y` (n,).
 
-        By integer programming: milliseconds, so that it is left to what faster ways do not solve.
+        Returns None where there is none.
+
+        It is found by integer programming, which takes milliseconds, so that it is left to cases that faster ways do not solve.
         """
         from scipy.optimize import milp
 
-        answer = milp(**_program(self, y), options={"time_limit": SECONDS, "mip_rel_gap": 1e-6})
+        answer = milp(**_build_program(self, y), options={"time_limit": SOLVER_SECONDS, "mip_rel_gap": 1e-6})
         if answer.x is None:
             return None
         n = len(self)
@@ -125,8 +135,11 @@ class System:
         return np.where(present | stepped, x, 0.0)
 
 
-def _program(system: System, y: FloatArray) -> dict[str, object]:
-    """Arguments of `scipy.optimize.milp` over values or steps (n,), presences (n,), and distances to y (n,)."""
+def _build_program(system: System, y: FloatArray) -> dict[str, object]:
+    """Build the arguments of `scipy.optimize.milp`.
+
+    Its variables are values or steps (n,), presences (n,), and distances to y (n,).
+    """
     from scipy.optimize import Bounds, LinearConstraint
 
     n, rules = len(system), system.rules
@@ -146,7 +159,7 @@ def _program(system: System, y: FloatArray) -> dict[str, object]:
         blocks.append((row, np.array([float(group.at_least)]), np.array([float(group.at_most)])))
     forced = (rules.lower > 0).astype(np.float64)
     for group in system.groups:
-        if not group.counted:
+        if not group.is_counted:
             forced[group.members] = 1.0
     matrix = np.vstack([block[0] for block in blocks])
     low = np.concatenate([block[1] for block in blocks])

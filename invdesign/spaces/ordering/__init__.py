@@ -1,4 +1,4 @@
-"""Which species sits on which site."""
+"""Search space of species and vacancies ordered on the sites of a crystal."""
 
 from __future__ import annotations
 

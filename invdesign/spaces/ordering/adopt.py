@@ -1,4 +1,4 @@
-"""Recognising an ordering in a structure that was relaxed, seeded or generated."""
+"""Recognise the ordering of a relaxed, seeded or generated structure."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-MAX_SHIFT_RATIO = 0.45  # of the distance to the nearest site: an atom displaced by less still is on its site
+MAX_SHIFT_RATIO = 0.45  # chosen; largest displacement of an atom on its site, over the shortest site distance
 
 
 def recognise_ordering(structure: Structure, cell: OrderedCell, *, same_cell: bool) -> IntArray | None:
-    """The ordering (n,) of a supercell that a structure is, or None.
+    """Match a structure to an ordering of a supercell, shape (n,); or None.
 
     Args:
         structure: any description of the crystal.
         cell: the supercell.
-        same_cell: whether to try the supercell's own vectors and origin first, as for what was relaxed from it.
+        same_cell: whether to try the supercell's own vectors and origin first, for structures relaxed from it.
     """
     plain = with_elements_alone(structure)
     if same_cell:
@@ -38,7 +38,10 @@ def recognise_ordering(structure: Structure, cell: OrderedCell, *, same_cell: bo
 
 
 def _match_sites(structure: Structure, cell: OrderedCell) -> IntArray | None:
-    """The ordering of a structure in the supercell's own vectors: every atom on the nearest site, up to a shift."""
+    """Ordering of a structure that has the supercell's own vectors.
+
+    Every atom takes the nearest site, up to a common shift; None where an atom is far from it, or two share one.
+    """
     sites = cell.crystal.positions
     atoms = structure.frac_coords
     if not 0 < len(atoms) <= len(sites):
@@ -62,6 +65,7 @@ def _match_sites(structure: Structure, cell: OrderedCell) -> IntArray | None:
 
 
 def _find_nearest_sites(atoms: FloatArray, sites: FloatArray, lattice: FloatArray) -> IntArray:
+    """Index of the nearest site of each atom, periodic."""
     apart = atoms[:, None, :] - sites[None, :, :]
     apart -= np.round(apart)
     nearest: IntArray = ((apart @ lattice) ** 2).sum(axis=2).argmin(axis=1)
@@ -78,7 +82,7 @@ def _find_closest_distance(cell: OrderedCell, lattice: FloatArray) -> float:
 
 
 def _read_codes(species: list[str], cell: OrderedCell) -> IntArray | None:
-    """The ordering of N species, or None where one is not allowed on its site."""
+    """Ordering of N species; None where one is not allowed on its site."""
     for content, name in zip(cell.contents, species, strict=True):
         if content and content != name:
             return None
@@ -93,9 +97,10 @@ def _read_codes(species: list[str], cell: OrderedCell) -> IntArray | None:
 
 
 def _map_onto_cell(structure: Structure, cell: OrderedCell) -> Structure | None:
-    """The structure in the supercell's vectors and at its origin, by the best match of what does not vary.
+    """Structure in the supercell's vectors and at its origin.
 
-    Where everything varies, by the best match of all sites, whatever is on them; then none may be vacant.
+    The sites that do not vary are matched. Where everything varies, all sites are matched whatever is on them; then no
+    site may be vacant.
     """
     from pymatgen.analysis.structure_matcher import FrameworkComparator, StructureMatcher
     from pymatgen.core import Structure
@@ -105,7 +110,7 @@ def _map_onto_cell(structure: Structure, cell: OrderedCell) -> Structure | None:
     kept = fixed or [i for i, name in enumerate(cell.contents) if name != VACANCY]
     species = [cell.contents[i] or "H" for i in kept]
     framework = [name for name in map(element_at, structure) if not fixed or name not in movable]
-    # A multiple of the supercell is none of ours, unless it repeats something smaller.
+    # A multiple of the supercell is no ordering of it, unless it repeats a smaller crystal.
     if not framework or len(kept) % len(framework) or (fixed and set(framework) != set(species)):
         return None
     matcher = StructureMatcher(

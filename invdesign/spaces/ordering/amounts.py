@@ -1,4 +1,4 @@
-"""How much of which species: from what a campaign says to whole numbers of atoms on the sites of a cell."""
+"""Amounts of species: from campaign settings to numbers of atoms."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from invdesign.structures.charges import check_element
 
 VACANCY = "vacancy"
 REST = "rest"
-FRACTION_TOLERANCE = (
-    1e-3  # a fraction of the sites fits where a whole number of atoms is as near: 0.333 of 6 sites
-)
-MAX_COMPOSITIONS = 100_000
-MAX_CELL_MULTIPLE = 24  # how many times larger cells are looked at for one that fits
+# Chosen; largest distance of a fraction from one with a whole number of atoms: 0.333 of 6 sites is 2 atoms.
+FRACTION_TOLERANCE = 1e-3
+MAX_COMPOSITIONS = 100_000  # chosen; compositions of one supercell
+MAX_CELL_MULTIPLE = 24  # chosen; largest multiple of the cell that a message suggests
 
 
 def _check_share(value: float | str) -> int | float | str:
@@ -66,11 +65,14 @@ class Range(Frozen):
         return self
 
     def _are_fractions(self) -> bool:
-        """Whether the bounds are fractions: one that is makes the other one, so that 1 means all sites."""
+        """True if the bounds are fractions of the sites.
+
+        One fraction makes the other bound one too, so that 1 means all sites.
+        """
         return not (isinstance(self.min, int) and isinstance(self.max, int))
 
     def count_fewest(self, sites: int) -> int:
-        """Fewest atoms on that many sites."""
+        """Fewest atoms on that many `sites`."""
         return (
             math.ceil(_parse_number(self.min) * sites - _allowed_rounding(sites))
             if self._are_fractions()
@@ -78,7 +80,7 @@ class Range(Frozen):
         )
 
     def count_most(self, sites: int) -> int:
-        """Most atoms on that many sites."""
+        """Most atoms on that many `sites`."""
         if not self._are_fractions():
             return min(int(self.max), sites)
         return min(math.floor(_parse_number(self.max) * sites + _allowed_rounding(sites)), sites)
@@ -89,7 +91,7 @@ def _parse_number(bound: float | str) -> float:
 
 
 def _allowed_rounding(sites: int) -> float:
-    """How far from a whole number an amount of atoms may be."""
+    """Largest distance of an amount of atoms from a whole number."""
     return min(FRACTION_TOLERANCE * sites, 0.2)
 
 
@@ -97,7 +99,10 @@ Amount = Annotated[int | float | str, AfterValidator(_check_amount)] | Range
 
 
 class SiteChoice(Frozen):
-    """What may sit on a group of sites: `[Li, vacancy]`, `{Li: 0.5, vacancy: rest}`, or in the long form."""
+    """Species allowed on a group of sites, with their amounts.
+
+    `[Li, vacancy]`, `{Li: 0.5, vacancy: rest}`, or the long form.
+    """
 
     species: dict[str, Amount] = Field(min_length=1)
     """Amount by element or `vacancy`: atoms (3), a fraction of the sites (0.25 or "1/3"), a range, or `rest`."""
@@ -152,11 +157,16 @@ class AmountBounds:
 
 
 def resolve_amounts(name: str, choice: SiteChoice, sites: int) -> AmountBounds:
-    """What the amounts mean for a group of that many sites in a cell.
+    """Convert a group's amounts to bounds on numbers of atoms.
+
+    Args:
+        name: of the group, for messages.
+        choice: species with their amounts.
+        sites: number of the group's sites in the cell.
 
     Raises:
         ValueError: an amount does not fit, or the amounts together do not fill the sites; the message names
-            the nearest that fit and how much larger the cell had to be.
+            the nearest amounts that fit and how much larger the cell must be.
     """
     low, high = [], []
     for species, amount in choice.species.items():
@@ -183,6 +193,11 @@ def resolve_amounts(name: str, choice: SiteChoice, sites: int) -> AmountBounds:
 
 
 def _count_atoms(name: str, species: str, amount: float | str, sites: int) -> int:
+    """Number of atoms of an amount on a group of sites.
+
+    Raises:
+        ValueError: it is larger than the group, or not a whole number.
+    """
     if isinstance(amount, int):
         if amount > sites:
             raise ValueError(
@@ -205,11 +220,13 @@ def _is_whole_number(share: float, sites: int) -> bool:
 
 
 def _suggest_larger_cells(share: float, sites: int) -> str:
+    """Text on multiples of the cell in which a fraction fits."""
     times = [n for n in range(2, MAX_CELL_MULTIPLE + 1) if _is_whole_number(share, n * sites)][:3]
     return f", and cells {' or '.join(map(str, times))} times as large fit" if times else ""
 
 
 def _describe_empty_range(name: str, species: str, amount: Range, sites: int) -> str:
+    """Message for a range without a whole number of atoms."""
     times = next(
         (
             n
@@ -226,7 +243,7 @@ def _describe_empty_range(name: str, species: str, amount: Range, sites: int) ->
 
 
 def list_fillings(bounds: AmountBounds, sites: int) -> list[tuple[int, ...]]:
-    """All whole numbers within the bounds that fill the sites, in lexicographic order.
+    """All numbers of atoms within `bounds` that fill `sites`, in lexicographic order.
 
     Raises:
         ValueError: there are more than 100,000.
@@ -246,7 +263,10 @@ def list_fillings(bounds: AmountBounds, sites: int) -> list[tuple[int, ...]]:
 
 
 def combine_fillings(groups: Sequence[Sequence[tuple[int, ...]]]) -> list[tuple[int, ...]]:
-    """Fillings of all groups at once.
+    """All combinations of one filling per group.
+
+    Args:
+        groups: fillings of each group.
 
     Raises:
         ValueError: there are more than 100,000.
@@ -260,7 +280,7 @@ def combine_fillings(groups: Sequence[Sequence[tuple[int, ...]]]) -> list[tuple[
 
 
 def describe_wide_ranges() -> str:
-    """What is said of ranges that are too wide."""
+    """Message for ranges that allow too many compositions."""
     return (
         f"the ranges allow more than {MAX_COMPOSITIONS} compositions; fix some amounts or narrow the ranges"
     )

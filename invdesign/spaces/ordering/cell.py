@@ -1,4 +1,4 @@
-"""One supercell to be ordered: its sites, what is on them, and what follows from an ordering."""
+"""Supercells to be ordered: their sites, contents and properties of an ordering."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-MAX_SYMMETRY_IMAGES = 2_000_000  # symmetry operations times varying sites: a second to find, 16 MB to keep
+MAX_SYMMETRY_IMAGES = 2_000_000  # chosen; symmetry operations times varying sites: about a second and 16 MB
 
 
 @dataclass(frozen=True, eq=False)
 class OrderingPlan:
-    """What is ordered, before a supercell is chosen.
+    """Sites, species and charges to order, independent of the supercell.
 
     Attributes:
         unit: the crystal.
@@ -61,12 +61,12 @@ class OrderingPlan:
 
     @cached_property
     def varying_groups(self) -> tuple[str, ...]:
-        """Groups with a choice."""
+        """Groups with more than one species."""
         return tuple(name for name, choice in self.choices.items() if len(choice.species) > 1)
 
     @cached_property
     def contents(self) -> tuple[str, ...]:
-        """What is on each site of the unit cell where nothing varies there, else nothing."""
+        """Species on each site of the unit cell; empty where it varies."""
         found = list(self.unit.elements)
         for name, choice in self.choices.items():
             for site in self.sites[name]:
@@ -75,13 +75,16 @@ class OrderingPlan:
 
     @cached_property
     def colours(self) -> tuple[Hashable, ...]:
-        """Equal for sites of the unit cell that symmetry may exchange."""
+        """Labels of the unit cell's sites, equal where symmetry may exchange them."""
         group = {site: name for name in self.varying_groups for site in self.sites[name]}
         return tuple((group.get(i, ""), content) for i, content in enumerate(self.contents))
 
     @cached_property
     def classes(self) -> IntArray:
-        """Shape (n,): the same for symmetric sites of the unit cell that vary, -1 for the others."""
+        """Symmetry class of each site of the unit cell, shape (n,).
+
+        -1 for sites that do not vary.
+        """
         numbers = [list(dict.fromkeys(self.colours)).index(colour) + 1 for colour in self.colours]
         orbits = symmetry_dataset(self.unit.lattice, self.unit.positions, numbers).equivalent_atoms
         order = [site for name in self.varying_groups for site in self.sites[name]]
@@ -91,7 +94,12 @@ class OrderingPlan:
         return classes
 
     def find_cluster_kinds(self, pairs: int, triplets: int) -> ClusterKinds:
-        """Kinds of clusters, the same for all supercells."""
+        """Kinds of clusters, the same for all supercells.
+
+        Args:
+            pairs: number of kinds of pairs.
+            triplets: number of kinds of triplets.
+        """
         functions: dict[int, int] = {}
         for name in self.varying_groups:
             for site in self.sites[name]:
@@ -103,13 +111,13 @@ class OrderingPlan:
 
 @dataclass(frozen=True, eq=False)
 class OrderedCell:
-    """A supercell of N sites, of which n vary.
+    """Supercell of N sites, n of which vary.
 
     Attributes:
-        plan: what is ordered.
+        plan: sites, species and charges to order.
         crystal: the supercell.
         unit_sites: shape (N,), the unit cell's site of each.
-        sites: shape (n,), those that vary, group after group.
+        sites: shape (n,), the sites that vary, group after group.
         orderings: of these.
     """
 
@@ -121,11 +129,11 @@ class OrderedCell:
 
     @cached_property
     def contents(self) -> tuple[str, ...]:
-        """N species on the sites that do not vary; empty on those that do."""
+        """Species on all N sites; empty where it varies."""
         return tuple(self.plan.contents[i] for i in self.unit_sites)
 
     def list_species(self, codes: IntArray) -> list[str]:
-        """N species of an ordering (n,), `vacancy` where there is none."""
+        """Species on all N sites in the ordering `codes` (n,), vacancies included."""
         found = list(self.contents)
         species = [group.species for group in self.orderings.groups for _ in range(len(group))]
         for site, options, code in zip(self.sites.tolist(), species, codes.tolist(), strict=True):
@@ -133,7 +141,9 @@ class OrderedCell:
         return found
 
     def build_structure(self, codes: IntArray, rattle: float, rng: Rng) -> Structure:
-        """The crystal of an ordering (n,), without the vacancies, sites in the supercell's order.
+        """Build the crystal of an ordering, without the vacancies.
+
+        Its sites are in the supercell's order.
 
         Args:
             codes: shape (n,).
@@ -152,22 +162,22 @@ class OrderedCell:
 
     @cached_property
     def charges(self) -> OrderingElectrostatics | None:
-        """Electrostatics; None where a charge is not known."""
+        """Electrostatics of the orderings; None where a charge is unknown."""
         return build_electrostatics(
             self.crystal, self.plan.formal, self.orderings, self.sites, self.contents, self.plan.sites
         )
 
     def build_correlations(self, kinds: ClusterKinds) -> Correlations:
-        """Cluster correlations of its orderings."""
+        """Cluster correlations of the orderings, for these `kinds` of clusters."""
         classes = self.plan.classes[self.unit_sites[self.sites]]
         return Correlations(kinds, self.orderings, self.crystal, self.sites, classes)
 
 
 def build_ordered_cell(plan: OrderingPlan, matrix: IntArray) -> OrderedCell:
-    """The supercell of a crystal, to be ordered.
+    """Build the supercell of a crystal to be ordered.
 
     Args:
-        plan: what is ordered.
+        plan: sites, species and charges to order.
         matrix: shape (3, 3), the supercell's vectors in those of the unit cell.
 
     Raises:
@@ -188,6 +198,7 @@ def build_ordered_cell(plan: OrderingPlan, matrix: IntArray) -> OrderedCell:
 
 
 def _group_sites(plan: OrderingPlan, unit_sites: IntArray) -> tuple[tuple[SiteGroup, ...], list[int]]:
+    """Groups with a choice, and their sites in the supercell."""
     groups: list[SiteGroup] = []
     members: list[int] = []
     for name in plan.varying_groups:
@@ -200,7 +211,7 @@ def _group_sites(plan: OrderingPlan, unit_sites: IntArray) -> tuple[tuple[SiteGr
 
 
 def _list_compositions(plan: OrderingPlan, groups: Sequence[SiteGroup], unit_sites: IntArray) -> IntArray:
-    """Shape (c, s): what the amounts allow, and the charges."""
+    """Compositions that the amounts and the charges allow, shape (c, s)."""
     parts = [
         list_fillings(resolve_amounts(group.name, plan.choices[group.name], len(group)), len(group))
         for group in groups
@@ -222,6 +233,7 @@ def _list_compositions(plan: OrderingPlan, groups: Sequence[SiteGroup], unit_sit
 
 
 def _permute_sites(plan: OrderingPlan, crystal: Parent, unit_sites: IntArray, sites: IntArray) -> IntArray:
+    """Permutations of the varying sites by the supercell's symmetry, shape (g, n)."""
     colours = [plan.colours[i] for i in unit_sites]
     numbers = [list(dict.fromkeys(colours)).index(colour) + 1 for colour in colours]
     operations = len(symmetry_dataset(crystal.lattice, crystal.positions, numbers).rotations)

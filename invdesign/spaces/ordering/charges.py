@@ -1,4 +1,4 @@
-"""Which charges an ordering's atoms have: whether they balance, and what their electrostatic energy is."""
+"""Charge balance and electrostatic energy of orderings."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from invdesign.structures.parents import Parent
 
 States = Mapping[str, Sequence[int]]
 
-START_DRAWS = 32  # random orderings of which an electrostatic start takes one, low energies more often
-MAX_CACHED_FORMS = 1_000  # compositions whose quadratic form is kept
-STOP_PROBABILITY = 0.3  # probability to stop before each of the swaps that follow
+START_DRAWS = 32  # chosen; random orderings of which an electrostatic start takes one
+MAX_CACHED_FORMS = 1_000  # chosen; compositions whose quadratic form is kept
+STOP_PROBABILITY = 0.3  # chosen; of stopping before each downhill swap
 
 
 @dataclass(frozen=True)
 class FormalCharges:
-    """Formal charges of a crystal's elements and of what is put on its sites.
+    """Formal charges of a crystal's elements and of species put on its sites.
 
     Attributes:
         unit: the crystal.
-        given: states by element, as the campaign says.
-        by_group: charge by element, by group, as the campaign says.
+        given: states by element, from the campaign.
+        by_group: charge by element, by group, from the campaign.
     """
 
     unit: Parent
@@ -43,7 +43,15 @@ class FormalCharges:
     by_group: Mapping[str, Mapping[str, int]]
 
     def list_states(self, element: str, group: str, sites: Sequence[int]) -> tuple[float, ...]:
-        """Charges an element may take on sites of the unit cell; one in most cases, none where it is unknown."""
+        """Charges that an element may take on sites of the unit cell.
+
+        Mostly a single charge; empty where it is unknown.
+
+        Args:
+            element: symbol, or `vacancy`.
+            group: name of the sites' group.
+            sites: indices in the unit cell.
+        """
         if element == VACANCY:
             return (0.0,)
         if element in self.by_group.get(group, {}):
@@ -59,7 +67,10 @@ class FormalCharges:
         return (float(min(common, key=lambda state: (abs(state - here), state))),) if common else ()
 
     def absorbs_charge(self, element: str) -> bool:
-        """Whether the element's charge follows what the others leave over, as a transition metal's does."""
+        """True if the charge of `element` follows the remainder of all others.
+
+        An element with given states needs several of them; any other must be a transition metal.
+        """
         if element == VACANCY:
             return False
         if element in self.given:
@@ -75,7 +86,7 @@ def can_balance(
     fixed: Mapping[str, int],
     counts: Sequence[int],
 ) -> bool:
-    """Whether a composition's charges can balance.
+    """Check whether the charges of a composition can balance.
 
     Args:
         formal: the charges.
@@ -104,12 +115,12 @@ def _round_states(states: Sequence[float]) -> tuple[int, ...]:
 
 @dataclass(frozen=True, eq=False)
 class QuadraticForm:
-    """Electrostatic energy of orderings of one composition, as a quadratic form of the varying sites' charges.
+    """Electrostatic energy at one composition, quadratic in the varying charges.
 
     Attributes:
         columns: charge of each species of each group, one group after the other.
-        field: shape (n,), eV per elementary charge, of the other sites.
-        constant: eV, what the other sites have among themselves.
+        field: shape (n,), potential of the other sites, eV per elementary charge.
+        constant: energy of the other sites among themselves, eV.
     """
 
     columns: FloatArray
@@ -121,16 +132,16 @@ class QuadraticForm:
 class OrderingElectrostatics:
     """Electrostatic energies of a supercell's orderings.
 
-    What charge a composition leaves over is spread evenly over the transition metals. Without any, it stays, and a
+    The residual charge of a composition is spread evenly over the transition metals. Without any, it stays, and a
     uniform background balances it.
 
     Attributes:
         electrostatics: of all N sites.
         orderings: of the n that vary.
-        sites: shape (n,), which they are.
+        sites: shape (n,), indices of these.
         fixed: shape (N,), charges of the others; 0 on varying sites.
         columns: charge of each species of each group, one group after the other.
-        metals: shape (N,), 1 on other sites that take up what charge is left over.
+        metals: shape (N,), 1 on other sites that take up residual charge.
         metal_columns: the same of each species of each group.
     """
 
@@ -144,7 +155,7 @@ class OrderingElectrostatics:
 
     @cached_property
     def distinguishes_orderings(self) -> bool:
-        """Whether orderings of one composition can differ in energy."""
+        """True if orderings of one composition can differ in energy."""
         offsets = self.orderings.offsets
         starts = [int(offsets[group.first]) for group in self.orderings.groups]
         stops = [start + len(g.species) for start, g in zip(starts, self.orderings.groups, strict=True)]
@@ -152,13 +163,13 @@ class OrderingElectrostatics:
 
     @cached_property
     def _site_matrix(self) -> FloatArray:
-        """Shape (n, n): the part of the electrostatic matrix among the varying sites."""
+        """Electrostatic matrix among the varying sites, shape (n, n)."""
         own: FloatArray = self.electrostatics.matrix[np.ix_(self.sites, self.sites)]
         return own
 
     @cached_property
     def _exchange_costs(self) -> tuple[FloatArray, ...]:
-        """Per group, what exchanges cost."""
+        """Energy to move one unit of charge between two sites, per group."""
         groups = self.orderings.groups
         return tuple(exchange_cost(self._site_matrix[g.first : g.last, g.first : g.last]) for g in groups)
 
@@ -167,6 +178,7 @@ class OrderingElectrostatics:
         return {}
 
     def _find_form(self, counts: IntArray) -> QuadraticForm:
+        """Quadratic form of a composition, from the cache if possible."""
         key = counts.tobytes()
         if key not in self._form_cache:
             if len(self._form_cache) >= MAX_CACHED_FORMS:
@@ -175,10 +187,13 @@ class OrderingElectrostatics:
         return self._form_cache[key]
 
     def _build_form(self, counts: IntArray) -> QuadraticForm:
+        """Quadratic form of a composition, its residual charge spread over the metals."""
         over = float(self.fixed.sum() + counts @ self.columns)
         takers = float(self.metals.sum() + counts @ self.metal_columns)
         share = over / takers if takers else 0.0
         fixed = self.fixed - share * self.metals
+        # With q on the varying sites, f on the others and M the symmetric matrix of all sites,
+        # (q + f) M (q + f) = q M q + 2 (M f) q + f M f: the last two terms are the field and the constant.
         field = self.electrostatics.matrix @ fixed
         return QuadraticForm(
             columns=self.columns - share * self.metal_columns,
@@ -187,7 +202,13 @@ class OrderingElectrostatics:
         )
 
     def energies_per_site(self, codes: IntArray) -> FloatArray:
-        """Shape (m,): eV per site of the supercell, to 1e-9, for orderings (m, n)."""
+        """Energies of orderings in eV per site of the supercell, shape (m,).
+
+        Rounded to 1e-9.
+
+        Args:
+            codes: the orderings, shape (m, n).
+        """
         counts = np.stack([self.orderings.count_species(row) for row in codes])
         found = np.empty(len(codes))
         different, which = np.unique(counts, axis=0, return_inverse=True)
@@ -198,7 +219,10 @@ class OrderingElectrostatics:
         return energies
 
     def _total_energies(self, form: QuadraticForm, codes: IntArray) -> FloatArray:
-        """Shape (m,): eV of the whole supercell, for orderings (m, n) of one composition."""
+        """Energies (m,) of the whole supercell in eV, for one composition.
+
+        `codes` has shape (m, n).
+        """
         charges = form.columns[codes + self.orderings.offsets]
         energies: FloatArray = ((charges @ self._site_matrix + form.field) * charges).sum(
             axis=1
@@ -206,27 +230,37 @@ class OrderingElectrostatics:
         return energies
 
     def draw_low_energy(self, counts: IntArray, rng: Rng) -> IntArray:
-        """An ordering (n,) of a composition that electrostatics favours, as in a Boltzmann draw.
+        """Draw an ordering (n,) of low electrostatic energy, as from a Boltzmann distribution.
 
-        One of some random orderings, with weights as at a temperature that their energies' spread sets, goes
-        downhill for a random number of swaps: so that what comes is low, and not always the same.
+        One of `START_DRAWS` random orderings, weighted at a temperature set by the spread of their energies, then goes
+        downhill for a random number of swaps: so its energy is low, and results differ.
+
+        Args:
+            counts: the composition, shape (s,).
+            rng: random generator.
         """
         form = self._find_form(counts)
         drawn = self.orderings.draw_orderings(counts, START_DRAWS, rng)
         energies = self._total_energies(form, drawn)
-        temperature = max(0.5 * float(energies.std()), 1e-9)
-        # The largest of terms with Gumbel noise is a draw with Boltzmann weights.
+        temperature = max(0.5 * float(energies.std()), 1e-9)  # chosen; positive where all energies are equal
+        # The Gumbel-max trick: the largest of -E/T plus Gumbel noise is a draw with Boltzmann weights.
         chosen = int((rng.gumbel(size=START_DRAWS) - energies / temperature).argmax())
         return self._descend_by_swaps(form, drawn[chosen], int(rng.geometric(STOP_PROBABILITY)) - 1)
 
     def draw_lowest(self, counts: IntArray, draws: int, rng: Rng) -> IntArray:
-        """The ordering (n,) of lowest energy among some random ones of a composition."""
+        """Lowest in energy of several random orderings, shape (n,).
+
+        Args:
+            counts: the composition, shape (s,).
+            draws: number of random orderings.
+            rng: random generator.
+        """
         drawn = self.orderings.draw_orderings(counts, draws, rng)
         chosen: IntArray = drawn[int(self._total_energies(self._find_form(counts), drawn).argmin())]
         return chosen
 
     def _descend_by_swaps(self, form: QuadraticForm, codes: IntArray, steps: int) -> IntArray:
-        """The ordering (n,) after at most so many exchanges, the one that gains most each time."""
+        """Ordering (n,) after at most `steps` exchanges, the best one each time."""
         codes = codes.copy()
         charges = form.columns[codes + self.orderings.offsets]
         for _ in range(steps):
@@ -253,14 +287,14 @@ def build_electrostatics(
     elements: Sequence[str],
     unit_sites: Mapping[str, Sequence[int]],
 ) -> OrderingElectrostatics | None:
-    """Electrostatics of a supercell; None where an element's charge is not known.
+    """Build the electrostatics of a supercell; None where a charge is unknown.
 
     Args:
         crystal: the supercell, N sites.
         formal: the charges.
         orderings: of its n varying sites.
-        sites: shape (n,), which they are.
-        elements: N, what is on the others; empty on varying sites.
+        sites: shape (n,), indices of these.
+        elements: N elements on the other sites; empty on varying sites.
         unit_sites: sites of the unit cell by group.
     """
     fixed, metals = np.zeros(len(crystal)), np.zeros(len(crystal))

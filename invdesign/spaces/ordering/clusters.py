@@ -1,9 +1,9 @@
-"""Cluster correlations of orderings: what a linear model of their energy is a sum of.
+"""Cluster correlations of orderings, the terms of a cluster expansion.
 
 Each species of a group is a row of functions that are orthogonal over its species (+1 and -1 for two of them). A
 correlation is the mean, over all clusters of one kind in the crystal, of the product of their sites' functions.
-Kinds are told apart by which sites they join and how far apart these are, in the crystal, not in the supercell:
-so they are the same for every supercell, and for symmetric images.
+The kind of a cluster follows from the classes of its sites and their distances in the crystal, not in the supercell:
+so kinds are the same for every supercell, and for symmetric images.
 
 Source:
     Sanchez, Ducastelle & Gratias, Physica A 128, 334 (1984).
@@ -27,13 +27,11 @@ from invdesign.structures.parents import Parent
 Shell: TypeAlias = tuple[float, int, int]  # distance in Å, classes of the two sites, ascending
 Triangle: TypeAlias = tuple[int, int, int]  # numbers of the shells its sides belong to, ascending
 
-DISTANCE_TOLERANCE = 0.02  # Å: distances nearer than that are one
-CUTOFFS = (4.0, 6.0, 8.0, 11.0, 15.0)  # Å; the first that holds enough shells is used
-MAX_TRIPLET_SHELLS = 6  # triplets are made of that many shortest shells
-ROUNDING_DIGITS = (
-    10  # correlations are exact but for rounding, which depends on how many are computed together
-)
-ROWS_PER_BLOCK = 256  # orderings whose triplets are looked at together
+DISTANCE_TOLERANCE = 0.02  # chosen; Å, distances closer than this belong to one shell
+CUTOFFS = (4.0, 6.0, 8.0, 11.0, 15.0)  # chosen; Å, the first one with enough shells is used
+MAX_TRIPLET_SHELLS = 6  # chosen; sides of triplets come from this many shortest shells
+ROUNDING_DIGITS = 10  # chosen; removes rounding errors, which depend on the number of rows in one call
+ROWS_PER_BLOCK = 256  # chosen; orderings whose triplets are evaluated at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +39,7 @@ class ClusterKinds:
     """Kinds of clusters of a crystal.
 
     Attributes:
-        functions: per class of sites, how many functions its species have.
+        functions: number of functions of a site, per class of sites.
         shells: kinds of pairs, short ones first.
         triangles: kinds of triplets, small ones first.
     """
@@ -52,12 +50,12 @@ class ClusterKinds:
 
     @cached_property
     def width(self) -> int:
-        """How many correlations there are."""
+        """Number of correlations."""
         pairs = sum(len(self.list_pair_functions(shell)) for shell in self.shells)
         return sum(self.functions) + pairs + len(self.triangles) * len(self.triplet_functions)
 
     def descriptors(self) -> list[Descriptor]:
-        """What the correlations are, in their order: points, pairs and triplets are a group each."""
+        """Names of the correlations, in groups of points, pairs and triplets."""
         found = [
             Descriptor(f"site {number} occupation{_number_suffix(function, functions)}", "points")
             for number, functions in enumerate(self.functions, 1)
@@ -81,7 +79,10 @@ class ClusterKinds:
         return found
 
     def list_pair_functions(self, shell: Shell) -> list[tuple[int, int]]:
-        """Functions of the first and second site of a pair: those of like sites are interchangeable."""
+        """Functions of the first and second site of a pair in `shell`.
+
+        Sites of one class are interchangeable, so each combination is listed once.
+        """
         _, first, second = shell
         both = product(range(self.functions[first]), range(self.functions[second]))
         return [(a, b) for a, b in both if first != second or a <= b]
@@ -93,20 +94,21 @@ class ClusterKinds:
 
 
 def _number_suffix(place: int, count: int) -> str:
-    """Which of several functions of one cluster; nothing where there is one."""
+    """Text that numbers one of several functions; empty for a single one."""
     return f", {place + 1} of {count}" if count > 1 else ""
 
 
 def find_cluster_kinds(
     unit: Parent, classes: IntArray, functions: Sequence[int], pairs: int, triplets: int
 ) -> ClusterKinds:
-    """The shortest kinds of pairs and the smallest of triplets.
+    """Shortest kinds of pairs and smallest kinds of triplets.
 
     Args:
         unit: the crystal's cell.
         classes: shape (n,), of its sites, the same for symmetric sites of a group; -1 for sites that are fixed.
-        functions: how many functions each class has.
-        pairs, triplets: how many kinds.
+        functions: number of functions of each class.
+        pairs: number of kinds of pairs.
+        triplets: number of kinds of triplets.
     """
     varying = np.flatnonzero(classes >= 0)
     tried = ((bonds, _find_shells(bonds, classes[varying])) for bonds in _iterate_cutoffs(unit, varying))
@@ -122,7 +124,10 @@ def find_cluster_kinds(
 
 @dataclass(frozen=True, eq=False)
 class _Bonds:
-    """Pairs of sites up to some distance, both ways: sites (m,), distances (m,) in Å, vectors (m, 3)."""
+    """Pairs of sites within a cutoff, in both directions.
+
+    Sites `first` and `second` (m,), distances (m,) and cutoff `reach` in Å, vectors (m, 3).
+    """
 
     reach: float
     first: IntArray
@@ -132,7 +137,13 @@ class _Bonds:
 
     @classmethod
     def find_within(cls, crystal: Parent, sites: IntArray, reach: float) -> _Bonds:
-        """Pairs among some sites of a crystal, by their positions among these."""
+        """Find the pairs within `reach` (Å) among some sites of a crystal.
+
+        Args:
+            crystal: any crystal.
+            sites: shape (k,), indices of the sites; pairs refer to positions in this array.
+            reach: the cutoff, Å.
+        """
         from pymatgen.core import Structure
 
         positions = crystal.positions[sites]
@@ -143,11 +154,12 @@ class _Bonds:
 
 
 def _iterate_cutoffs(crystal: Parent, sites: IntArray) -> Iterator[_Bonds]:
-    """Pairs among some sites up to ever larger distances."""
+    """Iterate over the pairs among some sites within ever larger cutoffs."""
     return (_Bonds.find_within(crystal, sites, reach) for reach in CUTOFFS)
 
 
 def _find_shells(bonds: _Bonds, classes: IntArray) -> list[Shell]:
+    """Shells of pairs: distances grouped by the classes of their sites."""
     shells: list[Shell] = []
     one, other = classes[bonds.first], classes[bonds.second]
     for a, b in sorted({(int(a), int(b)) for a, b in zip(one, other, strict=True) if a <= b}):
@@ -158,7 +170,7 @@ def _find_shells(bonds: _Bonds, classes: IntArray) -> list[Shell]:
 
 
 def _assign_shells(distance: FloatArray, one: IntArray, other: IntArray, shells: Sequence[Shell]) -> IntArray:
-    """Shape (m,): the shell each pair belongs to, -1 for none."""
+    """Shell of each pair, shape (m,); -1 for none."""
     numbers = np.full(len(distance), -1, dtype=np.int64)
     low, high = np.minimum(one, other), np.maximum(one, other)
     for number, (length, a, b) in enumerate(shells):
@@ -169,7 +181,10 @@ def _assign_shells(distance: FloatArray, one: IntArray, other: IntArray, shells:
 def _iterate_triangles(
     bonds: _Bonds, classes: IntArray, shells: Sequence[Shell]
 ) -> Iterator[tuple[int, int, int, Triangle]]:
-    """Every triplet, from each of its sites and both ways round: (site, site, site, shells of the sides)."""
+    """Iterate over triplets: (site, site, site, shells of the sides).
+
+    Each comes from each of its sites and in both directions.
+    """
     own = _assign_shells(bonds.distance, classes[bonds.first], classes[bonds.second], shells)
     for apex in range(len(classes)):
         arms = np.flatnonzero((bonds.first == apex) & (own >= 0))
@@ -189,7 +204,7 @@ class Correlations:
         kinds: of the crystal.
         orderings: of the supercell's n varying sites.
         crystal: the supercell.
-        sites: shape (n,), which of its sites vary.
+        sites: shape (n,), indices of the sites that vary.
         classes: shape (n,), of these.
     """
 
@@ -206,7 +221,10 @@ class Correlations:
 
     @cached_property
     def _functions(self) -> FloatArray:
-        """Shape (n, species, functions): the functions of each species of each site, 0 where there is none."""
+        """Values of the functions per site and species, shape (n, species, functions).
+
+        0 where a site has fewer species or functions.
+        """
         table = np.zeros((self.orderings.n, self.orderings.base, max(self.kinds.functions)))
         for group in self.orderings.groups:
             size = len(group.species)
@@ -215,7 +233,10 @@ class Correlations:
 
     @cached_property
     def _pairs(self) -> tuple[FloatArray, ...]:
-        """Per shell, shape (n, n): the share of its pairs that join two sites, from first class to second."""
+        """Share of a shell's pairs that join two sites, shape (n, n) per shell.
+
+        From the first class of the shell to the second.
+        """
         bonds = self._bonds
         one, other = self.classes[bonds.first], self.classes[bonds.second]
         numbers = _assign_shells(bonds.distance, one, other, self.kinds.shells)
@@ -229,7 +250,7 @@ class Correlations:
 
     @cached_property
     def _triplets(self) -> tuple[IntArray, ...]:
-        """Per kind, shape (m, 3): its triplets' sites, in all orders."""
+        """Sites of the triplets of each kind, shape (m, 3), in all orders."""
         shells = self.kinds.shells[:MAX_TRIPLET_SHELLS]
         members: dict[Triangle, list[tuple[int, int, int]]] = {kind: [] for kind in self.kinds.triangles}
         if members:
@@ -240,8 +261,8 @@ class Correlations:
         return tuple(np.asarray(rows, dtype=np.int64).reshape(-1, 3) for rows in members.values())
 
     def evaluate_orderings(self, codes: IntArray) -> FloatArray:
-        """Shape (m, width) of orderings (m, n)."""
-        values = self._functions[np.arange(self.orderings.n), codes]  # (m, n, functions)
+        """Correlations (m, width) of the orderings `codes` (m, n)."""
+        values = self._functions[np.arange(self.orderings.n), codes]  # shape (m, n, functions)
         columns = [
             values[:, self.classes == number, function].mean(axis=1)
             for number, functions in enumerate(self.kinds.functions)
@@ -256,12 +277,13 @@ class Correlations:
             columns += [
                 self._average_triplet(values, triplets, which) for which in self.kinds.triplet_functions
             ]
-        # Not -0.0 either: features of equal orderings are equal to the last bit.
+        # Adding 0.0 turns -0.0 into 0.0, so that features of equal orderings are equal to the last bit.
         return np.round(np.stack(columns, axis=1), ROUNDING_DIGITS) + 0.0
 
     def _average_triplet(
         self, values: FloatArray, sites: IntArray, which: tuple[int, int, int]
     ) -> FloatArray:
+        """Mean product of three functions over the triplets of a kind, shape (m,)."""
         means = np.zeros(len(values))
         if not len(sites):
             return means
@@ -273,7 +295,10 @@ class Correlations:
 
 
 def site_functions(species: int) -> FloatArray:
-    """Shape (species, species - 1): functions of a site, of mean 0, orthogonal, with mean square 1 over its species."""
+    """Orthogonal functions of a site, shape (species, species - 1).
+
+    Each has mean 0 and mean square 1 over the species.
+    """
     grid = np.linspace(1.0, -1.0, species)
     orthogonal, triangular = np.linalg.qr(np.vander(grid, species, increasing=True))
     functions: FloatArray = orthogonal[:, 1:] * np.sign(np.diag(triangular)[1:]) * np.sqrt(species)

@@ -1,4 +1,7 @@
-"""How orderings are made and varied. Every result is canonical, of an allowed composition, and new to its parents."""
+"""Variation operators on orderings.
+
+Every result is canonical, of an allowed composition, and different from its parents.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ from invdesign.spaces.ordering.cell import OrderedCell
 
 Placed = tuple[int, IntArray]  # number of the supercell, ordering (n,)
 
-MAX_TRIES = 20  # draws before an operator gives up: a space may hold nothing near a parent
-MAX_PAIR_DRAWS = 200  # pairs of sites drawn before a swap gives up: nearly all may be alike
-MORE_SWAPS_PROBABILITY = 0.3  # probability of one more swap in a mutation
-MAX_WAVE_COMPONENT = 2  # largest component of the wave vectors that cut a crystal into slabs
+MAX_TRIES = 20  # chosen; draws before an operator gives up, as a space may hold nothing near a parent
+MAX_PAIR_DRAWS = 200  # chosen; pairs of sites drawn before a swap gives up, as nearly all may be alike
+MORE_SWAPS_PROBABILITY = 0.3  # chosen; of one more swap in a mutation
+MAX_WAVE_COMPONENT = 2  # chosen; largest component of the wave vectors that cut a crystal into slabs
 
 
 def build_operators(
@@ -30,14 +33,14 @@ def build_operators(
     electrostatic: bool,
     draws: int,
 ) -> Mapping[str, GenomeOperator]:
-    """The operators that make sense in these supercells.
+    """Build the operators that apply to these supercells.
 
     Args:
         cells: at least one.
-        read: genome to supercell and ordering.
+        read: convert a genome to supercell and ordering.
         write: the inverse, for a canonical ordering.
         electrostatic: whether all charges are known, and electrostatic energies are to guide starts.
-        draws: how many random orderings `start` ranks by electrostatics; 1 ranks none.
+        draws: number of random orderings that `start` ranks by electrostatics; 1 ranks none.
     """
     tools = OrderingOperators(tuple(cells), draws)
     makers: dict[str, tuple[int, Callable[[Sequence[Placed], Rng], Placed | None]]] = {
@@ -54,18 +57,25 @@ def build_operators(
 
 @dataclass(frozen=True, slots=True)
 class OrderingOperators:
-    """The operators on orderings.
+    """Operators on orderings.
 
     Attributes:
         cells: the supercells.
-        draws: how many random orderings `start` ranks by electrostatics; 1 ranks none.
+        draws: number of random orderings that `draw_random` ranks by electrostatics; 1 ranks none.
     """
 
     cells: tuple[OrderedCell, ...]
     draws: int
 
     def draw_random(self, parents: Sequence[Placed], rng: Rng) -> Placed:  # noqa: ARG002 - there are none
-        """A random ordering of a random composition; of several, the one of lowest electrostatic energy."""
+        """Draw a random ordering of a random composition.
+
+        Of several draws, the one of lowest electrostatic energy.
+
+        Args:
+            parents: none.
+            rng: random generator.
+        """
         number, counts = self._draw_composition(rng)
         cell = self.cells[number]
         if self.draws > 1 and cell.charges is not None:
@@ -73,7 +83,12 @@ class OrderingOperators:
         return number, cell.orderings.to_canonical(cell.orderings.draw_ordering(counts, rng))
 
     def draw_electrostatic(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:  # noqa: ARG002 - there are none
-        """An ordering of a random composition that electrostatics favours."""
+        """Draw an ordering of low electrostatic energy, at a random composition.
+
+        Args:
+            parents: none.
+            rng: random generator.
+        """
         number, counts = self._draw_composition(rng)
         charges = self.cells[number].charges
         if charges is None:
@@ -81,12 +96,18 @@ class OrderingOperators:
         return number, self.cells[number].orderings.to_canonical(charges.draw_low_energy(counts, rng))
 
     def _draw_composition(self, rng: Rng) -> tuple[int, IntArray]:
+        """Draw a supercell's number and one of its compositions."""
         number = int(rng.random() * len(self.cells))
         compositions = self.cells[number].orderings.compositions
         return number, compositions[int(rng.random() * len(compositions))]
 
     def swap_sites(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:
-        """The species of two sites of a group exchanged; sometimes of more pairs."""
+        """Exchange the species of two sites of a group; sometimes of more pairs.
+
+        Args:
+            parents: one ordering.
+            rng: random generator.
+        """
         ((number, parent),) = parents
         for _ in range(MAX_TRIES):
             codes = self._swap_pair(number, parent, rng)
@@ -98,7 +119,10 @@ class OrderingOperators:
         return None
 
     def _swap_pair(self, number: int, codes: IntArray, rng: Rng) -> IntArray:
-        """One exchange of unlike species, each pair of sites equally likely; `codes` where none is found."""
+        """Exchange one pair of unlike species, each pair equally likely.
+
+        Returns `codes` where no such pair is found.
+        """
         orderings = self.cells[number].orderings
         for _ in range(MAX_PAIR_DRAWS):
             first = int(rng.random() * orderings.n)
@@ -111,7 +135,14 @@ class OrderingOperators:
         return codes
 
     def shift_composition(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:
-        """A neighbouring composition: one atom of one species becomes one of another, more where charges ask it."""
+        """Go to a neighbouring composition.
+
+        One atom of one species becomes one of another, or more where the charges require it.
+
+        Args:
+            parents: one ordering.
+            rng: random generator.
+        """
         ((number, parent),) = parents
         orderings = self.cells[number].orderings
         options = orderings.find_nearest_compositions(orderings.count_species(parent))
@@ -121,10 +152,17 @@ class OrderingOperators:
         return self._accept_child(number, orderings.move_to_composition(parent, counts, rng), parents)
 
     def cross_parents(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:
-        """Slabs of one parent between slabs of a symmetric image of the other, at the composition of either.
+        """Cut and splice: slabs of one parent between slabs of the other.
 
-        Cut and splice, as for clusters: Deaven & Ho, Phys. Rev. Lett. 75, 288 (1995). Periodic slabs at a random
+        The other is a random symmetric image, and the child has the composition of either. Slabs are periodic, at a random
         tilt; parents of different supercells have no child.
+
+        Args:
+            parents: two orderings.
+            rng: random generator.
+
+        Source:
+            Deaven & Ho, Phys. Rev. Lett. 75, 288 (1995), there for clusters.
         """
         (number, mother), (other, father) = parents
         if number != other:
@@ -142,17 +180,21 @@ class OrderingOperators:
         return None
 
     def _draw_slab(self, number: int, rng: Rng) -> NDArray[np.bool_]:
-        """Which of the varying sites (n,) lie in the crests of a plane wave that fits the cell."""
+        """Mask (n,) of the varying sites in the crests of a plane wave.
+
+        The wave fits the cell.
+        """
         cell = self.cells[number]
         wave = rng.integers(-MAX_WAVE_COMPONENT, MAX_WAVE_COMPONENT + 1, size=3)
         if not wave.any():
             wave[int(rng.random() * 3)] = 1
         phase = cell.crystal.positions[cell.sites] @ wave + rng.random()
+        # The crests take between a quarter and three quarters of the cell; chosen.
         inside: NDArray[np.bool_] = phase % 1.0 < 0.25 + 0.5 * rng.random()
         return inside
 
     def _accept_child(self, number: int, codes: IntArray, parents: Sequence[Placed]) -> Placed | None:
-        """The canonical form of an ordering, unless it is a parent's."""
+        """Canonical form of an ordering; None if it is a parent's."""
         child = self.cells[number].orderings.to_canonical(codes)
         known = any(number == other and (child == parent).all() for other, parent in parents)
         return None if known else (number, child)

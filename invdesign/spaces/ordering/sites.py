@@ -1,4 +1,4 @@
-"""Orderings of one supercell: codes on sites, their symmetric images, how many there are, and all of them.
+"""Orderings of one supercell: symmetric images, counting and enumeration.
 
 An ordering is an array of codes, one per site that can vary: the position of its species among its group's.
 """
@@ -19,22 +19,23 @@ from invdesign.structures.symmetry import count_cycle_types
 
 Codes = NDArray[np.uint8]
 
-MAX_EXACT_INTEGER = 2**53  # whole numbers below are exact as floats, which multiply many times faster
-MAX_COUNT_STEPS = 1_000_000  # additions a count may take: about a second
-MAX_FILLS = 2_000_000  # orderings, symmetric images included, that are gone through one by one
-MAX_LISTED = 50_000  # distinct orderings kept in memory
-ROWS_PER_BLOCK = 50_000  # orderings looked at together
-MAX_IMAGES_PER_BLOCK = 32  # symmetric images looked at together
+MAX_EXACT_INTEGER = 2**53  # IEEE 754: smaller integers are exact as doubles, whose products are much faster
+MAX_COUNT_STEPS = 1_000_000  # chosen; additions of one count, about a second
+MAX_FILLS = 2_000_000  # chosen; orderings, symmetric images included, that are tested one by one
+MAX_LISTED = 50_000  # chosen; distinct orderings kept in memory
+ROWS_PER_BLOCK = 50_000  # chosen; orderings tested at once
+MAX_IMAGES_PER_BLOCK = 32  # chosen; symmetric images compared at once
 
 
 @dataclass(frozen=True)
 class SiteGroup:
-    """A group of sites that take the same species.
+    """Group of sites that may hold the same species.
 
     Attributes:
         name: of the group.
         species: at least two, `vacancy` may be one.
-        first, last: its sites among those that vary.
+        first: its first site, among those that vary.
+        last: the end of its sites, itself not included.
     """
 
     name: str
@@ -72,24 +73,30 @@ class Orderings:
 
     @cached_property
     def offsets(self) -> IntArray:
-        """Shape (n,): what to add to a site's code to get the column of its species among the compositions."""
+        """Column of each site's first species among the compositions, shape (n,).
+
+        Added to a site's code, it gives the column of its species.
+        """
         starts = np.cumsum([0, *(len(group.species) for group in self.groups)])[:-1]
         return np.repeat(starts, [len(group) for group in self.groups])
 
     def find_group(self, place: int) -> SiteGroup:
-        """The group of one of the n sites."""
+        """Group of the site `place`, one of the n that vary."""
         return self._group_by_place[place]
 
     @cached_property
     def _group_by_place(self) -> tuple[SiteGroup, ...]:
         return tuple(group for group in self.groups for _ in range(len(group)))
 
-    # Symmetry. The images of a decoration are compared as numbers, a word of digits at a time. Permuting codes
-    # and weighing the digits is one product of codes with weights that were permuted beforehand.
+    # Symmetry. The images of an ordering are compared as numbers in base `base`, a word of digits at a time.
+    # Permuting the codes and weighting the digits is one matrix product, with weights permuted beforehand.
 
     @cached_property
     def _words(self) -> tuple[FloatArray, ...]:
-        """Per word, shape (n, g): `codes @ word` are the words of all images."""
+        """Weights of the digits of all images, shape (n, g) per word.
+
+        `codes @ word` are the words of all images.
+        """
         width = max(int(math.log(MAX_EXACT_INTEGER, self.base)) - 1, 1)
         words = []
         for start in range(0, self.n, width):
@@ -102,7 +109,7 @@ class Orderings:
         return tuple(words)
 
     def to_canonical(self, codes: IntArray) -> IntArray:
-        """The lexicographically smallest symmetric image of an ordering (n,)."""
+        """Lexicographically smallest symmetric image of the ordering `codes` (n,)."""
         digits = codes.astype(np.float64)
         first, *others = self._words
         values = digits @ first
@@ -116,7 +123,11 @@ class Orderings:
         return image
 
     def are_smallest(self, codes: Codes) -> NDArray[np.bool_]:
-        """Which orderings (m, n) are their own smallest image; (m,)."""
+        """Check which orderings are their own smallest image, shape (m,).
+
+        Args:
+            codes: the orderings, shape (m, n).
+        """
         own = [codes @ word[:, self._identity] for word in self._words]
         alive, start, width = np.arange(len(codes)), 0, 2
         rows = codes.astype(np.float64)
@@ -124,7 +135,7 @@ class Orderings:
             chosen = slice(start, start + width)
             kept = self._have_no_smaller_image(rows, [values[alive] for values in own], chosen)
             alive, rows = alive[kept], rows[kept]
-            # Most fall to the first few images; the survivors are compared with more at a time.
+            # The first few images rule out most orderings; the rest are compared with more images at a time.
             start, width = start + width, min(2 * width, MAX_IMAGES_PER_BLOCK)
         found = np.zeros(len(codes), dtype=np.bool_)
         found[alive] = True
@@ -137,7 +148,13 @@ class Orderings:
     def _have_no_smaller_image(
         self, rows: FloatArray, own: Sequence[FloatArray], chosen: slice
     ) -> NDArray[np.bool_]:
-        """Which of the orderings (m, n), with words `own`, have no smaller image among the chosen; (m,)."""
+        """Check which orderings have no smaller image among the chosen, shape (m,).
+
+        Args:
+            rows: the orderings, shape (m, n).
+            own: their words, shape (m,) each.
+            chosen: range of symmetry operations.
+        """
         first, *others = self._words
         images = rows @ first[:, chosen]
         smaller, equal = images < own[0][:, None], images == own[0][:, None]
@@ -150,11 +167,11 @@ class Orderings:
     # Compositions.
 
     def count_species(self, codes: IntArray) -> IntArray:
-        """Shape (s,): atoms of each species of an ordering (n,)."""
+        """Atoms of each species (s,) in the ordering `codes` (n,)."""
         return np.bincount(codes + self.offsets, minlength=self.compositions.shape[1])
 
     def allows_composition(self, counts: IntArray) -> bool:
-        """Whether a composition (s,) is one of the space's."""
+        """True if the composition `counts` (s,) belongs to the space."""
         return tuple(counts.tolist()) in self._allowed_counts
 
     @cached_property
@@ -162,7 +179,7 @@ class Orderings:
         return frozenset(map(tuple, self.compositions.tolist()))
 
     def find_nearest_compositions(self, counts: IntArray) -> IntArray:
-        """Shape (k, s): the other compositions that need the fewest exchanges from `counts` (s,)."""
+        """Other compositions (k, s) that need the fewest exchanges from `counts` (s,)."""
         distance = np.abs(self.compositions - counts).sum(axis=1)
         others = distance > 0
         if not others.any():
@@ -171,12 +188,25 @@ class Orderings:
         return nearest
 
     def draw_ordering(self, counts: IntArray, rng: Rng) -> IntArray:
-        """A random ordering (n,) of a composition (s,), every one (symmetric images apart) equally likely."""
+        """Draw a random ordering (n,) of one composition.
+
+        Every one is equally likely, symmetric images counted as different.
+
+        Args:
+            counts: the composition, shape (s,).
+            rng: random generator.
+        """
         drawn: IntArray = self.draw_orderings(counts, 1, rng)[0]
         return drawn
 
     def draw_orderings(self, counts: IntArray, draws: int, rng: Rng) -> IntArray:
-        """Shape (draws, n): random orderings of a composition (s,)."""
+        """Draw random orderings of one composition, shape (draws, n).
+
+        Args:
+            counts: the composition, shape (s,).
+            draws: number of orderings.
+            rng: random generator.
+        """
         codes = np.empty((draws, self.n), dtype=np.int64)
         column = 0
         for group in self.groups:
@@ -187,7 +217,16 @@ class Orderings:
         return codes
 
     def move_to_composition(self, codes: IntArray, counts: IntArray, rng: Rng) -> IntArray:
-        """An ordering of composition `counts` (s,), from `codes` (n,) by as few changes as it takes."""
+        """Change as few sites of an ordering as a new composition needs.
+
+        Args:
+            codes: the ordering, shape (n,).
+            counts: the new composition, shape (s,).
+            rng: random generator; it chooses the sites.
+
+        Returns:
+            Shape (n,).
+        """
         surplus = self.count_species(codes) - counts
         moved = codes.copy()
         if not surplus.any():
@@ -213,6 +252,7 @@ class Orderings:
         return sum(self._count_fills(counts) for counts in self.compositions.tolist())
 
     def _count_fills(self, counts: Sequence[int]) -> int:
+        """Number of orderings of a composition, symmetric images included."""
         total, column = 1, 0
         for group in self.groups:
             part = counts[column : column + len(group.species)]
@@ -222,7 +262,7 @@ class Orderings:
 
     @cached_property
     def size(self) -> int | None:
-        """How many distinct orderings there are, exactly, by Burnside's lemma.
+        """Exact number of distinct orderings, by Burnside's lemma.
 
         A permutation leaves those orderings as they are that are constant on its cycles; these are counted by
         composition. None where that would take more than `MAX_COUNT_STEPS` additions.
@@ -244,14 +284,17 @@ class Orderings:
 
     @cached_property
     def countable(self) -> bool:
-        """Whether the distinct orderings can be listed within the limits of memory and time."""
+        """True if the distinct orderings fit the limits of memory and time."""
         if self.fills > MAX_FILLS:
             return False
         return self.size is not None and self.size <= MAX_LISTED
 
     @cached_property
     def distinct_orderings(self) -> Codes:
-        """Shape (size, n): all distinct orderings in lexicographic order; only where `countable`."""
+        """All distinct orderings in lexicographic order, shape (size, n).
+
+        Only where `countable`.
+        """
         kept = [
             block[self.are_smallest(block)]
             for counts in self.compositions.tolist()
@@ -261,7 +304,10 @@ class Orderings:
         return rows[np.lexsort(rows.T[::-1])]
 
     def _iterate_fillings(self, counts: Sequence[int]) -> Iterator[Codes]:
-        """All orderings of a composition, symmetric images included, some at a time."""
+        """Iterate over all orderings of a composition in blocks.
+
+        Symmetric images are included.
+        """
         parts, column = [], 0
         for group in self.groups:
             parts.append(_list_fillings(len(group), counts[column : column + len(group.species)]))
@@ -276,6 +322,7 @@ class Orderings:
 def _add_cycle(
     fixed: dict[tuple[int, ...], int], columns: Sequence[int], length: int
 ) -> dict[tuple[int, ...], int]:
+    """Numbers of ways to reach each composition after one more cycle."""
     found: dict[tuple[int, ...], int] = {}
     for key, count in fixed.items():
         for column in columns:
@@ -285,7 +332,10 @@ def _add_cycle(
 
 
 def _list_fillings(sites: int, counts: Sequence[int]) -> Codes:
-    """Shape (m, sites): all ways to put so many of each species on the sites, built up site by site."""
+    """All placements of given numbers of species on sites, shape (m, sites).
+
+    Built up site by site.
+    """
     rows: Codes = np.zeros((1, sites), dtype=np.uint8)
     left = np.asarray(counts, dtype=np.int16)[None, :]
     for site in range(sites):

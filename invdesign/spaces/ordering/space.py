@@ -1,8 +1,8 @@
-"""Ordering of species and vacancies on the sites of a supercell, at a fixed composition or over a range.
+"""Search space of species and vacancies ordered on the sites of a supercell.
 
-The genome names what is on every site that can vary. Orderings that a symmetry of the supercell maps onto each
-other, its translations included, are one genome, and every genome has an allowed composition: both are rules of
-the space, not gates.
+The composition is fixed or within a range. The genome names the species on every site that can vary. Orderings that a
+symmetry of the supercell maps onto each other, its translations included, are one genome, and every genome has an
+allowed composition: both are rules of the space, not gates.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from invdesign.protocols import Descriptor, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen
 from invdesign.spaces.crystal import CrystalSpace, OxidationStates, build_design, read_codes
-from invdesign.spaces.described import distinct
+from invdesign.spaces.described import rename_duplicates
 from invdesign.spaces.ordering.adopt import recognise_ordering
 from invdesign.spaces.ordering.amounts import VACANCY, SiteChoice
 from invdesign.spaces.ordering.cell import OrderedCell, OrderingPlan, build_ordered_cell
@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-CELL_KEY = "cell"  # key of the genome that names the supercell, where there are several
+CELL_KEY = "cell"  # key of a genome for the number of its supercell, where there are several
 
 
 class Prerank(Frozen):
-    """Cheap ranking of random orderings, of which few become starts."""
+    """Ranking of random orderings by a cheap energy."""
 
     by: Literal["ewald"] = "ewald"
     """Electrostatic energy of the formal charges."""
@@ -56,12 +56,12 @@ class Prerank(Frozen):
 
 
 class Clusters(Frozen):
-    """Which cluster correlations models see."""
+    """Cluster correlations that models use as features."""
 
     pairs: int = Field(default=12, ge=0, le=200)
-    """How many kinds of pairs, short ones first."""
+    """Number of kinds of pairs, short ones first."""
     triplets: int = Field(default=4, ge=0, le=200)
-    """How many kinds of triplets, small ones first."""
+    """Number of kinds of triplets, small ones first."""
 
 
 class OrderingSpace(CrystalSpace):
@@ -76,7 +76,7 @@ class OrderingSpace(CrystalSpace):
     primitive: bool = False
     """Start from the primitive cell of a centred parent instead of the conventional one."""
     cell: Cell = (1, 1, 1)
-    """How often the parent's cell is repeated along a, b and c, or the supercell's vectors as rows of integers."""
+    """Repeats of the parent's cell along a, b and c, or the supercell's vectors as rows of integers."""
     cells: Annotated[tuple[Cell, ...], Field(strict=False)] = ()
     """Several supercells to choose from, instead of `cell`."""
     sites: dict[str, SiteChoice] = Field(min_length=1)
@@ -84,13 +84,13 @@ class OrderingSpace(CrystalSpace):
     oxidation_states: OxidationStates = Field(default={})
     """Oxidation states by element, where they differ from the parent's. Once some are given, charges must balance."""
     charge_neutral: bool = True
-    """Whether charges must balance where `oxidation_states` are given; otherwise the host takes up what is left."""
+    """Whether charges must balance where `oxidation_states` are given; otherwise the host takes up the remainder."""
     electrostatics: bool = True
     """Whether electrostatic energies guide starts and are a feature of models, where all charges are known."""
     prerank: Prerank | None = None
     """Rank random starts by a cheap energy and keep the best."""
     clusters: Clusters = Clusters()
-    """Cluster correlations that models see."""
+    """Cluster correlations that models use as features."""
     rattle: float = Field(default=0.0, ge=0.0, le=0.5)
     """Standard deviation of random displacements, Å, so that symmetric starts can leave their saddle."""
 
@@ -114,7 +114,7 @@ class OrderingSpace(CrystalSpace):
         return self
 
     def _check_settings(self) -> None:
-        """Everything the settings must make possible.
+        """Check that the settings allow at least two orderings.
 
         Raises:
             ValueError: sites, amounts, charges or cells do not fit.
@@ -140,7 +140,7 @@ class OrderingSpace(CrystalSpace):
                 "there is a single ordering: all others are its symmetric images; take a larger cell"
             )
 
-    # What the settings stand for, made once.
+    # Built from the settings once.
 
     @cached_property
     def _unit(self) -> Parent:
@@ -174,7 +174,10 @@ class OrderingSpace(CrystalSpace):
         return size is not None and size <= MAX_LISTED and listed
 
     def list_cluster_kinds(self) -> ClusterKinds:
-        """The kinds of clusters whose correlations are features: points, then pairs, then triplets."""
+        """Kinds of clusters whose correlations are features.
+
+        Points, then pairs, then triplets.
+        """
         return self._kinds
 
     @cached_property
@@ -204,7 +207,7 @@ class OrderingSpace(CrystalSpace):
     # Genomes and orderings.
 
     def _parse_genome(self, genome: Genome) -> tuple[int, IntArray]:
-        """The supercell's number and the ordering (n,) a genome stands for.
+        """Supercell's number and ordering (n,) of a genome.
 
         Raises:
             Infeasible: supercell, groups, lengths, species or amounts are not the space's.
@@ -247,7 +250,7 @@ class OrderingSpace(CrystalSpace):
         return genome
 
     def canonical(self, genome: Genome) -> dict[str, Json]:
-        """The genome that stands for all symmetric images of `genome`.
+        """Genome that represents all symmetric images of `genome`.
 
         Raises:
             Infeasible: it is malformed.
@@ -255,14 +258,20 @@ class OrderingSpace(CrystalSpace):
         return self._write_genome(*self._read_canonical(genome))
 
     def size(self) -> int | None:
-        """How many distinct orderings there are, exactly; None where counting them would take too long."""
+        """Exact number of distinct orderings.
+
+        None where counting them would take too long.
+        """
         sizes = [cell.orderings.size for cell in self._cells]
         return None if None in sizes else sum(size for size in sizes if size is not None)
 
     def ewald_energy(self, genomes: Sequence[Genome]) -> FloatArray:
-        """Shape (n,): electrostatic energy of the formal charges, eV per site of the supercell.
+        """Electrostatic energies of the formal charges, shape (n,).
 
-        Charge that is left over is spread evenly over the transition metals.
+        In eV per site of the supercell. Residual charge is spread evenly over the transition metals.
+
+        Args:
+            genomes: n genomes.
 
         Raises:
             InvdesignError: an element's charge is not known.
@@ -279,11 +288,17 @@ class OrderingSpace(CrystalSpace):
     # SearchSpace.
 
     def operators(self) -> Mapping[str, Operator]:
-        """`start`, `swap` and `crossover`; `electrostatic` where charges differ; `shift` over a range."""
+        """Operators by name: `start`, `swap` and `crossover` always.
+
+        Also `electrostatic` where charges differ, and `shift` over a range of compositions.
+        """
         return self._operators
 
     def build(self, genome: Genome) -> Design:
-        """The ordered crystal as structure `initial`, vacant sites left out.
+        """Build the ordered crystal as structure `initial`, without vacant sites.
+
+        Args:
+            genome: of this space.
 
         Raises:
             Infeasible: the genome is malformed or its composition not the space's, or atoms overlap.
@@ -292,31 +307,37 @@ class OrderingSpace(CrystalSpace):
         cell = self._cells[number]
         counts = cell.orderings.count_species(codes)
         if not cell.orderings.allows_composition(counts):
-            raise Infeasible(f"the space does not allow {self._counted(number, counts)}")
+            raise Infeasible(f"the space does not allow {self._format_counts(number, counts)}")
         rng = rng_for(0, 0, f"rattle {genome_key(genome)}")
         structure = cell.build_structure(codes, self.rattle, rng)
         return build_design(structure, self._unit.name)
 
-    def _counted(self, number: int, counts: IntArray) -> str:
+    def _format_counts(self, number: int, counts: IntArray) -> str:
         groups = self._cells[number].orderings.groups
         names = [f"{species} on {group.name}" for group in groups for species in group.species]
         return ", ".join(f"{count} {name}" for name, count in zip(names, counts.tolist(), strict=True))
 
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
-        """Shape (n, d): cluster correlations, and the electrostatic energy where charges are known."""
+        """Cluster correlations and electrostatic energies, shape (n, d).
+
+        The energy is left out where charges are unknown, alike, or `electrostatics` is off.
+
+        Args:
+            genomes: n genomes.
+        """
         found = np.empty((len(genomes), self._width))
         for number, rows, codes in self._group_by_cell(genomes):
             found[rows] = self._evaluate_features(number, codes)
         return found
 
     def descriptors(self) -> Sequence[Descriptor]:
-        """Correlations of points, pairs and triplets, a group each, and the electrostatic energy."""
+        """Names of the features: points, pairs, triplets and electrostatics."""
         energy = [Descriptor("electrostatic energy", "electrostatics")] if self._uses_electrostatics else []
-        return distinct([*self._kinds.descriptors(), *energy])
+        return rename_duplicates([*self._kinds.descriptors(), *energy])
 
     @cached_property
     def _uses_electrostatics(self) -> bool:
-        """Whether electrostatic energies tell orderings apart, and are wanted."""
+        """True if electrostatic energies are wanted and differ between orderings."""
         return self.electrostatics and all(
             cell.charges is not None and cell.charges.distinguishes_orderings for cell in self._cells
         )
@@ -326,6 +347,7 @@ class OrderingSpace(CrystalSpace):
         return self._kinds.width + self._uses_electrostatics
 
     def _evaluate_features(self, number: int, codes: IntArray) -> FloatArray:
+        """Features of the orderings (m, n) of one supercell, shape (m, d)."""
         columns = [self._correlations[number].evaluate_orderings(codes)]
         charges = self._cells[number].charges
         if self._uses_electrostatics and charges is not None:
@@ -333,7 +355,10 @@ class OrderingSpace(CrystalSpace):
         return np.hstack(columns)
 
     def _group_by_cell(self, genomes: Sequence[Genome]) -> Iterator[tuple[int, IntArray, IntArray]]:
-        """(number of a supercell, rows of its genomes, their orderings (m, n)), for each that occurs."""
+        """Iterate over the supercells that occur among genomes.
+
+        Yields (number of a supercell, rows of its genomes, their orderings (m, n)).
+        """
         read = [self._parse_genome(genome) for genome in genomes]
         numbers = np.asarray([number for number, _ in read], dtype=np.int64)
         for number in np.unique(numbers).tolist():
@@ -343,7 +368,7 @@ class OrderingSpace(CrystalSpace):
     # FiniteSpace.
 
     def count(self) -> int | None:
-        """The number that `size` gives, where the orderings can be listed; else None."""
+        """Number of distinct orderings where they can be listed, else None."""
         return self.size() if self._countable else None
 
     @cached_property
@@ -352,19 +377,25 @@ class OrderingSpace(CrystalSpace):
         return tuple(accumulate(cell.orderings.size or 0 for cell in self._cells))
 
     def _locate_ordering(self, index: int) -> tuple[int, int]:
-        """(number of the supercell, index among its orderings)."""
+        """Number of the supercell and index among its orderings."""
         number = int(np.searchsorted(self._ends, index, side="right"))
         return number, index - (self._ends[number - 1] if number else 0)
 
-    def numbered(self, index: int) -> Genome:
-        """Genome number `index`, in the order of the species, the last site running fastest."""
+    def genome_at_index(self, index: int) -> Genome:
+        """Genome number `index`, in the order of the species.
+
+        The last site runs fastest.
+        """
         number, own = self._locate_ordering(index)
         return self._write_genome(
             number, self._cells[number].orderings.distinct_orderings[own].astype(np.int64)
         )
 
     def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
-        """(index of the first row, features (<= size, d)), streamed; a block holds one supercell's orderings."""
+        """Iterate over features in blocks of at most `size` rows.
+
+        Yields (index of the first row, features (<= size, d)); a block holds orderings of one supercell.
+        """
         start = 0
         for number, cell in enumerate(self._cells):
             listed = cell.orderings.distinct_orderings
@@ -376,15 +407,19 @@ class OrderingSpace(CrystalSpace):
     # VectorSpace.
 
     def domain(self) -> Domain:
-        """A key per site, a fraction per free amount, and the supercell where there are several."""
+        """Dimensions: the supercell if several, free amounts, and a key per site."""
         return self._axes.domain
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
+        """Points (n, d) of the unit cube at `genomes`."""
         rows = [self._axes.encode_ordering(*self._parse_genome(genome)) for genome in genomes]
         return np.asarray(rows, dtype=np.float64).reshape(len(genomes), self._axes.width)
 
     def decode(self, x: FloatArray) -> Sequence[Genome]:
-        """Genomes at points (n, d): the composition nearest to the fractions; sites in the order of their keys."""
+        """Genomes at points `x` (n, d) of the unit cube.
+
+        The composition is the one nearest to the fractions; sites take its species in the order of their keys.
+        """
         placed = [self._axes.decode_point(point) for point in np.clip(x, 0.0, 1.0)]
         return [
             self._write_genome(number, self._cells[number].orderings.to_canonical(codes))
@@ -394,7 +429,9 @@ class OrderingSpace(CrystalSpace):
     # StructureSpace.
 
     def adopt(self, structure: Structure, parent: Genome | None) -> Genome | None:
-        """The genome of a structure that is an ordering of the parent's lattice, distorted or in another cell.
+        """Genome of a structure that is an ordering of the parent's lattice.
+
+        The structure may be distorted or in another cell; None where no ordering matches.
 
         Args:
             structure: relaxed, seeded or generated.

@@ -1,4 +1,4 @@
-"""Supercells of a crystal by any integer matrix, and which of its sites are ordered."""
+"""Supercells of a crystal by an integer matrix, and named groups of sites."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from invdesign.structures.parents import Parent
 
 Matrix: TypeAlias = tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]
 
-MAX_ATOMS = 2_000  # atoms
-MAX_LATTICE_POINTS = (
-    3_000_000  # lattice points around a skewed cell that are looked through; chosen, some 100 MB
-)
+MAX_ATOMS = 2_000  # chosen; atoms of a supercell, and the largest entry of its matrix
+MAX_LATTICE_POINTS = 3_000_000  # chosen; lattice points tested around a skewed cell, about 100 MB
 
 
 def _check_cell(value: object) -> object:
-    """Three repeats, or three rows of three integers, checked in words."""
+    """Check three repeats, or three rows of three integers."""
     rows = value if isinstance(value, list | tuple) else []
     repeats = len(rows) == 3 and all(_is_whole(item) for item in rows)
     matrix = len(rows) == 3 and all(
@@ -48,18 +46,22 @@ def _is_whole(value: object) -> bool:
 
 
 Cell = Annotated[tuple[int, int, int] | Matrix, BeforeValidator(_check_cell)]
-"""A field that says how a cell is repeated: `[2, 2, 1]`, or three rows of integers."""
+"""Repeats of a cell: `[2, 2, 1]`, or three rows of integers."""
 
 
 def to_matrix(cell: tuple[int, int, int] | Matrix) -> IntArray:
-    """Shape (3, 3): the supercell's vectors in those of the unit cell, right-handed."""
+    """Right-handed supercell vectors in those of the unit cell, shape (3, 3).
+
+    Args:
+        cell: three repeats, or three rows of integers.
+    """
     matrix = np.asarray(cell, dtype=np.int64)
     matrix = np.diag(matrix) if matrix.ndim == 1 else matrix
-    return matrix if np.linalg.det(matrix) > 0 else -matrix
+    return matrix if np.linalg.det(matrix) > 0 else -matrix  # inverted vectors span the same lattice
 
 
 def build_supercell(unit: Parent, matrix: IntArray) -> tuple[Parent, IntArray]:
-    """The supercell of a crystal.
+    """Build the supercell of a crystal.
 
     Args:
         unit: n sites.
@@ -93,7 +95,10 @@ def build_supercell(unit: Parent, matrix: IntArray) -> tuple[Parent, IntArray]:
 
 
 def _list_lattice_points(matrix: IntArray, volume: int) -> IntArray:
-    """Shape (volume, 3): the integer points within a cell, in whole numbers throughout."""
+    """Integer points within a cell, shape (volume, 3).
+
+    Computed in whole numbers, so that none is lost or doubled at a face.
+    """
     corners = np.stack(np.meshgrid(*([0, 1],) * 3, indexing="ij"), axis=-1).reshape(-1, 3) @ matrix
     low, high = corners.min(axis=0), corners.max(axis=0)
     if math.prod(int(b - a + 1) for a, b in zip(low, high, strict=True)) > MAX_LATTICE_POINTS:
@@ -102,6 +107,7 @@ def _list_lattice_points(matrix: IntArray, volume: int) -> IntArray:
         )
     axes = [np.arange(a, b + 1) for a, b in zip(low, high, strict=True)]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    # Fractional coordinates times the volume are integers, so that points on a face are decided exactly.
     adjugate = np.round(np.linalg.inv(matrix) * volume).astype(np.int64)
     inside = points @ adjugate
     chosen: IntArray = points[((inside >= 0) & (inside < volume)).all(axis=1)]
@@ -109,12 +115,16 @@ def _list_lattice_points(matrix: IntArray, volume: int) -> IntArray:
 
 
 def format_cell(cell: Sequence[object]) -> str:
-    """A cell as the campaign writes it."""
+    """Text of a `cell` as a campaign writes it."""
     return str([list(row) if isinstance(row, Sequence) else row for row in cell])
 
 
 def find_named_sites(unit: Parent, names: Sequence[str]) -> Mapping[str, tuple[int, ...]]:
-    """Sites of the unit cell by name.
+    """Find the unit cell's sites of each name.
+
+    Args:
+        unit: the crystal's cell.
+        names: labels, Wyckoff sites or elements.
 
     Raises:
         ValueError: a name fits no site, or two fit the same.

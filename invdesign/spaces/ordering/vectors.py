@@ -1,7 +1,7 @@
-"""Orderings as points of the unit cube: a random key per site, a fraction per free amount.
+"""Orderings as points of the unit cube: random keys and fractions.
 
 Random keys: Bean, ORSA J. Comput. 6, 154 (1994). The sites of a group in the order of their keys take its species
-in turn, as many of each as the composition has.
+in turn, as many of each as the composition has. One more dimension per free amount holds its fraction of the sites.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from invdesign.spaces.ordering.sites import Orderings
 
 @dataclass(frozen=True, eq=False)
 class Axes:
-    """The dimensions of orderings: which supercell, how much of what, and the sites' keys.
+    """Dimensions of orderings: supercell, free amounts and keys of sites.
 
     Attributes:
         cells: orderings of each supercell; their groups have the same names and species.
@@ -28,19 +28,25 @@ class Axes:
 
     @cached_property
     def _cell_axes(self) -> int:
-        """How many dimensions choose the supercell."""
+        """Number of dimensions that choose the supercell, 0 or 1."""
         return int(len(self.cells) > 1)
 
     @cached_property
     def _keys_per_group(self) -> tuple[int, ...]:
-        """Per group, the most sites it has in a supercell: smaller ones use the first of these keys."""
+        """Largest number of sites per group over all supercells.
+
+        Smaller supercells use the first of these keys.
+        """
         return tuple(
             max(len(cell.groups[i]) for cell in self.cells) for i in range(len(self.cells[0].groups))
         )
 
     @cached_property
     def _free_columns(self) -> tuple[int, ...]:
-        """Columns of the compositions that vary, but for the last of each group, which follows from the others."""
+        """Columns of the compositions that vary independently.
+
+        The last varying column of each group follows from the others and is left out.
+        """
         varying = [np.ptp(cell.compositions, axis=0) > 0 for cell in self.cells]
         columns = np.flatnonzero(np.any(varying, axis=0)).tolist()
         group_of = [i for i, group in enumerate(self.cells[0].groups) for _ in group.species]
@@ -49,7 +55,7 @@ class Axes:
 
     @cached_property
     def _site_totals(self) -> tuple[FloatArray, ...]:
-        """Per supercell, shape (free,): sites of the group that each free amount belongs to."""
+        """Sites of the group of each free amount, shape (free,) per supercell."""
         found = []
         for cell in self.cells:
             sites = np.asarray([len(group) for group in cell.groups for _ in group.species], dtype=np.float64)
@@ -58,7 +64,10 @@ class Axes:
 
     @cached_property
     def domain(self) -> Domain:
-        """One categorical dimension where there are several supercells, one per free amount, one per key."""
+        """Domain with one dimension per supercell choice, free amount and key.
+
+        The choice of the supercell is categorical and there only where there are several.
+        """
         groups = self.cells[0].groups
         dimensions = []
         if self._cell_axes:
@@ -76,7 +85,12 @@ class Axes:
         return self._cell_axes + len(self._free_columns) + sum(self._keys_per_group)
 
     def encode_ordering(self, number: int, codes: IntArray) -> FloatArray:
-        """Shape (width,): the middle of what decodes to the ordering `codes` (n,) of a supercell."""
+        """Centre of the points that decode to an ordering, shape (width,).
+
+        Args:
+            number: of the supercell.
+            codes: the ordering, shape (n,).
+        """
         cell = self.cells[number]
         point = np.full(self.width, 0.5)
         if self._cell_axes:
@@ -92,7 +106,7 @@ class Axes:
         return point
 
     def decode_point(self, point: FloatArray) -> tuple[int, IntArray]:
-        """(number of the supercell, ordering (n,)) at a point (width,) of the unit cube."""
+        """Supercell's number and ordering (n,) at a `point` (width,) of the unit cube."""
         number = min(int(point[0] * len(self.cells)), len(self.cells) - 1) if self._cell_axes else 0
         cell = self.cells[number]
         start = self._cell_axes + len(self._free_columns)
@@ -107,7 +121,7 @@ class Axes:
         return number, codes
 
     def _find_nearest_composition(self, number: int, fractions: FloatArray) -> IntArray:
-        """The composition (s,) of a supercell nearest to fractions (free,) of its sites."""
+        """Composition (s,) of a supercell nearest to `fractions` (free,) of its sites."""
         compositions = self.cells[number].compositions
         if len(compositions) == 1:
             only: IntArray = compositions[0]

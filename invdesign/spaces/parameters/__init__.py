@@ -1,4 +1,4 @@
-"""Named variables, what they allow, and the rules between them."""
+"""Named variables, their allowed values, and the rules between them."""
 
 from __future__ import annotations
 

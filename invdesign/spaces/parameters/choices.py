@@ -16,7 +16,7 @@ from invdesign.arrays import FloatArray
 from invdesign.candidate import Json, round_number
 from invdesign.errors import join_complaints, nearest
 from invdesign.protocols import Dimension
-from invdesign.spaces.parameters.kinds import Integer, Parameter, Real, Value, is_number, polynomial
+from invdesign.spaces.parameters.kinds import Integer, Parameter, Real, Value, is_number, mutate_polynomially
 from invdesign.tables.cells import parse_number
 
 
@@ -36,19 +36,22 @@ class _Listed(Parameter):
     def size(self) -> int:
         return len(self.choices)
 
-    def read(self, text: str) -> Value:
+    def parse_text(self, text: str) -> Value:
         number = parse_number(text)
         meant = (choice for choice in self.choices if choice in (text, number))
         return next(meant, text)
 
     @cached_property
     def _rows(self) -> dict[Value, tuple[float, ...]]:
-        """The features of each choice; no array, since pydantic compares what a model caches."""
+        """Features by choice.
+
+        They are no array, since pydantic compares the cached values of models.
+        """
         return {choice: self.features(choice) for choice in self.choices}
 
     def features_many(self, values: Sequence[Value]) -> FloatArray:
         rows = [self._rows[value] for value in values]
-        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.blank))
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.absent_features))
 
     def encode(self, value: Value) -> float:
         return (self._index[value] + 0.5) / self.size
@@ -62,14 +65,14 @@ class _Listed(Parameter):
 
 
 class Ordinal(_Listed):
-    """One of several levels in an order: numbers, or names from low to high."""
+    """One of several ordered levels: numbers, or names from low to high."""
 
     ordinal: tuple[int | float | str, ...] = Field(strict=False)
     """The levels in their order."""
 
     @field_validator("ordinal")
     @classmethod
-    def _ordered(cls, levels: tuple[Value, ...]) -> tuple[Value, ...]:
+    def _check_levels(cls, levels: tuple[Value, ...]) -> tuple[Value, ...]:
         _check_choices(levels, "ordinal", "levels")
         numbers = [level for level in levels if not isinstance(level, str)]
         if not numbers:
@@ -92,13 +95,13 @@ class Ordinal(_Listed):
 
     @property
     def numeric(self) -> bool:
-        """Whether its levels are numbers."""
+        """True if the levels are numbers."""
         return not isinstance(self.ordinal[0], str)
 
-    def dimension(self, name: str) -> Dimension:
+    def build_dimension(self, name: str) -> Dimension:
         return Dimension(name, "ordinal", choices=tuple(str(level) for level in self.ordinal))
 
-    def refusal(self, value: Json) -> str:
+    def explain_refusal(self, value: Json) -> str:
         same_kind = isinstance(value, float | int | str) and isinstance(value, str) != self.numeric
         if same_kind and not isinstance(value, bool) and value in self._index:
             return ""
@@ -108,7 +111,7 @@ class Ordinal(_Listed):
     def is_measurable(self, value: Json) -> bool:
         return self.numeric and is_number(value)
 
-    def near_allowed(self, value: Value, tolerance: float) -> Value:
+    def snap_to_allowed(self, value: Value, tolerance: float) -> Value:
         if not self.numeric or isinstance(value, str):
             return value
         near = min(self.ordinal, key=lambda level: abs(float(level) - float(value)))
@@ -118,13 +121,13 @@ class Ordinal(_Listed):
     def extent(self) -> float:
         return abs(float(self.ordinal[-1]) - float(self.ordinal[0])) if self.numeric else 0.0
 
-    def read(self, text: str) -> Value:
-        value = super().read(text)
+    def parse_text(self, text: str) -> Value:
+        value = super().parse_text(text)
         number = parse_number(text) if self.numeric and isinstance(value, str) else None
         return value if number is None or math.isinf(number) else round_number(number)
 
-    def position(self, value: Value) -> float:
-        """Between two levels as far as the number is between theirs; beyond them along the last two."""
+    def encode_beyond(self, value: Value) -> float:
+        """Interpolate `value` between the levels, or extrapolate along the last two."""
         if value in self._index or not self.numeric:
             return self.encode(value)
         pairs = sorted((float(level), self.encode(level)) for level in self.ordinal)
@@ -144,17 +147,20 @@ class Ordinal(_Listed):
         low, high = sorted((float(self.ordinal[0]), float(self.ordinal[-1])))
         return ((float(value) - low) / (high - low),)
 
-    def mutated(self, value: Value, r: float) -> Value:
-        """Mostly the level above or below, the farther the rarer."""
+    def mutate_value(self, value: Value, r: float) -> Value:
+        """Move `value` by a number of levels, mostly one.
+
+        Farther moves are rarer; `r` is one uniform number.
+        """
         place = self._index[value]
-        moved = self._index[self.decode(polynomial((place + 0.5) / self.size, r))]
+        moved = self._index[self.decode(mutate_polynomially((place + 0.5) / self.size, r))]
         if moved == place:
             moved = place + (1 if (r >= 0.5 and place < self.size - 1) or place == 0 else -1)
         return self.choices[moved]
 
 
 class Categorical(_Listed):
-    """One of several names, none nearer to another."""
+    """One of several names, all equally distant."""
 
     categorical: tuple[str, ...] = Field(strict=False)
     """The names to choose from."""
@@ -163,12 +169,12 @@ class Categorical(_Listed):
 
     @field_validator("categorical")
     @classmethod
-    def _distinct(cls, choices: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_choice_names(cls, choices: tuple[str, ...]) -> tuple[str, ...]:
         _check_choices(choices, "categorical", "choices")
         return choices
 
     @model_validator(mode="after")
-    def _described(self) -> Categorical:
+    def _check_described_choices(self) -> Categorical:
         if not self.descriptors:
             return self
         complaints = []
@@ -213,28 +219,31 @@ class Categorical(_Listed):
         return self.categorical
 
     @cached_property
-    def _standardised(self) -> dict[str, tuple[float, ...]]:
-        """Descriptors by choice, names sorted, of mean 0 and standard deviation 1 over the choices."""
+    def _standard_descriptors(self) -> dict[str, tuple[float, ...]]:
+        """Standardised descriptors by choice, names sorted.
+
+        They have mean 0 and standard deviation 1 over the choices.
+        """
         names = sorted(self.descriptors[self.categorical[0]])
         table = np.array([[self.descriptors[choice][name] for name in names] for choice in self.categorical])
         scaled = (table - table.mean(axis=0)) / table.std(axis=0)
         return {choice: tuple(row) for choice, row in zip(self.categorical, scaled.tolist(), strict=True)}
 
     @cached_property
-    def blank(self) -> tuple[float, ...]:
+    def absent_features(self) -> tuple[float, ...]:
         return (0.0,) * len(self.features(self.categorical[0]))
 
-    def dimension(self, name: str) -> Dimension:
+    def build_dimension(self, name: str) -> Dimension:
         return Dimension(name, "categorical", choices=self.categorical)
 
-    def refusal(self, value: Json) -> str:
+    def explain_refusal(self, value: Json) -> str:
         if isinstance(value, str) and value in self._index:
             return ""
         return f"one of {', '.join(self.categorical)}. {nearest(str(value), self.categorical)}".strip()
 
     def features(self, value: Value) -> tuple[float, ...]:
         if self.descriptors:
-            return self._standardised[str(value)]
+            return self._standard_descriptors[str(value)]
         return tuple(float(choice == value) for choice in self.categorical)
 
     @property
@@ -243,7 +252,7 @@ class Categorical(_Listed):
             return tuple(f".{name}" for name in sorted(self.descriptors[self.categorical[0]]))
         return tuple(f"={choice}" for choice in self.categorical)
 
-    def mutated(self, value: Value, r: float) -> Value:
+    def mutate_value(self, value: Value, r: float) -> Value:
         return self.categorical[(self._index[value] + 1 + int(r * (self.size - 1))) % self.size]
 
 
@@ -251,8 +260,8 @@ def _check_choices(choices: Sequence[Value], kind: str, what: str) -> None:
     if len(choices) < 2:
         held = f"holds {choices[0]!r} alone" if choices else "is empty"
         raise ValueError(
-            f"{kind} needs two or more {what}, and the list {held}; what never changes is no parameter: "
-            "leave it out, and say it in the campaign's description"
+            f"{kind} needs two or more {what}, and the list {held}; a value that never changes is no parameter: "
+            "leave it out, and state it in the campaign's description"
         )
     repeated = sorted({str(choice) for choice in choices if choices.count(choice) > 1})
     if repeated:
@@ -262,12 +271,15 @@ def _check_choices(choices: Sequence[Value], kind: str, what: str) -> None:
 _KINDS = ("real", "integer", "ordinal", "categorical")
 
 
-def _kind(value: object) -> str | None:
-    """The key a parameter is recognised by, in a file's mapping or in a built parameter."""
+def _find_kind_tag(value: object) -> str | None:
+    """Find the key that marks the kind of a parameter.
+
+    The parameter is a file's mapping, or built already.
+    """
     fields = (
         value if isinstance(value, Mapping) else value.model_dump() if isinstance(value, Parameter) else ()
     )
-    # A tag that is no key, so that the place of a mistake is found in the file.
+    # The tag differs from the key, so that the place of a mistake is found in the file.
     return next((f"{kind} parameter" for kind in _KINDS if kind in fields), None)
 
 
@@ -277,7 +289,7 @@ AnyParameter = Annotated[
     | Annotated[Ordinal, Tag("ordinal parameter")]
     | Annotated[Categorical, Tag("categorical parameter")],
     Discriminator(
-        _kind,
+        _find_kind_tag,
         custom_error_type="parameter",
         custom_error_message="a parameter is {real: [low, high]}, {integer: [low, high]}, {ordinal: [levels]} "
         "or {categorical: [names]}",

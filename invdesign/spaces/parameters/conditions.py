@@ -18,7 +18,10 @@ Value = float | str
 
 
 class Range(Frozen):
-    """Numbers from `min` to `max`, both inclusive; one of them may be left out."""
+    """Numbers from `min` to `max`, both inclusive.
+
+    One of them may be left out.
+    """
 
     min: float | None = None
     """Lowest number."""
@@ -26,7 +29,7 @@ class Range(Frozen):
     """Highest number."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> Range:
+    def _check_order(self) -> Range:
         if self.min is None and self.max is None:
             raise ValueError("a range needs min, max or both")
         if self.low > self.high or math.isnan(self.low) or math.isnan(self.high):
@@ -49,7 +52,7 @@ Options = Annotated[tuple[int | float | str, ...], Field(strict=False, min_lengt
 
 @dataclass(frozen=True)
 class AnyForm:
-    """Makes the JSON Schema of a union accept all that its validators do.
+    """Lets the JSON Schema of a union accept all accepted forms.
 
     Attributes:
         short: types of a short form, which validators turn into a member of the union.
@@ -61,16 +64,16 @@ class AnyForm:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
         made: dict[str, Any] = dict(handler(schema))
-        # A text is a linear constraint as well as an expression: "one of" would refuse it.
+        # A text matches both the linear form and the expression form, so that "oneOf" would refuse it.
         forms = [*made.pop("oneOf", []), *({"type": kind} for kind in self.short)]
         return {**made, "anyOf": forms}
 
 
-def _listed(value: object) -> object:
+def _wrap_single_value(value: object) -> object:
     return [value] if isinstance(value, str | int | float) else value
 
 
-def _form(value: object) -> str | None:
+def _find_form_tag(value: object) -> str | None:
     if isinstance(value, Range | Mapping):
         return "range"
     return "options" if isinstance(value, list | tuple) else None
@@ -79,37 +82,37 @@ def _form(value: object) -> str | None:
 Requirement = Annotated[
     Annotated[Range, Tag("range")] | Annotated[Options, Tag("options")],
     Discriminator(
-        _form,
+        _find_form_tag,
         custom_error_type="condition",
         custom_error_message="a condition is a list of values, or a range {min: low, max: high}",
     ),
-    BeforeValidator(_listed),
+    BeforeValidator(_wrap_single_value),
     AnyForm(("string", "number")),
 ]
 When = dict[str, Requirement]
 
 
 class Conditional(Protocol):
-    """A variable as this module sees it."""
+    """A variable, as far as conditions need it."""
 
     @property
     def when(self) -> When: ...
     @property
     def size(self) -> int | None: ...
-    def refusal(self, value: Value) -> str: ...
+    def explain_refusal(self, value: Value) -> str: ...
     def decode(self, u: float) -> Value: ...
-    def numbered(self, place: int) -> Value: ...
+    def value_at(self, place: int) -> Value: ...
 
 
-def allows(requirement: Requirement, value: Value) -> bool:
-    """Whether a value meets a requirement."""
+def meets_requirement(requirement: Requirement, value: Value) -> bool:
+    """Check whether `value` meets `requirement`."""
     if isinstance(requirement, Range):
         return not isinstance(value, str) and requirement.low <= value <= requirement.high
     return value in requirement
 
 
-def words_of(requirement: Requirement) -> str:
-    """A requirement as a person says it."""
+def describe_requirement(requirement: Requirement) -> str:
+    """Describe a `requirement` in words."""
     if not isinstance(requirement, Range):
         return " or ".join(map(str, requirement))
     if requirement.min is None:
@@ -123,7 +126,7 @@ def words_of(requirement: Requirement) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """Which variables exist, given the values of others.
+    """Dependencies between variables: the existence of each, given the values of others.
 
     Attributes:
         variables: all of a space, by name.
@@ -133,7 +136,9 @@ class Tree:
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Names, those a condition needs before those it is about.
+        """Names in an order of dependence.
+
+        Every variable follows those its condition is about.
 
         Raises:
             ValueError: conditions form a circle.
@@ -144,13 +149,14 @@ class Tree:
             ready = [name for name in waiting if all(other in placed for other in self.variables[name].when)]
             if not ready:
                 raise ValueError(
-                    f"conditions form a circle: {' needs '.join(self._circle(waiting))}; take one of them away"
+                    f"conditions form a circle: {' needs '.join(self._find_circle(waiting))}; take one of them away"
                 )
             placed |= dict.fromkeys(ready)
             waiting = [name for name in waiting if name not in placed]
         return tuple(placed)
 
-    def _circle(self, among: Sequence[str]) -> list[str]:
+    def _find_circle(self, among: Sequence[str]) -> list[str]:
+        """Find a circle of conditions among these names."""
         path = [among[0]]
         while path[-1] not in path[:-1]:
             path.append(next(name for name in self.variables[path[-1]].when if name in among))
@@ -161,7 +167,7 @@ class Tree:
         """Names of variables with a condition."""
         return frozenset(name for name, variable in self.variables.items() if variable.when)
 
-    def check(self) -> None:
+    def check_conditions(self) -> None:
         """Refuse conditions that make no sense.
 
         Raises:
@@ -171,7 +177,7 @@ class Tree:
         for name, variable in self.variables.items():
             for other, requirement in variable.when.items():
                 try:
-                    self._check_one(name, other, requirement)
+                    self._check_requirement(name, other, requirement)
                 except ValueError as error:
                     complaints.append(str(error))
         if complaints:
@@ -179,7 +185,8 @@ class Tree:
         for name in self.order:
             self._check_possible(name)
 
-    def _check_one(self, name: str, other: str, requirement: Requirement) -> None:
+    def _check_requirement(self, name: str, other: str, requirement: Requirement) -> None:
+        """Refuse one condition of `name` on `other` that makes no sense."""
         if other not in self.variables:
             hint = nearest(other, self.variables) or f"There are {', '.join(self.variables)}."
             raise ValueError(f"'{name}' depends on '{other}', which is none of the parameters. {hint}")
@@ -197,36 +204,43 @@ class Tree:
                 f"{{{other}: {{min: {min(requirement, key=str)}}}}}"
             )
         for value in requirement:
-            refusal = parent.refusal(value)
+            refusal = parent.explain_refusal(value)
             if refusal:
                 raise ValueError(f"'{name}' asks for {other} = {value!r}; it must be {refusal}")
 
     def _check_possible(self, name: str) -> None:
-        """Whether some values of its ancestors let a variable exist."""
+        """Refuse a variable whose conditions never hold together.
+
+        Conditions of its ancestors count, too.
+        """
         demands: dict[str, list[Requirement]] = {}
         for member in (name, *self.ancestors[name]):
             for other, requirement in self.variables[member].when.items():
                 demands.setdefault(other, []).append(requirement)
         for other, requirements in demands.items():
-            if not self._meets(other, requirements):
-                wanted = " and ".join(words_of(requirement) for requirement in requirements)
+            if not self._can_meet_all(other, requirements):
+                wanted = " and ".join(describe_requirement(requirement) for requirement in requirements)
                 raise ValueError(f"'{name}' never exists: it needs '{other}' to be {wanted}")
 
-    def _meets(self, name: str, requirements: Sequence[Requirement]) -> bool:
+    def _can_meet_all(self, name: str, requirements: Sequence[Requirement]) -> bool:
+        """Check whether some value of a variable meets all requirements."""
         variable = self.variables[name]
         listed = [requirement for requirement in requirements if not isinstance(requirement, Range)]
         if listed:
-            return any(all(allows(r, value) for r in requirements) for value in listed[0])
+            return any(all(meets_requirement(r, value) for r in requirements) for value in listed[0])
         ranges = [requirement for requirement in requirements if isinstance(requirement, Range)]
         low = max(requirement.low for requirement in ranges)
         high = min(requirement.high for requirement in ranges)
         if variable.size is not None and variable.size <= 100_000:
-            return any(low <= float(variable.numbered(place)) <= high for place in range(variable.size))
+            return any(low <= float(variable.value_at(place)) <= high for place in range(variable.size))
         return low <= high and low <= float(variable.decode(1.0)) and float(variable.decode(0.0)) <= high
 
     @cached_property
     def ancestors(self) -> Mapping[str, tuple[str, ...]]:
-        """By name, all variables its existence depends on, at any depth, in natural order."""
+        """By name, all variables its existence depends on, at any depth.
+
+        Each comes after its own ancestors.
+        """
         found: dict[str, tuple[str, ...]] = {}
         for name in self.order:
             above: dict[str, None] = {}
@@ -235,23 +249,28 @@ class Tree:
             found[name] = tuple(above)
         return found
 
-    def exists(self, name: str, values: Mapping[str, Value]) -> bool:
-        """Whether a variable exists, given the values of those before it that exist."""
+    def variable_exists(self, name: str, values: Mapping[str, Value]) -> bool:
+        """Check whether a variable exists.
+
+        Args:
+            name: of the variable.
+            values: of the existing variables before it in `order`.
+        """
         for other, requirement in self.variables[name].when.items():
-            if other not in values or not allows(requirement, values[other]):
+            if other not in values or not meets_requirement(requirement, values[other]):
                 return False
         return True
 
-    def limits(
+    def limit_bounds(
         self, present: Iterable[str], name: str, bounds: tuple[float, float], value: float | None = None
     ) -> tuple[float, float]:
-        """Bounds of a number within which all that is present goes on existing.
+        """Narrow a number's bounds so that all present variables keep existing.
 
         Args:
             present: names of variables that exist.
             name: of the number.
             bounds: its own.
-            value: what it is now, where that is known: of listed values, it keeps this one.
+            value: its present value, where that is known: of listed values, it keeps this one.
         """
         low, high = bounds
         for other in present:

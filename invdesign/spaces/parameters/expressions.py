@@ -1,8 +1,8 @@
-"""Conditions on named values, written as a person writes them: `temperature * log(time) <= 40`.
+"""Conditions on named values as a user writes them: `temperature * log(time) <= 40`.
 
-What a file says is never run as Python. The text is parsed, and refused unless it consists of the few kinds of nodes
-listed here, at a bounded length and depth. Its value is computed by walking those nodes, on plain floats and names, so
-that an expression can neither reach anything else nor take long.
+The text of a file is never run as Python. It is parsed, and refused unless it consists of the few kinds of nodes listed
+here, at a bounded length and depth. Its value is computed by walking those nodes, on plain floats and names, so that an
+expression can neither reach anything else nor take long.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from functools import cached_property
 from typing import Any
 
 from invdesign.errors import nearest
-from invdesign.spaces.linear import DEEPEST, depth_of, with_double_equals
+from invdesign.spaces.linear import MAX_DEPTH, count_levels, double_equals_signs
 
 Value = float | str
 
-ROUNDING = 1e-12  # relative difference of both sides that counts as none
-LONGEST = 2000  # characters
-LARGEST_EXPONENT = 100.0
-NEVER = 1.0  # violation of a comparison that has no size, such as of names
+ROUNDING_TOLERANCE = 1e-12  # relative difference of both sides that counts as none (chosen)
+MAX_CHARACTERS = 2000  # of an expression (chosen)
+LARGEST_EXPONENT = 100.0  # of a power (chosen)
+UNSIZED_VIOLATION = 1.0  # of a comparison without a size, such as of names (chosen)
 
 
-def _power(base: float, exponent: float) -> float:
+def _raise_to_power(base: float, exponent: float) -> float:
+    """Raise to a power, with a limited exponent and no complex results."""
     if abs(exponent) > LARGEST_EXPONENT:
         raise OverflowError(f"exponents go up to {LARGEST_EXPONENT:g}, got {exponent:g}")
     result = base**exponent
@@ -57,12 +58,12 @@ _OPERATORS: Mapping[type[ast.AST], Callable[..., float]] = {
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
     ast.Div: operator.truediv,
-    ast.Pow: _power,
+    ast.Pow: _raise_to_power,
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
 }
 _COMPARED = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq, ast.In, ast.NotIn)
-ALLOWED = (
+ALLOWED_SYNTAX = (
     "numbers, parameters, + - * / **, comparisons (< <= > >= == != in), and, or, not, parentheses, and the "
     f"functions {', '.join(FUNCTIONS)}; the constant pi"
 )
@@ -85,32 +86,32 @@ class Expression:
         Raises:
             ValueError: it is not one, or holds something that is not allowed.
         """
-        if len(self.text) > LONGEST:
-            raise ValueError(f"an expression has at most {LONGEST} characters, got {len(self.text)}")
+        if len(self.text) > MAX_CHARACTERS:
+            raise ValueError(f"an expression has at most {MAX_CHARACTERS} characters, got {len(self.text)}")
         try:
-            tree = ast.parse(with_double_equals(self.text).strip(), mode="eval").body
+            tree = ast.parse(double_equals_signs(self.text).strip(), mode="eval").body
             _check_depth(tree)
             _check_condition(tree)
         except SyntaxError as error:
             place = f" near character {error.offset}" if error.offset else ""
-            raise ValueError(f"'{self.text}' cannot be read{place}; allowed are {ALLOWED}") from error
+            raise ValueError(f"'{self.text}' cannot be read{place}; allowed are {ALLOWED_SYNTAX}") from error
         except (RecursionError, MemoryError) as error:
             raise ValueError("the expression is nested too deeply; split it into several") from error
         except _NotAllowed as error:
-            raise ValueError(f"'{self.text}': {error}; allowed are {ALLOWED}") from error
+            raise ValueError(f"'{self.text}': {error}; allowed are {ALLOWED_SYNTAX}") from error
         return _Floats().visit(tree)  # type: ignore[no-any-return]  # ast's own annotation
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """Every parameter it mentions; `pi` may be one or the constant."""
+        """Every parameter of the expression; `pi` may be one or the constant."""
         calls = {id(node.func) for node in ast.walk(self._tree) if isinstance(node, ast.Call)}
         found = (
             node for node in ast.walk(self._tree) if isinstance(node, ast.Name) and id(node) not in calls
         )
         return frozenset(node.id for node in found)
 
-    def check(self, names: Mapping[str, tuple[str, ...] | None]) -> None:
-        """Refuse what makes no sense for these parameters.
+    def check_meaning(self, names: Mapping[str, tuple[str, ...] | None]) -> None:
+        """Refuse an expression that makes no sense for these parameters.
 
         Args:
             names: by parameter, its options where they are names, else None.
@@ -130,76 +131,86 @@ class Expression:
         except _NotAllowed as error:
             raise ValueError(f"'{self.text}': {error}") from error
 
-    def violation(self, values: Mapping[str, Value]) -> float:
-        """How far values are from meeting the condition, 0 where they do.
+    def measure_violation(self, values: Mapping[str, Value]) -> float:
+        """Violation of the condition by `values`, 0 where they meet it.
 
-        The difference of a comparison's sides as a share of their sizes; summed over `and`, the least of `or`.
-        1 where a comparison has no value (log of a negative number).
+        It is the difference of a comparison's sides as a share of their sizes; summed over `and`, the least of `or`.
+        It is 1 where a comparison has no value (log of a negative number).
         """
         known = {name: value if isinstance(value, str) else float(value) for name, value in values.items()}
-        return _violation(self._tree, {"pi": math.pi, **known})
+        return _measure_violation(self._tree, {"pi": math.pi, **known})
 
 
-# The value of nodes that were checked: of any other kind there is none in a tree.
+# Evaluation. The tree was checked, so that it holds no other kinds of nodes.
 
 
-def _violation(node: ast.expr, values: Mapping[str, Value]) -> float:
+def _measure_violation(node: ast.expr, values: Mapping[str, Value]) -> float:
+    """Violation of a checked condition; 0 where it holds."""
     if isinstance(node, ast.BoolOp):
-        parts = [_violation(part, values) for part in node.values]
+        parts = [_measure_violation(part, values) for part in node.values]
         return sum(parts) if isinstance(node.op, ast.And) else min(parts)
     if isinstance(node, ast.UnaryOp):
-        return NEVER if _violation(node.operand, values) == 0.0 else 0.0
+        return UNSIZED_VIOLATION if _measure_violation(node.operand, values) == 0.0 else 0.0
     assert isinstance(node, ast.Compare)
     try:
-        sides = [_evaluate(side, values) for side in (node.left, *node.comparators)]
+        sides = [_evaluate_node(side, values) for side in (node.left, *node.comparators)]
     except (ArithmeticError, ValueError):
-        return NEVER
-    return sum(_missed(op, left, right) for op, left, right in zip(node.ops, sides, sides[1:], strict=False))
+        return UNSIZED_VIOLATION
+    return sum(
+        _measure_comparison(op, left, right)
+        for op, left, right in zip(node.ops, sides, sides[1:], strict=False)
+    )
 
 
-def _evaluate(node: ast.expr, values: Mapping[str, Value]) -> Any:
-    """The number or name that a node stands for, or the tuple of those in a list."""
+def _evaluate_node(node: ast.expr, values: Mapping[str, Value]) -> Any:
+    """Evaluate a node to its number, name or list."""
     if isinstance(node, ast.Name):
         return values[node.id]
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.BinOp):
-        return _OPERATORS[type(node.op)](_evaluate(node.left, values), _evaluate(node.right, values))
+        return _OPERATORS[type(node.op)](
+            _evaluate_node(node.left, values), _evaluate_node(node.right, values)
+        )
     if isinstance(node, ast.UnaryOp):
-        return _OPERATORS[type(node.op)](_evaluate(node.operand, values))
+        return _OPERATORS[type(node.op)](_evaluate_node(node.operand, values))
     if isinstance(node, ast.Call):
         assert isinstance(node.func, ast.Name)
-        return FUNCTIONS[node.func.id](*(_evaluate(argument, values) for argument in node.args))
+        return FUNCTIONS[node.func.id](*(_evaluate_node(argument, values) for argument in node.args))
     assert isinstance(node, ast.Tuple | ast.List)
-    return tuple(_evaluate(item, values) for item in node.elts)
+    return tuple(_evaluate_node(item, values) for item in node.elts)
 
 
-def _missed(op: ast.cmpop, left: Any, right: Any) -> float:
-    """By how much one comparison is missed; 0 where it holds."""
+def _measure_comparison(op: ast.cmpop, left: Any, right: Any) -> float:
+    """Violation of one comparison; 0 where it holds."""
     if isinstance(op, ast.In | ast.NotIn):
-        return 0.0 if (left in right) == isinstance(op, ast.In) else NEVER
+        return 0.0 if (left in right) == isinstance(op, ast.In) else UNSIZED_VIOLATION
     if isinstance(left, str) or isinstance(right, str):
-        return 0.0 if (left == right) == isinstance(op, ast.Eq) else NEVER
+        return 0.0 if (left == right) == isinstance(op, ast.Eq) else UNSIZED_VIOLATION
     size = abs(left) + abs(right)
     gap = float(left - right)
     if not math.isfinite(size):
-        return NEVER
+        return UNSIZED_VIOLATION
     if isinstance(op, ast.Eq | ast.NotEq):
-        equal = abs(gap) <= ROUNDING * size
-        return (0.0 if equal else abs(gap) / size) if isinstance(op, ast.Eq) else (NEVER if equal else 0.0)
+        equal = abs(gap) <= ROUNDING_TOLERANCE * size
+        return (
+            (0.0 if equal else abs(gap) / size)
+            if isinstance(op, ast.Eq)
+            else (UNSIZED_VIOLATION if equal else 0.0)
+        )
     if isinstance(op, ast.Gt | ast.GtE):
         gap = -gap
     if isinstance(op, ast.Lt | ast.Gt):
-        return 0.0 if gap < 0.0 else max(gap / size if size else 0.0, ROUNDING)
-    return 0.0 if gap <= ROUNDING * size else gap / size
+        return 0.0 if gap < 0.0 else max(gap / size if size else 0.0, ROUNDING_TOLERANCE)
+    return 0.0 if gap <= ROUNDING_TOLERANCE * size else gap / size
 
 
 class _NotAllowed(Exception):  # noqa: N818 - becomes a ValueError with the whole expression
-    """What an expression holds that it may not."""
+    """An expression holds something that is not allowed."""
 
 
 class _Floats(ast.NodeTransformer):
-    """Whole numbers become floats: powers of them cannot grow without limit."""
+    """Turns whole numbers into floats, whose powers cannot grow without limit."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.Constant:
         if isinstance(node.value, int | float):
@@ -208,13 +219,19 @@ class _Floats(ast.NodeTransformer):
 
 
 def _check_depth(node: ast.expr) -> None:
-    """Refuse what nests half as deep as recursion goes: its evaluation is called from somewhere too."""
-    if depth_of(node) > DEEPEST:
+    """Refuse a node that nests half as deep as recursion goes.
+
+    The other half is left to the callers of its evaluation.
+    """
+    if count_levels(node) > MAX_DEPTH:
         raise RecursionError
 
 
 def _check_condition(node: ast.expr) -> None:
-    """Whether a node is a comparison, or several joined by and, or, not."""
+    """Refuse a node that is no condition.
+
+    A condition is a comparison, or several joined by and, or, not.
+    """
     if isinstance(node, ast.BoolOp):
         for value in node.values:
             _check_condition(value)
@@ -237,6 +254,7 @@ def _check_condition(node: ast.expr) -> None:
 
 
 def _check_list(node: ast.Tuple | ast.List) -> None:
+    """Refuse a list unless it holds plain names or numbers."""
     for item in node.elts:
         if not isinstance(item, ast.Constant):
             raise _NotAllowed("a list holds plain names or numbers")
@@ -244,10 +262,10 @@ def _check_list(node: ast.Tuple | ast.List) -> None:
 
 
 def _check_term(node: ast.expr) -> None:
-    """Whether a node is a number or name made of what is allowed."""
+    """Refuse a node that is no number or name made of allowed parts."""
     if isinstance(node, ast.Constant):
         plain = isinstance(node.value, int | float | str) and not isinstance(node.value, bool)
-        if not plain or (not isinstance(node.value, str) and not _finite(node.value)):
+        if not plain or (not isinstance(node.value, str) and not _is_finite(node.value)):
             raise _NotAllowed(f"{node.value!r} is no finite number or name")
     elif isinstance(node, ast.BinOp | ast.UnaryOp):
         if type(node.op) not in _OPERATORS:
@@ -261,7 +279,7 @@ def _check_term(node: ast.expr) -> None:
         raise _NotAllowed(f"{ast.unparse(node)} ({type(node).__name__}) is not allowed")
 
 
-def _finite(number: Any) -> bool:
+def _is_finite(number: Any) -> bool:
     try:
         return math.isfinite(float(number))
     except OverflowError:
@@ -269,6 +287,7 @@ def _finite(number: Any) -> bool:
 
 
 def _check_call(node: ast.Call) -> None:
+    """Refuse a call unless it is one of `FUNCTIONS` with the right number of arguments."""
     if not isinstance(node.func, ast.Name) or node.func.id not in FUNCTIONS:
         called = ast.unparse(node.func)
         raise _NotAllowed(
@@ -283,7 +302,7 @@ def _check_call(node: ast.Call) -> None:
 
 
 def _check_sorts(node: ast.expr, names: Mapping[str, tuple[str, ...] | None]) -> None:
-    """Names are compared with names, numbers with numbers."""
+    """Refuse comparisons of names with numbers."""
     if isinstance(node, ast.BoolOp | ast.UnaryOp):
         for part in node.values if isinstance(node, ast.BoolOp) else [node.operand]:
             _check_sorts(part, names)
@@ -304,7 +323,10 @@ def _check_sorts(node: ast.expr, names: Mapping[str, tuple[str, ...] | None]) ->
 def _check_options(
     left: ast.expr, others: list[ast.expr], names: Mapping[str, tuple[str, ...] | None]
 ) -> None:
-    """Names that a parameter is compared with are among its options: else a typing error would say nothing."""
+    """Refuse names that are no option of the compared parameter.
+
+    Such a typing error would go unnoticed otherwise.
+    """
     for parameter, constant in [*((left, other) for other in others), *((other, left) for other in others)]:
         if isinstance(parameter, ast.Name) and isinstance(constant, ast.Constant):
             options = names[parameter.id] or ()
@@ -315,7 +337,7 @@ def _check_options(
 
 
 def _is_name(node: ast.expr, names: Mapping[str, tuple[str, ...] | None]) -> bool:
-    """Whether the value of a node is a name, not a number."""
+    """True if the value of a node is a name, not a number."""
     if isinstance(node, ast.Constant):
         return isinstance(node.value, str)
     if isinstance(node, ast.Name):

@@ -1,6 +1,6 @@
-"""Parameters with numbers: which values each has, and how they lie in the unit interval.
+"""Parameters with numbers: their values, and their places in the unit interval.
 
-A kind maps its values to [0, 1] and back, varies them there, and says what a model sees of them. A new kind is
+A kind maps its values to [0, 1] and back, varies them there, and gives the features that a model sees. A new kind is
 one more class; a rule between parameters belongs to the space.
 """
 
@@ -26,16 +26,22 @@ Value = float | str  # of one parameter; an integer parameter's is an int
 LARGEST_INTEGER = 2**50  # cell centres of larger ranges would not survive the unit interval in doubles
 LARGEST_LOG_INTEGER = 2**40  # nor would those of larger numbers survive logarithm and exponential
 MOST_DECIMALS = 22  # 10**22 is the largest power of ten that a double holds exactly
-SAME = 1e-6  # of a range, or of a number on a logarithmic scale: what is nearer than that is the same
-CUBE = 1e-9  # what rounding may cost a coordinate of the unit cube
-ETA_MUTATION = 20.0  # distribution indices of Deb et al. (2002), section V
-ETA_CROSSOVER = 20.0
+# Numbers nearer than this are the same, as a share of the range, or of the number on a logarithmic scale (chosen).
+SAME_TOLERANCE = 1e-6
+CUBE_TOLERANCE = 1e-9  # rounding error of a coordinate of the unit cube (chosen)
+ETA_MUTATION = 20.0  # distribution index of Deb et al. (2002), section V
+ETA_CROSSOVER = 20.0  # of the same source
 
 
-def polynomial(u: float, r: float, eta: float = ETA_MUTATION) -> float:
-    """Bounded polynomial mutation of `u` in [0, 1] by one uniform random number `r` in [0, 1).
+def mutate_polynomially(u: float, r: float, eta: float = ETA_MUTATION) -> float:
+    """Bounded polynomial mutation of a coordinate.
 
     Written out because DEAP's draws from the global `random`, whose seeding costs ten times the mutation.
+
+    Args:
+        u: in [0, 1].
+        r: uniform random number in [0, 1).
+        eta: distribution index; the larger, the shorter the steps.
 
     Source:
         Deb, Multi-Objective Optimization using Evolutionary Algorithms (Wiley, 2001), section 4.2.3, in the
@@ -49,8 +55,14 @@ def polynomial(u: float, r: float, eta: float = ETA_MUTATION) -> float:
     return float(min(max(u + step, 0.0), 1.0))
 
 
-def simulated_binary(a: float, b: float, r: float, eta: float = ETA_CROSSOVER) -> float:
-    """The child nearer to `a` of a bounded simulated binary crossover on [0, 1], by one uniform number `r`.
+def cross_simulated_binary(a: float, b: float, r: float, eta: float = ETA_CROSSOVER) -> float:
+    """Bounded simulated binary crossover on [0, 1]; the child nearer to `a`.
+
+    Args:
+        a: coordinate of the nearer parent.
+        b: coordinate of the other parent.
+        r: uniform random number in [0, 1).
+        eta: distribution index; the larger, the nearer the child.
 
     Source:
         Deb & Agrawal, Complex Systems 9, 115 (1995); bounded form of the authors' NSGA-II code.
@@ -67,118 +79,139 @@ def simulated_binary(a: float, b: float, r: float, eta: float = ETA_CROSSOVER) -
 
 
 class Parameter(Frozen):
-    """One variable: which values it has, and how they lie in the unit interval."""
+    """One variable: its values, and their places in the unit interval."""
 
     when: When = Field(default={})
-    """What others must be for it to exist: `{solvent: [EC, DMC]}`, or `{temperature: {min: 300, max: 500}}`."""
+    """Values of others that let it exist: `{solvent: [EC, DMC]}`, or `{temperature: {min: 300, max: 500}}`."""
 
     @property
     @abstractmethod
     def size(self) -> int | None:
-        """How many values it has; None for a continuum."""
+        """Number of values; None for a continuum."""
 
     @abstractmethod
-    def dimension(self, name: str) -> Dimension:
-        """What optimizers on vectors are told of it."""
+    def build_dimension(self, name: str) -> Dimension:
+        """Build the dimension that optimizers on vectors see, under `name`."""
 
     @abstractmethod
-    def refusal(self, value: Json) -> str:
-        """What is allowed instead of `value`; empty where it is allowed."""
+    def explain_refusal(self, value: Json) -> str:
+        """Describe the allowed values if `value` is none of them.
+
+        The text is empty where `value` is allowed.
+        """
 
     def is_measurable(self, value: Json) -> bool:  # noqa: ARG002 - of names, none is
-        """Whether something with `value` can be made and measured, although `value` is not allowed."""
+        """True if a refused `value` can still be made and measured."""
         return False
 
-    def near_allowed(self, value: Value, tolerance: float) -> Value:  # noqa: ARG002 - names are exact
-        """The allowed value within `tolerance` of a number that is not allowed; else `value` itself."""
+    def snap_to_allowed(self, value: Value, tolerance: float) -> Value:  # noqa: ARG002 - names are exact
+        """Replace `value` by the allowed number within `tolerance`, if there is one."""
         return value
 
     @property
     def extent(self) -> float:
-        """Distance of the largest allowed number to the smallest; 0 of names."""
+        """Distance between the largest and the smallest allowed number; 0 for names."""
         return 0.0
 
-    def slack(self, value: float) -> float:  # noqa: ARG002 - the same everywhere but on a logarithmic scale
-        """How far a number may be from an allowed one and still be that one."""
-        return SAME * self.extent
+    def matching_tolerance(self, value: float) -> float:  # noqa: ARG002 - the same everywhere but on a logarithmic scale
+        """Distance within which `value` counts as an allowed number."""
+        return SAME_TOLERANCE * self.extent
 
     @abstractmethod
-    def read(self, text: str) -> Value:
-        """The value a person means by `text`; the text itself where it is none, for `refusal` to name."""
+    def parse_text(self, text: str) -> Value:
+        """Parse the value that the user means by `text`.
+
+        Text without a value is returned as it is, for `explain_refusal` to name.
+        """
 
     @abstractmethod
     def encode(self, value: Value) -> float:
-        """Place of an allowed value in [0, 1]."""
+        """Encode an allowed `value` as a coordinate in [0, 1]."""
 
-    def position(self, value: Value) -> float:
-        """The same; beyond [0, 1], or between two places, of a number that is not allowed."""
+    def encode_beyond(self, value: Value) -> float:
+        """Encode any `value`.
+
+        A number that is not allowed may lie beyond [0, 1] or between two places.
+        """
         return self.encode(value)
 
     @abstractmethod
     def decode(self, u: float) -> Value:
-        """The value at `u`; inverts `encode`, and spreads uniform numbers uniformly over the values."""
+        """Decode coordinate `u` to its value.
 
-    def numbered(self, place: int) -> Value:
-        """The value with this number, from 0, where they can be counted."""
+        It inverts `encode`, and spreads uniform numbers uniformly over the values.
+        """
+
+    def value_at(self, place: int) -> Value:
+        """Value number `place`, from 0, of values that can be counted."""
         return self.decode((place + 0.5) / (self.size or 1))
 
     def encode_many(self, values: Sequence[Value]) -> FloatArray:
-        """Shape (n,): `position` of n values."""
-        return np.array([self.position(value) for value in values], dtype=np.float64)
+        """Apply `encode_beyond` to n `values`; shape (n,)."""
+        return np.array([self.encode_beyond(value) for value in values], dtype=np.float64)
 
     def decode_many(self, u: FloatArray) -> list[Value]:
-        """`decode` of n places (n,), each in [0, 1]."""
+        """Apply `decode` to n coordinates `u` (n,) in [0, 1]."""
         return [self.decode(place) for place in u.tolist()]
 
     def features(self, value: Value) -> tuple[float, ...]:
-        """Numbers a model can learn from, always as many."""
+        """Features of `value` for a model, always the same number of them."""
         return (self.encode(value),)
 
     def features_many(self, values: Sequence[Value]) -> FloatArray:
-        """Shape (n, f): `features` of n values."""
+        """Features (n, f) of n `values`."""
         return self.encode_many(values)[:, None]
 
     @property
     def feature_names(self) -> tuple[str, ...]:
-        """What `features` are beside the parameter's name; an empty name is the parameter itself."""
+        """Names of the features after the parameter's name.
+
+        An empty one is the parameter itself.
+        """
         return ("",)
 
     @cached_property
-    def blank(self) -> tuple[float, ...]:
-        """What stands for features where the parameter does not exist."""
+    def absent_features(self) -> tuple[float, ...]:
+        """Features where the parameter does not exist."""
         return (0.5,) * len(self.features(self.decode(0.0)))
 
     @abstractmethod
-    def mutated(self, value: Value, r: float) -> Value:
-        """A neighbour of `value`, by one uniform random number; itself only where there is no other."""
+    def mutate_value(self, value: Value, r: float) -> Value:
+        """Move `value` to a neighbour by one uniform random number `r`.
 
-    def crossed(self, a: Value, b: Value, r: float) -> Value:
-        """One of both parents' values, by one uniform random number."""
+        It stays only where there is no other value.
+        """
+
+    def cross_values(self, a: Value, b: Value, r: float) -> Value:
+        """Pick parent value `a` or `b` by one uniform number `r`."""
         return a if r < 0.5 else b
 
 
 def is_number(value: Json) -> bool:
-    """Whether a value of a genome is a finite number."""
+    """True if `value` of a genome is a finite number."""
     return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def within_cube(u: float) -> float:
-    """A coordinate without what rounding took it beyond [0, 1]."""
+def clip_rounding(u: float) -> float:
+    """Clip coordinate `u` to [0, 1] where only rounding took it beyond."""
     near = min(max(u, 0.0), 1.0)
-    return near if abs(near - u) < CUBE else u
+    return near if abs(near - u) < CUBE_TOLERANCE else u
 
 
 class Real(Parameter):
-    """A real number. Its values are those with 12 significant digits of the number and of the range."""
+    """A real number.
+
+    Its values are those with 12 significant digits of the number and of the range.
+    """
 
     real: tuple[float, float] = Field(strict=False)
     """Lowest and highest value, inclusive."""
     log: bool = False
-    """Whether it varies by factors rather than by differences; the values are positive then."""
+    """True if it varies by factors, not by differences; the values are then positive."""
 
     @field_validator("real")
     @classmethod
-    def _ordered(cls, bounds: tuple[float, float]) -> tuple[float, float]:
+    def _check_bounds(cls, bounds: tuple[float, float]) -> tuple[float, float]:
         if not math.isfinite(bounds[1] - bounds[0]):
             raise ValueError(f"bounds must be finite, got [{bounds[0]}, {bounds[1]}]")
         low, high = round_number(bounds[0]), round_number(bounds[1])
@@ -187,7 +220,7 @@ class Real(Parameter):
         return low, high
 
     @model_validator(mode="after")
-    def _positive(self) -> Real:
+    def _check_log_bounds(self) -> Real:
         if self.log and self.real[0] <= 0.0:
             raise ValueError(f"log needs a low bound above 0, got {self.real[0]:g}; a small one will do")
         if self.log and not math.isfinite(self.real[1] / self.real[0]):
@@ -200,8 +233,11 @@ class Real(Parameter):
         return SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(high - low))
 
     @cached_property
-    def _scale(self) -> float:
-        """Steps of the grid per unit, where rounding to whole steps is exact decimal rounding; else 0."""
+    def _grid_scale(self) -> float:
+        """Steps of the grid per unit, where rounding to whole steps is exact decimal rounding.
+
+        Otherwise it is 0.
+        """
         largest = max(map(abs, self.real))
         if self.log or not 0 <= self._decimals <= MOST_DECIMALS:
             return 0.0
@@ -210,7 +246,7 @@ class Real(Parameter):
 
     @cached_property
     def _span(self) -> float:
-        """Length of the range, logarithmic where it varies by factors."""
+        """Length of the range, logarithmic where the values vary by factors."""
         low, high = self.real
         return math.log(high / low) if self.log else high - low
 
@@ -218,10 +254,10 @@ class Real(Parameter):
     def size(self) -> None:
         return None
 
-    def dimension(self, name: str) -> Dimension:
+    def build_dimension(self, name: str) -> Dimension:
         return Dimension(name, "real", *self.real)
 
-    def refusal(self, value: Json) -> str:
+    def explain_refusal(self, value: Json) -> str:
         low, high = self.real
         if isinstance(value, float | int) and not isinstance(value, bool) and low <= value <= high:
             return ""
@@ -230,7 +266,7 @@ class Real(Parameter):
     def is_measurable(self, value: Json) -> bool:
         return is_number(value) and (not self.log or float(value) > 0.0)  # type: ignore[arg-type]  # a number
 
-    def near_allowed(self, value: Value, tolerance: float) -> Value:
+    def snap_to_allowed(self, value: Value, tolerance: float) -> Value:
         low, high = self.real
         near = min(max(float(value), low), high)
         return near if abs(near - float(value)) <= tolerance else value
@@ -239,18 +275,18 @@ class Real(Parameter):
     def extent(self) -> float:
         return self.real[1] - self.real[0]
 
-    def slack(self, value: float) -> float:
-        return SAME * abs(value) if self.log else super().slack(value)
+    def matching_tolerance(self, value: float) -> float:
+        return SAME_TOLERANCE * abs(value) if self.log else super().matching_tolerance(value)
 
-    def read(self, text: str) -> Value:
+    def parse_text(self, text: str) -> Value:
         number = parse_number(text)
         return text if number is None or math.isinf(number) else round_number(number)
 
-    def position(self, value: Value) -> float:
+    def encode_beyond(self, value: Value) -> float:
         low = self.real[0]
         if self.log:
-            return within_cube((math.log(float(value)) - math.log(low)) / self._span)
-        return within_cube((float(value) - low) / self._span)
+            return clip_rounding((math.log(float(value)) - math.log(low)) / self._span)
+        return clip_rounding((float(value) - low) / self._span)
 
     def encode(self, value: Value) -> float:
         low = self.real[0]
@@ -261,13 +297,14 @@ class Real(Parameter):
         low, high = self.real
         if self.log:
             return min(max(round_number(low * math.exp(u * self._span)), low), high)
-        return self.snapped(low + u * self._span)
+        return self.snap_to_grid(low + u * self._span)
 
-    def snapped(self, value: float) -> float:
-        """The nearest value on the grid, within the bounds."""
+    def snap_to_grid(self, value: float) -> float:
+        """Round `value` to the grid, within the bounds."""
         low, high = self.real
-        if self._scale:  # both operations are exact to the last bit, so numpy's give the same (`decode_many`)
-            value = round(value * self._scale) / self._scale
+        if self._grid_scale:
+            # Both operations are exact to the last bit, so numpy's give the same (`decode_many`).
+            value = round(value * self._grid_scale) / self._grid_scale
         elif self.log:
             value = round_number(value)
         else:
@@ -275,7 +312,7 @@ class Real(Parameter):
             value = round_number(round(value, self._decimals))
         return low if value < low else min(value, high)
 
-    def step(self, value: float) -> float:
+    def grid_step(self, value: float) -> float:
         """Distance of neighbouring values on the grid near `value`."""
         size = max(abs(value), abs(self.real[0]) if self.log else 0.0)
         digits = 10.0 ** (math.floor(math.log10(size)) + 1 - SIGNIFICANT_DIGITS) if size else 0.0
@@ -286,39 +323,43 @@ class Real(Parameter):
             return super().encode_many(values)
         u = (np.array(values, dtype=np.float64) - self.real[0]) / self._span
         near = np.clip(u, 0.0, 1.0)
-        return np.where(np.abs(near - u) < CUBE, near, u)
+        return np.where(np.abs(near - u) < CUBE_TOLERANCE, near, u)
 
     def decode_many(self, u: FloatArray) -> list[Value]:
-        if not self._scale:
+        if not self._grid_scale:
             return super().decode_many(u)
         low, high = self.real
-        steps = np.rint((low + u * self._span) * self._scale) / self._scale
+        steps = np.rint((low + u * self._span) * self._grid_scale) / self._grid_scale
         found: list[Value] = (np.clip(steps, low, high) + 0.0).tolist()
         return found
 
-    def mutated(self, value: Value, r: float) -> float:
+    def mutate_value(self, value: Value, r: float) -> float:
         u = self.encode(value)
-        moved = self.decode(polynomial(u, r))
-        return moved if moved != value else self.decode(polynomial(u, 1.0 - r))  # off a bound, inwards
+        moved = self.decode(mutate_polynomially(u, r))
+        # A step off a bound ends where it began: the mirrored number leads inwards.
+        return moved if moved != value else self.decode(mutate_polynomially(u, 1.0 - r))
 
-    def crossed(self, a: Value, b: Value, r: float) -> float:
+    def cross_values(self, a: Value, b: Value, r: float) -> float:
         if r < 0.5:  # half of the variables exchange within their range, as in the authors' NSGA-II code
             near, far = (a, b) if r < 0.25 else (b, a)
-            return self.decode(simulated_binary(self.encode(near), self.encode(far), 4.0 * (r % 0.25)))
+            return self.decode(cross_simulated_binary(self.encode(near), self.encode(far), 4.0 * (r % 0.25)))
         return self.decode(self.encode(a if r < 0.75 else b))
 
 
 class Integer(Parameter):
-    """A whole number; each has an equal share of the unit interval, or of its logarithm."""
+    """A whole number.
+
+    Each has an equal share of the unit interval, or of its logarithm.
+    """
 
     integer: tuple[int, int] = Field(strict=False)
     """Lowest and highest value, inclusive."""
     log: bool = False
-    """Whether it varies by factors rather than by differences; the values are positive then."""
+    """True if it varies by factors, not by differences; the values are then positive."""
 
     @field_validator("integer")
     @classmethod
-    def _ordered(cls, bounds: tuple[int, int]) -> tuple[int, int]:
+    def _check_bounds(cls, bounds: tuple[int, int]) -> tuple[int, int]:
         low, high = bounds
         if low > high:
             raise ValueError(f"the low bound must not exceed the high one, got [{low}, {high}]")
@@ -329,7 +370,7 @@ class Integer(Parameter):
         return bounds
 
     @model_validator(mode="after")
-    def _positive(self) -> Integer:
+    def _check_log_bounds(self) -> Integer:
         low, high = self.integer
         if self.log and not 1 <= low <= high <= LARGEST_LOG_INTEGER:
             raise ValueError(f"log needs bounds from 1 to 2^40, got [{low}, {high}]")
@@ -337,17 +378,20 @@ class Integer(Parameter):
 
     @cached_property
     def _ends(self) -> tuple[float, float]:
-        """Logarithms of the ends of the first and the last value's cells."""
+        """Logarithms of the outer ends of the first and last cells.
+
+        A cell is the share of one value.
+        """
         return math.log(self.integer[0] - 0.5), math.log(self.integer[1] + 0.5)
 
     @property
     def size(self) -> int:
         return self.integer[1] - self.integer[0] + 1
 
-    def dimension(self, name: str) -> Dimension:
+    def build_dimension(self, name: str) -> Dimension:
         return Dimension(name, "integer", float(self.integer[0]), float(self.integer[1]))
 
-    def refusal(self, value: Json) -> str:
+    def explain_refusal(self, value: Json) -> str:
         low, high = self.integer
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return ""
@@ -356,7 +400,7 @@ class Integer(Parameter):
     def is_measurable(self, value: Json) -> bool:
         return is_number(value) and (not self.log or float(value) > 0.5)  # type: ignore[arg-type]  # a number
 
-    def near_allowed(self, value: Value, tolerance: float) -> Value:
+    def snap_to_allowed(self, value: Value, tolerance: float) -> Value:
         low, high = self.integer
         near = min(max(round(float(value)), low), high)
         return near if abs(near - float(value)) <= min(tolerance, 0.49) else value
@@ -365,7 +409,7 @@ class Integer(Parameter):
     def extent(self) -> float:
         return float(self.integer[1] - self.integer[0])
 
-    def read(self, text: str) -> Value:
+    def parse_text(self, text: str) -> Value:
         number = parse_number(text)
         if number is None or math.isinf(number):
             return text
@@ -397,13 +441,13 @@ class Integer(Parameter):
         found: list[Value] = places.tolist()
         return found
 
-    def mutated(self, value: Value, r: float) -> int:
-        moved = self.decode(polynomial(self.encode(value), r))
+    def mutate_value(self, value: Value, r: float) -> int:
+        moved = self.decode(mutate_polynomially(self.encode(value), r))
         if moved != value:
             return moved
-        low, high = self.integer  # the step was shorter than 1: take 1, inwards at a bound
+        low, high = self.integer  # a step shorter than 1 becomes 1, inwards at a bound
         step = 1 if (r >= 0.5 and moved < high) or moved == low else -1
         return min(max(moved + step, low), high)
 
-    def numbered(self, place: int) -> int:
+    def value_at(self, place: int) -> int:
         return self.integer[0] + place

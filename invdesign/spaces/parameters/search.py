@@ -1,4 +1,4 @@
-"""Finding values that meet constraints: at random, near given ones, and whether there are any at all."""
+"""Search for values that meet constraints: at random, near given ones, and any at all."""
 
 from __future__ import annotations
 
@@ -16,27 +16,26 @@ from invdesign.spaces.parameters.rules import Rules
 
 Values = dict[str, Value]
 
-ANCHORS = 64  # points known to be feasible, towards which others are repaired
-DRAWS = 4000  # random points looked at for them
-DESCENTS, STEPS = 16, 300  # and, where those gave none, walks downhill in violation
-ROUNDS = 3  # of repairs that each may change which parameters exist
-TRIES = 12  # random points per start; then one between a feasible and an infeasible point
-REJECTED = 6  # of those, how many are rejected before linear constraints are met by construction
-HALVINGS = 6  # of the way from an infeasible to a feasible point
+MAX_ANCHORS = 64  # known feasible points, towards which others are repaired (chosen)
+ANCHOR_DRAWS = 4000  # random points tried to find them (chosen)
+MAX_DESCENTS, DESCENT_STEPS = 16, 300  # walks downhill in violation, where those gave none (chosen)
+REPAIR_ROUNDS = 3  # a repair may change the set of existing parameters, then it is repeated (chosen)
+DRAW_TRIES = 12  # random points per start; then one between a feasible and an infeasible point (chosen)
+REJECTION_TRIES = 6  # of those that may be rejected; then linear constraints are met by construction (chosen)
+BISECTION_STEPS = 6  # of the way from an infeasible to a feasible point (chosen)
 
 
 @dataclass(frozen=True, eq=False)
 class Search:
-    """Looks for values of parameters that meet all constraints.
+    """Search for values of parameters that meet all constraints.
 
-    Everything it keeps follows from the constraints alone, so that its answers are pure functions of what it is
-    given.
+    Everything it keeps follows from the constraints alone, so that its answers are pure functions of its arguments.
 
     Attributes:
         rules: the constraints.
-        complete: values and places in the cube (d,) to the values of all parameters that exist.
-        at: a point of the cube (d,) to values of all parameters.
-        place: values to a point of the cube (d,).
+        complete: from values and coordinates in the cube (d,), the values of all parameters that exist.
+        at: from a point of the cube (d,), values of all parameters.
+        place: from values, a point of the cube (d,).
         listed: all combinations of values where there are few, else None.
     """
 
@@ -48,40 +47,48 @@ class Search:
     least: dict[int, float] = field(default_factory=dict)
     """The smallest violation met so far of each expression, for the message that nothing was found."""
 
-    def settled(
+    def settle_values(
         self, values: Mapping[str, Value], spare: Sequence[float], toward: Mapping[str, Value] | None
     ) -> Values:
-        """Values near the given ones that meet all constraints; they themselves where they do.
+        """Move values to nearby ones that meet all constraints; feasible values stay.
 
-        Linear constraints by the nearest values that meet them. Where others are broken then, a point on the way
-        to a feasible one, as near as halving the way finds it.
+        Linear constraints are met by the nearest values that meet them. Where others are broken then, the answer is a point on
+        the way to a feasible one, as near as halving the way finds it.
 
         Args:
             values: of some or all parameters.
-            spare: shape (d,), places of parameters that come to exist.
+            spare: shape (d,), coordinates of parameters that come to exist.
             toward: feasible values to go to, such as those of a parent; the nearest known ones where not given.
         """
-        found = self._direct(values, spare)
+        found = self._repair_directly(values, spare)
         if found is not None:
             return found
         point = np.asarray(self.place(self.complete(values, spare)))
         if self.listed is not None:
-            return dict(self._nearest(point))
-        goal = toward if toward is not None and not self.rules.broken(toward) else self._nearest(point)
-        return self._between(point, goal)[0]
+            return dict(self._nearest_anchor(point))
+        goal = (
+            toward
+            if toward is not None and not self.rules.describe_broken(toward)
+            else self._nearest_anchor(point)
+        )
+        return self._bisect_toward(point, goal)[0]
 
-    def _direct(self, values: Mapping[str, Value], spare: Sequence[float]) -> Values | None:
-        """The values with linear constraints repaired, if they meet the others then."""
-        repaired = self._linear(values, spare)
-        return repaired if repaired is not None and self.rules.holds(repaired) else None
+    def _repair_directly(self, values: Mapping[str, Value], spare: Sequence[float]) -> Values | None:
+        """Repair the linear constraints.
 
-    def _linear(self, values: Mapping[str, Value], spare: Sequence[float]) -> Values | None:
-        for _ in range(ROUNDS):
+        Returns None unless the values then meet the others, too.
+        """
+        repaired = self._repair_linear(values, spare)
+        return repaired if repaired is not None and self.rules.meets_expressions(repaired) else None
+
+    def _repair_linear(self, values: Mapping[str, Value], spare: Sequence[float]) -> Values | None:
+        """Repair the linear constraints, again where that changes the set of existing parameters."""
+        for _ in range(REPAIR_ROUNDS):
             current = self.complete(values, spare)
-            system = self.rules.system(current)
-            if system is None or system.met(current):
+            system = self.rules.build_system(current)
+            if system is None or system.is_met_by(current):
                 return current
-            repaired = system.repaired(current)
+            repaired = system.repair_values(current)
             if repaired is None:
                 return None
             values = {**current, **repaired}
@@ -89,68 +96,81 @@ class Search:
                 return {**current, **repaired}
         return None
 
-    def _between(self, point: FloatArray, goal: Mapping[str, Value]) -> tuple[Values, FloatArray]:
-        """Feasible values on the way from an infeasible point to feasible values, and their point."""
+    def _bisect_toward(self, point: FloatArray, goal: Mapping[str, Value]) -> tuple[Values, FloatArray]:
+        """Bisect the way from an infeasible point to feasible values.
+
+        Returns:
+            Feasible values on that way, and their point.
+        """
         end = np.asarray(self.place(goal))
         best, best_at = dict(goal), end
         low, high = 0.0, 1.0  # of the way: infeasible, feasible
-        for _ in range(HALVINGS):
+        for _ in range(BISECTION_STEPS):
             share = 0.5 * (low + high)
             middle = (point + share * (end - point)).tolist()
-            found = self._direct(self.at(middle), middle)
+            found = self._repair_directly(self.at(middle), middle)
             if found is None:
                 low = share
             else:
                 high, best, best_at = share, found, np.asarray(middle)
         return best, best_at
 
-    def _nearest(self, point: FloatArray) -> Values:
+    def _nearest_anchor(self, point: FloatArray) -> Values:
+        """Known feasible values nearest to a point (d,)."""
         distances = ((self._anchor_points - point) ** 2).sum(axis=1)
         return self.anchors[int(distances.argmin())]
 
-    def drawn(self, rng: Rng) -> Values:
-        """Random values that meet all constraints.
+    def draw_feasible(self, rng: Rng) -> Values:
+        """Draw values with `rng` that meet all constraints.
 
-        Uniform where one of a few random points does, or where constraints are linear; else from the part of a
-        random line through a known feasible point that lies between this and the first infeasible one.
+        They are uniform where one of a few random points is feasible, or where constraints are linear. Else they are drawn from
+        a random line through a known feasible point, from the part between it and the first infeasible point.
         """
         width = len(self.rules.parameters)
         if self.listed is not None:
             return dict(self.anchors[int(rng.random() * len(self.anchors))])
-        for number in range(TRIES):
-            found = self._drawn(rng.random(width).tolist(), rng, reject=number < REJECTED)
+        for number in range(DRAW_TRIES):
+            found = self._draw_at(rng.random(width).tolist(), rng, reject=number < REJECTION_TRIES)
             if found is not None:
                 return found
         goal = self.anchors[int(rng.random() * len(self.anchors))]
-        nearest, edge = self._between(rng.random(width), goal)
+        nearest, edge = self._bisect_toward(rng.random(width), goal)
         middle = (edge + rng.random() * (np.asarray(self.place(goal)) - edge)).tolist()
-        return self._direct(self.at(middle), middle) or nearest
+        return self._repair_directly(self.at(middle), middle) or nearest
 
-    def _drawn(self, point: list[float], rng: Rng, *, reject: bool) -> Values | None:
-        """The values at a random point, linear constraints met by drawing anew; None where that fails."""
+    def _draw_at(self, point: list[float], rng: Rng, *, reject: bool) -> Values | None:
+        """Take the values at a random point.
+
+        Returns None where they cannot be made feasible.
+
+        Broken linear constraints reject the point if `reject` allows it, else their parameters are drawn anew.
+        """
         values = self.complete(self.at(point), point)
-        system = self.rules.system(values)
-        if system is not None and not system.met(values):
-            if reject and not system.equal:
+        system = self.rules.build_system(values)
+        if system is not None and not system.is_met_by(values):
+            if reject and not system.has_equality:
                 return None
-            anew = system.drawn(rng)
+            anew = system.draw_values(rng)
             if anew is None:
                 return None
             values = {**values, **anew}
-        return self._direct(values, point)
+        return self._repair_directly(values, point)
 
-    # Whether there is anything to find.
+    # Feasibility.
 
     @cached_property
     def anchors(self) -> list[Values]:
-        """Values that meet all constraints: all there are where they are listed, else some, always the same."""
+        """Feasible values, always the same.
+
+        They are all there are where they are listed, else some.
+        """
         if self.listed is not None:
-            return [values for values in self.listed if not self.rules.broken(values)]
+            return [values for values in self.listed if not self.rules.describe_broken(values)]
         found: list[Values] = []
-        for values in self._found():
+        for values in self._iterate_feasible():
             if values not in found:
                 found.append(values)
-            if len(found) == ANCHORS:
+            if len(found) == MAX_ANCHORS:
                 break
         return found
 
@@ -158,66 +178,77 @@ class Search:
     def _anchor_points(self) -> FloatArray:
         return np.asarray([self.place(values) for values in self.anchors])
 
-    def check(self) -> None:
-        """Refuse constraints that nothing meets.
+    def check_feasibility(self) -> None:
+        """Refuse constraints that no values meet.
 
         Raises:
             ValueError: with the constraints that stand in the way, as far as they are known.
         """
         if self.listed is not None:
             if not self.anchors:
-                raise ValueError(f"no combination of values meets {self._conflict()}; loosen one of them")
-        elif next(self._found(), None) is None:
-            tries = (DRAWS + DESCENTS * STEPS) // self._effort
+                raise ValueError(
+                    f"no combination of values meets {self._find_conflict()}; loosen one of them"
+                )
+        elif next(self._iterate_feasible(), None) is None:
+            tries = (ANCHOR_DRAWS + MAX_DESCENTS * DESCENT_STEPS) // self._cost_per_try
             raise ValueError(
-                f"no values were found that meet {self._blamed()}, in {tries} tries; loosen what is asked, widen "
-                "the ranges it is about, or write what must be equal as a linear constraint"
+                f"no values were found that meet {self._name_blamed()}, in {tries} tries; loosen the constraints, widen "
+                "the ranges of their parameters, or write an equality as a linear constraint"
             )
 
     @property
-    def _effort(self) -> int:
-        """What one try costs, in tries without linear constraints to repair."""
+    def _cost_per_try(self) -> int:
+        """Cost of one try, in tries without linear constraints to repair."""
         return 4 if self.rules.linear else 1
 
-    def _conflict(self) -> str:
-        """The fewest constraints that no listed combination meets together."""
+    def _find_conflict(self) -> str:
+        """Find the fewest constraints that no listed combination meets together."""
         rules, listed = self.rules, self.listed or []
         words = [*map(str, rules.linear), *(expression.text for expression in rules.expressions)]
-        table = np.array([self._verdicts(values) for values in listed], dtype=np.bool_).reshape(
+        table = np.array([self._judge_constraints(values) for values in listed], dtype=np.bool_).reshape(
             -1, len(words)
         )
         for count in range(1, min(len(words), 3) + 1):
             for chosen in combinations(range(len(words)), count):
                 if not table[:, chosen].all(axis=1).any():
-                    return _joined([words[number] for number in chosen])
-        return _joined(words)
+                    return _join_words([words[number] for number in chosen])
+        return _join_words(words)
 
-    def _verdicts(self, values: Mapping[str, Value]) -> list[bool]:
+    def _judge_constraints(self, values: Mapping[str, Value]) -> list[bool]:
+        """Check values against each constraint; True where it is met or does not apply."""
         linear = [
             not constraint.sum.keys() <= values.keys()
-            or constraint.violation({name: float(values[name]) for name in constraint.sum}) == 0.0
+            or constraint.measure_violation({name: float(values[name]) for name in constraint.sum}) == 0.0
             for constraint in self.rules.linear
         ]
-        return [*linear, *(missed == 0.0 for missed in self.rules.missed(values))]
+        return [*linear, *(missed == 0.0 for missed in self.rules.measure_violations(values))]
 
-    def _blamed(self) -> str:
-        """Expressions that nothing met, or all where each was met by something."""
+    def _name_blamed(self) -> str:
+        """Name the first expression that no try met.
+
+        Where each was met by some try, all constraints are named.
+        """
         texts = [expression.text for expression in self.rules.expressions]
         never = [text for number, text in enumerate(texts) if self.least.get(number, 1.0) > 0.0]
         if self.least and never:
             return never[0]
-        return _joined([*map(str, self.rules.linear), *texts])
+        return _join_words([*map(str, self.rules.linear), *texts])
 
-    def _found(self) -> Iterator[Values]:
-        """Feasible values: at random points, then at the ends of walks; the same each time."""
+    def _iterate_feasible(self) -> Iterator[Values]:
+        """Yield feasible values at random points, then at the ends of walks.
+
+        They are the same each time.
+        """
         rng = np.random.Generator(np.random.Philox(key=0))
         width = len(self.rules.parameters)
         best: list[tuple[float, list[float]]] = []
         yielded = False
-        for number in range(DRAWS // self._effort):
+        for number in range(ANCHOR_DRAWS // self._cost_per_try):
             point = rng.random(width).tolist()
-            values = self._linear(self.at(point), point) if number % 2 else self._drawn_or_near(point, rng)
-            violation = self._violation(values)
+            values = (
+                self._repair_linear(self.at(point), point) if number % 2 else self._draw_or_repair(point, rng)
+            )
+            violation = self._total_violation(values)
             if values is not None and violation == 0.0:
                 yielded = True
                 yield values
@@ -225,35 +256,39 @@ class Search:
         if yielded:
             return
         best.sort(key=lambda item: item[0])
-        for _, point in best[:DESCENTS]:
-            values = self._descended(point, rng)
+        for _, point in best[:MAX_DESCENTS]:
+            values = self._descend_to_feasible(point, rng)
             if values is not None:
                 yield values
 
-    def _drawn_or_near(self, point: list[float], rng: Rng) -> Values | None:
-        return self._drawn(point, rng, reject=False) or self._linear(self.at(point), point)
+    def _draw_or_repair(self, point: list[float], rng: Rng) -> Values | None:
+        """Draw values at a point, else repair its linear constraints."""
+        return self._draw_at(point, rng, reject=False) or self._repair_linear(self.at(point), point)
 
-    def _violation(self, values: Values | None) -> float:
+    def _total_violation(self, values: Values | None) -> float:
+        """Sum of the expressions' violations; also records the smallest of each."""
         if values is None:
             return float(len(self.rules.expressions))
-        missed = self.rules.missed(values)
+        missed = self.rules.measure_violations(values)
         for number, amount in enumerate(missed):
             self.least[number] = min(amount, self.least.get(number, np.inf))
         return sum(missed)
 
-    def _descended(self, point: list[float], rng: Rng) -> Values | None:
-        """Feasible values at the end of a random walk to ever smaller violation, or None.
+    def _descend_to_feasible(self, point: list[float], rng: Rng) -> Values | None:
+        """Walk at random to ever smaller violation.
+
+        Returns feasible values at the end of the walk, or None.
 
         Source:
             Rechenberg's (1+1) evolution strategy with the one-fifth rule (1973).
         """
         here, step = np.asarray(point), 0.3
-        violation = self._violation(self._linear(self.at(point), point))
-        for _ in range(STEPS // self._effort):
+        violation = self._total_violation(self._repair_linear(self.at(point), point))
+        for _ in range(DESCENT_STEPS // self._cost_per_try):
             mask = rng.random(len(here)) < max(0.5, 1.0 / len(here))
             moved = np.clip(here + step * mask * rng.normal(size=len(here)), 0.0, 1.0)
-            values = self._linear(self.at(moved.tolist()), moved.tolist())
-            after = self._violation(values)
+            values = self._repair_linear(self.at(moved.tolist()), moved.tolist())
+            after = self._total_violation(values)
             if values is not None and after == 0.0:
                 return values
             step *= 1.5 if after < violation else 0.9
@@ -263,7 +298,7 @@ class Search:
         return None
 
 
-def _joined(words: Sequence[str]) -> str:
+def _join_words(words: Sequence[str]) -> str:
     if len(words) == 1:
         return words[0]
     return f"{', '.join(words[:-1])} and {words[-1]} together"

@@ -1,4 +1,4 @@
-"""Given candidates: rows of a table, structure files, a database."""
+"""Search space of given candidates: rows of a table, structures, a database."""
 
 from __future__ import annotations
 

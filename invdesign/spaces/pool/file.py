@@ -1,4 +1,7 @@
-"""The file or folder a pool stands on. It stays where it is; path, size and a hash of the content travel."""
+"""File or folder of a pool, identified by path, size and content hash.
+
+The file stays in its place; only these three are stored with a run.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,9 @@ from invdesign.textfiles import open_regular
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
 DATABASE_SUFFIXES = (".db", ".json")
-BYTES_PER_READ = 1 << 20
-MAX_BYTES = 50_000_000_000  # chosen: what a disk hands over in minutes; a sparse file may claim any size
-MAX_NAMES_SHOWN = 3
+BYTES_PER_READ = 1 << 20  # chosen
+MAX_BYTES = 50_000_000_000  # chosen; a disk reads it in minutes, while a sparse file may claim any size
+MAX_NAMES_SHOWN = 3  # chosen; files named in a message
 
 
 class PoolError(InvdesignError):
@@ -31,14 +34,14 @@ class PoolError(InvdesignError):
 
 
 class PoolFile(Frozen):
-    """Where a pool lies and what it held when the campaign was read."""
+    """Location, size and content hash of a pool when its campaign was read."""
 
     path: str
     """Absolute path of the file or folder."""
     bytes: int = Field(ge=0)
-    """Size; of all structure files of a folder together."""
+    """Size in bytes; the total of all structure files of a folder."""
     hash: str
-    """Of the content; a run refuses to go on with another one."""
+    """Hash of the content; a run refuses to continue with another content."""
 
     @model_validator(mode="before")
     @classmethod
@@ -56,26 +59,26 @@ class PoolFile(Frozen):
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """The file or folder at `path`, relative to the working directory."""
+        """Read the file or folder at `path`, relative to the working directory."""
         return cls.model_validate(str(path))
 
     def verify_content(self) -> Path:
-        """The path, where the content is still the one that was named.
+        """Return the path if the content is still the recorded one.
 
         Raises:
             PoolError: it was moved, removed or changed.
         """
         path = Path(self.path)
-        if not _is_a(Path.exists, path):
+        if not _check_path(Path.exists, path):
             raise PoolError(
-                f"the pool {path} is not there any more. Put it back where it was, or start a new run with a "
-                "campaign that names its new place"
+                f"the pool {path} is not there any more. Put it back, or start a new run with a campaign that "
+                "names its new path"
             )
         size, digest = _hash_content(path)
         if (size, digest) != (self.bytes, self.hash):
             raise PoolError(
                 f"the pool {path} has changed since this campaign was read: {self.bytes} bytes then, {size} now, "
-                "and another content. Put the former one back, or start a new run"
+                "with a different content. Put the former file back, or start a new run"
             )
         return path
 
@@ -92,12 +95,12 @@ class PoolFile(Frozen):
 
 
 def _check_kind(path: Path, name: str) -> None:
-    """Refuse what is not there or is of no kind that can be read."""
-    if _is_a(Path.is_dir, path):
+    """Refuse a path that is missing or of no readable kind."""
+    if _check_path(Path.is_dir, path):
         _check_folder(path, name)
         return
-    if not _is_a(Path.is_file, path):
-        if _is_a(Path.exists, path):
+    if not _check_path(Path.is_file, path):
+        if _check_path(Path.exists, path):
             raise ValueError(f"'{name}' is a pipe or a device; only regular files and folders are read")
         raise ValueError(f"there is no file or folder '{name}' (looked for {path})")
     suffix = path.suffix.lower()
@@ -111,26 +114,29 @@ def _check_kind(path: Path, name: str) -> None:
         )
 
 
-def _is_a(kind: Callable[[Path], bool], path: Path) -> bool:
+def _check_path(kind: Callable[[Path], bool], path: Path) -> bool:
+    """Result of a test of a path; False where the path cannot be read."""
     try:
         return kind(path)
-    except OSError:  # a name too long, a folder that may not be looked into
+    except OSError:  # a name that is too long, or a folder without permission
         return False
 
 
 def _check_folder(path: Path, name: str) -> None:
-    """Refuse a folder without structure files, or with names of such that are no regular files."""
+    """Refuse a folder without structure files, or with irregular ones."""
     try:
         named = sorted(entry for entry in path.iterdir() if is_structure_file(entry))
     except OSError as error:
         raise ValueError(f"the folder '{name}' cannot be read: {error.strerror}") from error
     strange = [
-        entry.name for entry in named if not _is_a(Path.is_file, entry) and not _is_a(Path.is_dir, entry)
+        entry.name
+        for entry in named
+        if not _check_path(Path.is_file, entry) and not _check_path(Path.is_dir, entry)
     ]
     if strange:
         raise ValueError(
-            f"the folder '{name}' holds what is no file, such as a link that leads nowhere or a pipe: {_shorten_list(strange)}. "
-            "Take it out"
+            f"the folder '{name}' holds entries that are no regular files, such as a broken link or a pipe: {_shorten_list(strange)}. "
+            "Remove them"
         )
     if not list_structure_files(path):
         kinds = ", ".join(SUFFIXES)
@@ -142,31 +148,40 @@ def _check_folder(path: Path, name: str) -> None:
 
 
 def list_structure_files(path: Path) -> list[Path]:
-    """The structure files of a folder, not of folders within it, in the order of their names; of a file, itself."""
+    """Structure files of the folder `path`, sorted by name; a file alone.
+
+    Folders within it are not searched.
+    """
     if not path.is_dir():
         return [path]
     return sorted(
-        entry for entry in path.iterdir() if is_structure_file(entry) and _is_a(Path.is_file, entry)
+        entry for entry in path.iterdir() if is_structure_file(entry) and _check_path(Path.is_file, entry)
     )
 
 
 def describe_ignored(path: Path) -> str:
-    """A sentence on what else is in a folder of structures; empty where there is nothing, or for a file."""
+    """Sentence on the other contents of a folder of structures.
+
+    Empty where there are none, or for a file.
+
+    Args:
+        path: the folder or file.
+    """
     if not path.is_dir():
         return ""
     visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    folders = [entry.name for entry in visible if _is_a(Path.is_dir, entry)]
+    folders = [entry.name for entry in visible if _check_path(Path.is_dir, entry)]
     files = [
         entry.name for entry in visible if not is_structure_file(entry) and entry.name not in set(folders)
     ]
-    said = []
+    parts = []
     if files:
         named = "1 file is" if len(files) == 1 else f"{len(files)} files are"
-        said.append(f"{named} passed over, not named as structure files are: {_shorten_list(files)}")
+        parts.append(f"{named} ignored, not named like structure files: {_shorten_list(files)}")
     if folders:
         named = "1 folder" if len(folders) == 1 else f"{len(folders)} folders"
-        said.append(f"{named} within it not looked into: {_shorten_list(folders)}")
-    return "; ".join(said)
+        parts.append(f"{named} within it not searched: {_shorten_list(folders)}")
+    return "; ".join(parts)
 
 
 def _shorten_list(names: list[str]) -> str:
@@ -176,12 +191,12 @@ def _shorten_list(names: list[str]) -> str:
 
 
 def is_structure_file(path: Path) -> bool:
-    """Whether the name is that of a structure file."""
+    """True if the name of `path` is a structure file's."""
     return not path.name.startswith(".") and is_structure_name(path.name)
 
 
 def _hash_content(path: Path) -> tuple[int, str]:
-    """(size, hash) of a file, or of the structure files of a folder.
+    """Size and hash of a file, or of a folder's structure files.
 
     Raises:
         UnreadableFileError: one is no regular file, or cannot be read.
@@ -200,7 +215,10 @@ def _check_size(path: Path, size: int) -> None:
 
 @lru_cache(maxsize=8)
 def _hash_files(stamps: tuple[tuple[str, int, int], ...]) -> tuple[int, str]:
-    """Read once per process, unless size or time of a file changes."""
+    """Size and hash of files, read once per process.
+
+    They are read again where size or time of a file changes.
+    """
     digest = hashlib.blake2b(digest_size=16)
     size = 0
     for name, _, _ in stamps:

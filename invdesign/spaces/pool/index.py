@@ -1,4 +1,4 @@
-"""Which rows a pool has: where each is found, what it is called, and which are left out for what."""
+"""Index and survey of a pool's rows: places, names, and rows left out."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ if TYPE_CHECKING:
 
 Kind = Literal["auto", "number", "text"]
 
-MAX_ROWS_NAMED = 10  # rows named in a message
-MAX_REMARKS = 3  # remarks on how structures were read that are shown
-MAX_WORDS_CHECKED = 1_000  # words of a column that show whether numbers are meant
-MAX_SUSPECTS_NAMED = 3  # formulas with a doubtful element that a remark names
+MAX_ROWS_NAMED = 10  # chosen; rows named in a message
+MAX_REMARKS = 3  # chosen; remarks shown on how structures were read
+MAX_WORDS_CHECKED = 1_000  # chosen; words of a column that are tested for numbers in another form
+MAX_SUSPECTS_NAMED = 3  # chosen; formulas with a doubtful element named in a remark
 
 
 def hash_name(text: bytes) -> int:
-    """64 bits of a name."""
+    """64-bit hash of a name, given as bytes `text`."""
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
 
 
 class Rows:
-    """All rows of a source, in its order: their places and names, 30 bytes or so each.
+    """Places and names of all rows of a source, about 30 bytes each.
 
     Names are the cells of the identifier column, all whole numbers or all text; without one, the numbers of the
     rows from 1.
@@ -66,7 +66,7 @@ class Rows:
         self._whole = True
 
     def add_block(self, block: Block) -> None:
-        """Add the rows of a block."""
+        """Add the rows of a `block`."""
         self._blocks.append(block.places)
         if self._identifier:
             cells = block.cells[self._identifier]
@@ -74,7 +74,7 @@ class Rows:
             self._texts += [("" if is_blank(cell) else str(cell).strip()).encode() for cell in cells]
 
     def build_index(self) -> Rows:
-        """Itself, when all blocks were taken."""
+        """Index the names after the last block; return itself."""
         self.places = np.concatenate([np.zeros(0, dtype=np.int64), *self._blocks])
         if self._identifier:
             self._keep_names(self._texts)
@@ -82,6 +82,7 @@ class Rows:
         return self
 
     def _keep_names(self, texts: Sequence[bytes]) -> None:
+        """Store all names in one string, with their hashes sorted for lookup."""
         self._text = b"".join(texts)
         self._ends = np.cumsum([0, *map(len, texts)])
         hashes = np.fromiter(map(hash_name, texts), np.uint64, len(texts))
@@ -92,14 +93,14 @@ class Rows:
         return len(self.places)
 
     def read_name(self, row: int) -> int | str:
-        """What row number `row`, from 0, is called."""
+        """Name of row number `row`, from 0."""
         if self._identifier is None:
             return row + 1
         text = self._text[self._ends[row] : self._ends[row + 1]].decode()
         return int(text) if self._whole else text
 
     def find_row(self, name: Json) -> int:
-        """The first row of that name, from 0; -1 where there is none."""
+        """First row of that `name`, from 0; -1 where there is none."""
         if isinstance(name, bool) or not isinstance(name, int | str):
             return -1
         if self._identifier is None:
@@ -112,7 +113,7 @@ class Rows:
         return row if row >= 0 and self.read_name(row) == name else -1
 
     def normalize_name(self, name: Json) -> Json:
-        """`name` as this pool writes it: a whole number as text, or the other way round."""
+        """Convert `name` to the pool's type: a whole number or text."""
         if self._identifier is None or self._whole:
             return int(name) if isinstance(name, str) and name.strip().isdecimal() else name
         return str(name) if isinstance(name, int | float) and not isinstance(name, bool) else name
@@ -124,27 +125,33 @@ class Rows:
         return np.flatnonzero(np.diff(self._ends) == 0)
 
     def find_repeats(self) -> IntArray:
-        """Rows whose name an earlier row has, ascending."""
+        """Rows with the name of an earlier row, ascending."""
         if self._identifier is None:
             return np.zeros(0, dtype=np.int64)
         return find_later_equals(self._hashes, self._order)
 
 
 def find_later_equals(ordered: NDArray[np.uint64], order: IntArray) -> IntArray:
-    """Rows that equal an earlier one, ascending, from sorted keys and the stable order that sorted them."""
+    """Rows that equal an earlier one, ascending.
+
+    Args:
+        ordered: sorted keys of the rows.
+        order: the stable order that sorted them.
+    """
     return np.sort(order[1:][ordered[1:] == ordered[:-1]])
 
 
 @dataclass(frozen=True, slots=True)
 class ColumnUse:
-    """What of each row is used.
+    """Columns that are used, and their purposes.
 
     Attributes:
         columns: kind of each parameter column.
-        composition, structure: columns that hold a formula and a structure.
-        numbers: further columns of numbers that are features.
-        features_of: what features are computed of: "composition", "structure".
-        identified: whether the user's word tells rows apart.
+        composition: column that holds a formula.
+        structure: column that holds a structure.
+        numbers: columns of numbers that are features.
+        features_of: kinds of computed features: "composition", "structure".
+        identified: whether an identifier column tells rows apart.
         mobile: element whose own sites may be occupied in part.
     """
 
@@ -158,7 +165,7 @@ class ColumnUse:
 
     @property
     def used_columns(self) -> list[str]:
-        """Every column that is read, once."""
+        """All columns that are read, without repeats."""
         single = [name for name in (self.composition, self.structure) if name is not None]
         return list(dict.fromkeys([*self.columns, *self.numbers, *single]))
 
@@ -171,7 +178,10 @@ class ColumnUse:
         return names
 
     def descriptors(self) -> list[Descriptor]:
-        """What the features are: each column a group of its own, then statistics of the elements by group."""
+        """Names of the features with their groups.
+
+        Each column is a group of its own; statistics of the elements follow by group.
+        """
         found = [Descriptor(name, name) for name in self.numbers]
         if "composition" in self.features_of:
             both = zip(COMPOSITION_FEATURES, COMPOSITION_GROUPS, strict=True)
@@ -183,18 +193,24 @@ class ColumnUse:
 
 @dataclass
 class _Column:
-    """What was seen in a column, by row numbers from 0."""
+    """Observations in a column, by row numbers from 0."""
 
-    blank: list[int] = field(default_factory=list)  # nothing at all
-    none: list[int] = field(default_factory=list)  # "NA": nothing, in a column of numbers
-    words: list[int] = field(default_factory=list)  # neither a number nor nothing
-    word: str = ""  # the first of them
-    alike: list[int] = field(default_factory=list)  # of the first words, those that look like numbers
-    first_alike: str = ""  # the first of these
+    blank: list[int] = field(default_factory=list)  # empty cells
+    none: list[int] = field(default_factory=list)  # "NA": empty in a column of numbers, else text
+    words: list[int] = field(default_factory=list)  # cells that are neither numbers nor empty
+    word: str = ""  # text of the first word
+    alike: list[int] = field(default_factory=list)  # inspected words that look like numbers
+    first_alike: str = ""  # text of the first of these
     numbers: int = 0
 
     def record_cells(self, cells: Sequence[Cell], first: int, *, numeric: bool) -> FloatArray | None:
-        """Take note of cells whose first is row `first`; their numbers where they are to be numbers."""
+        """Record cells; return their numbers if the column is numeric.
+
+        Args:
+            cells: of consecutive rows.
+            first: number of the first row.
+            numeric: whether the cells are to be read as numbers.
+        """
         if not numeric:
             self.blank += [first + k for k, cell in enumerate(cells) if is_blank(cell)]
             return None
@@ -216,12 +232,12 @@ class _Column:
 
     @property
     def looks_numeric(self) -> bool:
-        """Whether words are numbers in a form that is not read, half of those looked at or more."""
+        """True if half the inspected words are numbers in an unknown form."""
         return bool(self.alike) and 2 * len(self.alike) >= min(len(self.words), MAX_WORDS_CHECKED)
 
 
 class Survey:
-    """One pass over all that is used of a source: what is wrong with it, and its features."""
+    """One pass over the used cells of a source: problems and features."""
 
     def __init__(self, source: Source, wanted: ColumnUse, identifier: str | None, name: str) -> None:
         self._wanted, self._name = wanted, name
@@ -261,7 +277,7 @@ class Survey:
             self._record_materials(block, first, names, raw)
 
     def _record_materials(self, block: Block, first: int, names: Sequence[Cell], raw: FloatArray) -> None:
-        """Read formulas and structures; their features into `raw`."""
+        """Read formulas and structures; write their features into `raw`."""
         read: list[int] = []
         compositions: list[Composition] = []
         for k, name in enumerate(names):
@@ -297,7 +313,7 @@ class Survey:
         return read_material(formula, held, name, self._wanted.mobile)
 
     def describe_content(self, headings: Mapping[str, str]) -> tuple[str, ...]:
-        """Sentences on what was read: rows, columns with their kinds, elements; and formulas that may be slips.
+        """Sentences on rows, columns with their kinds, elements, and doubtful formulas.
 
         Args:
             headings: heading by name of columns that are named without their unit.
@@ -318,14 +334,17 @@ class Survey:
         return f"elements {', '.join(sorted(self._elements))}" if self._elements else ""
 
     def select_rows(self, *, drop: bool, first: bool) -> tuple[IntArray, FloatArray, dict[str, int]]:
-        """Rows that stay (n,), their features (n, d), and how many were left out for what.
+        """Select the rows that stay, and count those left out.
 
         Args:
             drop: leave out rows that lack a value or cannot be read, instead of refusing the pool.
             first: of rows that repeat each other, keep the first, instead of refusing the pool.
 
+        Returns:
+            (rows (n,), features (n, d), number of rows left out by reason).
+
         Raises:
-            PoolError: everything that is wrong with the rows.
+            PoolError: all problems with the rows.
         """
         lacking = self._find_incomplete()
         out = np.zeros(len(self.rows), dtype=bool)
@@ -362,7 +381,7 @@ class Survey:
         )
 
     def describe_reading(self, kept: IntArray) -> tuple[str, ...]:
-        """Sentences on how rows were read, and on which were left out because they cannot be read.
+        """Sentences on how rows were read, and on rows left out as unreadable.
 
         Args:
             kept: numbers of the rows that stay, ascending.
@@ -385,7 +404,7 @@ class Survey:
         return tuple(found)
 
     def _find_incomplete(self) -> dict[str, list[int]]:
-        """Rows without a value by column, the columns without such rows left out."""
+        """Rows without a value by column; columns without such rows are left out."""
         unnamed = self.rows.find_unnamed().tolist()
         found = {"the identifier": unnamed} if unnamed else {}
         for name, column in self._columns.items():
@@ -398,16 +417,16 @@ class Survey:
         return self._wanted.columns.get(name) == "number" or name in self._wanted.numbers
 
     def _describe_mixed_columns(self) -> Iterator[str]:
-        """Columns that are not of one kind, or not of the kind they should be."""
+        """Describe columns of mixed kinds, or not of the expected kind."""
         for name, column in self._columns.items():
             if not column.words:
                 continue
             where = f"{self._name_rows(column.words)}, first '{column.word}'"
             if self._is_number(name):
-                remedies = [f"say columns: {{{name}: text}}"] if name in self._wanted.columns else []
+                remedies = [f"set columns: {{{name}: text}}"] if name in self._wanted.columns else []
                 remedies += ["choose other features"] if name in self._wanted.numbers else []
                 yield (
-                    f"column '{name}' is to hold numbers and holds something else in {where}. {suggest_remedy(column.word)} "
+                    f"column '{name}' must hold numbers but holds something else in {where}. {suggest_remedy(column.word)} "
                     f"Mend it, or {' and '.join(remedies)}"
                 )
             elif column.numbers:
@@ -423,9 +442,10 @@ class Survey:
                 )
 
     def _find_repeats(self, whole: NDArray[np.bool_]) -> IntArray:
-        """Rows that repeat an earlier one; without identifiers, only rows that are `whole` (n,) are compared.
+        """Rows that repeat an earlier one.
 
-        A name always stands for the first row that has it, whole or not: so rows are found by name without a survey.
+        Without identifiers, only rows that are `whole` (n,) are compared. A name always refers to the first row that has it,
+        whole or not: so rows are found by name without a survey.
         """
         if self._wanted.identified:
             return np.setdiff1d(self.rows.find_repeats(), self.rows.find_unnamed(), assume_unique=True)
@@ -442,12 +462,12 @@ class Survey:
                 "keep the first of each with 'repeated: first'"
             )
         return (
-            f"{self._name_rows(repeated.tolist())} the same as an earlier one in all that is used of them. Keep the first of each with 'repeated: first', or name a column "
+            f"{self._name_rows(repeated.tolist())} the same as an earlier one in all used columns. Keep the first of each with 'repeated: first', or name a column "
             "that tells them apart with 'id'"
         )
 
     def _name_rows(self, rows: Sequence[int]) -> str:
-        """`3 rows (5, 8, 13)`, up to ten of them, by name."""
+        """Count and names of rows, up to ten: `3 rows (5, 8, 13)`."""
         names = [str(self.rows.read_name(row)) or f"number {row + 1}" for row in rows[:MAX_ROWS_NAMED]]
         more = f" and {len(rows) - MAX_ROWS_NAMED} more" if len(rows) > MAX_ROWS_NAMED else ""
         return f"{_format_count(len(rows))} ({', '.join(names)}{more})"
@@ -465,12 +485,12 @@ def _join_items(items: Sequence[str], between: str = ", ") -> str:
 def read_material(
     formula: Cell, held: Cell, name: str, mobile: str | None = None
 ) -> tuple[Composition | None, Reading | None]:
-    """Composition and structure, as it was read, of a row from its two cells; None for what is blank.
+    """Read composition and structure of a row; None for blank cells.
 
     Args:
         formula: cell with the formula.
         held: cell with the structure.
-        name: what messages call the row.
+        name: of the row, for messages.
         mobile: element whose own sites may be occupied in part.
 
     Raises:

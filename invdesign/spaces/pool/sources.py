@@ -1,4 +1,4 @@
-"""Where a pool's rows come from. Every source is read in blocks once, and row by row at a place after that."""
+"""Sources of a pool's rows, read in blocks once and then row by row."""
 
 from __future__ import annotations
 
@@ -41,20 +41,19 @@ from invdesign.tables.text import open_table
 from invdesign.tables.units import find_column
 from invdesign.textfiles import open_regular
 
-STRUCTURE_COLUMN = (
-    "(structure)"  # the column of sources whose rows are structures; no table's header reads so
-)
-ROWS_INSPECTED = 1_000  # lines whose keys are a JSON table's columns
-FILE_COLUMN = "file"  # the column of a folder
+STRUCTURE_COLUMN = "(structure)"  # column of sources whose rows are structures; unlike any table's heading
+# Chosen; first rows that decide the columns of JSON lines and databases, and the kinds of columns.
+ROWS_INSPECTED = 1_000
+FILE_COLUMN = "file"  # column with the names of structure files
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Rows that follow each other.
+    """Consecutive rows of a source.
 
     Attributes:
-        places: shape (n,), where each can be found again.
-        cells: the asked columns, n cells each.
+        places: shape (n,), where `fetch` finds each row again.
+        cells: the requested columns, n cells each.
     """
 
     places: IntArray
@@ -66,28 +65,28 @@ class Source(Protocol):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns there are."""
+        """Names of all columns."""
         ...
 
     @property
     def identifier(self) -> str | None:
-        """The column that tells rows apart where the user names none; None: their numbers do."""
+        """Default column that tells rows apart; None for the row's number."""
         ...
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
-        """All rows in their order."""
+        """Iterate over all rows in order, with these `columns`."""
         ...
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
-        """The row at a place."""
+        """Read these `columns` of the row at `place`."""
         ...
 
 
 def open_source(path: Path) -> Source:
-    """The source a file or folder is.
+    """Open the file or folder at `path` as a source.
 
     Raises:
-        PoolError: it cannot be read as what its name says.
+        PoolError: its content does not fit its name.
     """
     suffix = path.suffix.lower()
     if path.is_dir() or (is_structure_name(path.name) and suffix not in DATABASE_SUFFIXES):
@@ -102,7 +101,7 @@ def open_source(path: Path) -> Source:
 
 
 class TextSource:
-    """CSV with commas, semicolons or tabs, as `invdesign.tables` reads it."""
+    """Text table with commas, semicolons or tabs, read by `invdesign.tables`."""
 
     identifier: str | None = None
 
@@ -112,28 +111,32 @@ class TextSource:
         self.remarks = self._table.remarks
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
+        """Iterate over all rows in order, with these `columns`."""
         for rows in self._table.read_blocks(columns):
             yield Block(rows.places, dict(rows.cells))
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
+        """Read these `columns` of the row at `place`."""
         return dict(self._table.fetch_row(place, columns))
 
 
 class NamedSource:
-    """A source of which some columns go by other names than their headings."""
+    """Source with some columns named otherwise than by their headings."""
 
     def __init__(self, source: Source, headings: Mapping[str, str]) -> None:
-        """`headings`: by name, of the columns that are renamed."""
+        """Wrap `source`; `headings` maps new names of columns to their headings."""
         self._source, self._headings = source, headings
         self.identifier = source.identifier
         self.columns = (*source.columns, *headings)
         self.remarks = tuple(getattr(source, "remarks", ()))
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
+        """Iterate over all rows in order, with these `columns`."""
         for block in self._source.blocks(self._find_headings(columns)):
             yield Block(block.places, {name: block.cells[self._find_heading(name)] for name in columns})
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
+        """Read these `columns` of the row at `place`."""
         cells = self._source.fetch(place, self._find_headings(columns))
         return {name: cells[self._find_heading(name)] for name in columns}
 
@@ -145,12 +148,12 @@ class NamedSource:
 
 
 def name_columns(source: Source, names: Iterable[str], table: str) -> tuple[Source, dict[str, str]]:
-    """A source whose columns can be asked for without the units in their headings; and heading by such name.
+    """Source with columns named without their units, and headings by such name.
 
     Args:
         source: the source.
-        names: of columns, as the user calls them.
-        table: what messages call the source.
+        names: of columns, as the user gives them.
+        table: name of the source, for messages.
 
     Raises:
         InvdesignError: several columns may be meant.
@@ -165,7 +168,7 @@ def name_columns(source: Source, names: Iterable[str], table: str) -> tuple[Sour
 
 
 class JsonLinesSource:
-    """One JSON object per line; a column a line does not name is empty there."""
+    """Lines of one JSON object each; a missing key is an empty cell."""
 
     identifier: str | None = None
 
@@ -188,9 +191,10 @@ class JsonLinesSource:
         }
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
+        """Iterate over all rows in order, with these `columns`."""
         starts = self._records.starts
         for first, end in self._records.iterate_spans():
-            # Not splitlines: strings may hold characters it takes for line ends.
+            # Not splitlines, which also splits at characters that JSON strings may contain.
             lines = self._records.read_text(first, end).split("\n")
             rows = [
                 (int(starts[first + k]), self._parse_line(line, first + k + 1))
@@ -201,12 +205,16 @@ class JsonLinesSource:
             yield Block(np.array([place for place, _ in rows], dtype=np.int64), cells)
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
+        """Read these `columns` of the row at `place`."""
         row = self._parse_line(self._records.read_record(place), 0)
         return {name: row.get(name) for name in columns}
 
 
 class ParquetSource:
-    """A Parquet table, by pyarrow; single rows come from their row group, of which the last is kept."""
+    """Parquet table, read by pyarrow.
+
+    Single rows come from their row group, of which the last is kept.
+    """
 
     identifier: str | None = None
 
@@ -219,7 +227,7 @@ class ParquetSource:
             ) from error
         try:
             self._file = parquet.ParquetFile(path)
-        except Exception as error:  # pyarrow's own kinds
+        except Exception as error:  # pyarrow raises classes of its own
             raise PoolError(f"{path.name} cannot be read as Parquet: {error}") from error
         self.path = path
         self.columns = tuple(str(name) for name in self._file.schema_arrow.names)
@@ -228,6 +236,7 @@ class ParquetSource:
         self._kept: tuple[int, tuple[str, ...], Any] | None = None
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
+        """Iterate over all rows in order, with these `columns`."""
         first = 0
         for batch in self._file.iter_batches(
             batch_size=BLOCK_ROWS, columns=list(columns) or self.columns[:1]
@@ -237,6 +246,7 @@ class ParquetSource:
             first += batch.num_rows
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
+        """Read these `columns` of the row at `place`."""
         group = int(np.searchsorted(self._first, place, side="right")) - 1
         if self._kept is None or self._kept[:2] != (group, tuple(columns)):
             self._kept = (group, tuple(columns), self._file.read_row_group(group, columns=list(columns)))
@@ -245,14 +255,20 @@ class ParquetSource:
 
 
 def _holds_structures(path: Path) -> bool:
-    """True where a JSON file holds a list, or one structure; a database is an object of rows."""
+    """True if a JSON file holds a list or one structure.
+
+    A database is an object of rows.
+    """
     with open_regular(path) as stream:
         start = stream.read(BYTES_PER_READ).lstrip(b"\xef\xbb\xbf \t\r\n")
     return start.startswith(b"[") or (b'"ids"' not in start and b'"sites"' in start and b'"lattice"' in start)
 
 
 class StructureSource:
-    """A structure file, or those of a folder; a row is called as its file, one of several structures `FILE#1` and so on."""
+    """Structures of a file or folder.
+
+    A row has the name of its file; of several structures in a file, `FILE#1` and so on.
+    """
 
     identifier: str | None = FILE_COLUMN
     columns = (FILE_COLUMN, STRUCTURE_COLUMN)
@@ -267,22 +283,27 @@ class StructureSource:
         return [frame for file in list_structure_files(self.path) for frame in find_frames(file)]
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
+        """Iterate over all rows in order, with these `columns`."""
         for first in range(0, len(self._frames), BLOCK_ROWS):
             places = np.arange(first, min(first + BLOCK_ROWS, len(self._frames)))
             frames = [self._frames[place] for place in places]
-            # A structure is read when its cell is looked at, so that a block is as small as its names.
+            # A structure is only read when its cell is used, so that a block holds little more than names.
             cells: dict[str, Sequence[Cell]] = {
                 name: [frame.name if name == FILE_COLUMN else frame for frame in frames] for name in columns
             }
             yield Block(places, cells)
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
+        """Read these `columns` of the row at `place`."""
         frame = self._frames[place]
         return {name: frame.name if name == FILE_COLUMN else frame for name in columns}
 
 
 class DatabaseSource:
-    """An ASE database, SQLite or JSON; rows are called by their number in it, and hold key-value pairs."""
+    """ASE database, SQLite or JSON.
+
+    Rows are named by their number in it; columns include the key-value pairs.
+    """
 
     identifier: str | None = "id"
 
@@ -298,6 +319,7 @@ class DatabaseSource:
         self.columns = ("id", "formula", "energy", "natoms", *pairs, STRUCTURE_COLUMN)
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
+        """Iterate over all rows in order, with these `columns`."""
         rows = self._database.read_rows()
         while taken := list(islice(rows, BLOCK_ROWS)):
             cells: dict[str, Sequence[Cell]] = {
@@ -306,6 +328,7 @@ class DatabaseSource:
             yield Block(np.array([row.id for row in taken], dtype=np.int64), cells)
 
     def fetch(self, place: int, columns: Sequence[str]) -> dict[str, Cell]:
+        """Read these `columns` of the row at `place`."""
         row = self._database.read_row(place)
         return {name: self._read_cell(row, name) for name in columns}
 
@@ -318,24 +341,24 @@ class DatabaseSource:
             return row.pairs.get(name)
         try:
             symbols = row.read_symbols(f"row {row.id}", self._limits)
-        except StructureFileError:  # its structure says why it cannot be read
+        except StructureFileError:  # the row is refused with the reason when its structure is read
             return None
         return len(symbols) if name == "natoms" else _format_formula(symbols)
 
 
 def _format_formula(symbols: Sequence[str]) -> str:
-    """A formula as ASE writes it, metals first."""
+    """Formula in ASE's order, metals first."""
     from ase.formula import Formula
 
     return str(Formula.from_list(list(symbols)).format("metal"))
 
 
 def read_structure_cell(cell: Cell, name: str, mobile: str | None = None) -> Reading:
-    """Read the ordered structure a cell holds, names or spells.
+    """Read the ordered structure of a cell.
 
     Args:
         cell: text of a structure file; a place in a file; a row of a database.
-        name: what messages call it.
+        name: of the cell, for messages.
         mobile: element whose own sites may be occupied in part.
 
     Raises:

@@ -1,7 +1,7 @@
-"""A pool of given candidates: the rows of a table, the structure files of a folder, an ASE database.
+"""Search space of given candidates: a table, structure files, an ASE database.
 
-The pool stays where it is. What is kept in memory is where each row is found, what it is called, and its features;
-a row is read when it is built.
+The pool stays in its place. Only the place, the name and the features of each row are kept in memory; a row is read
+when it is built.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import Rng
 from invdesign.settings import Frozen, parse_name_list
 from invdesign.spaces.counted import CountableSpace
-from invdesign.spaces.described import distinct
+from invdesign.spaces.described import rename_duplicates
 from invdesign.spaces.operators import GenomeOperator
 from invdesign.spaces.pool.features import TIE, Points, Scale, draw_rank
 from invdesign.spaces.pool.file import PoolError, PoolFile
@@ -39,12 +39,12 @@ from invdesign.structures.charges import ElementSymbol
 from invdesign.tables.cells import Cell, is_blank, is_missing_number, parse_number, suggest_remedy
 
 ROW_KEY = "row"  # the genome's only key
-MAX_BYTES_FOR_REMARKS = 200_000  # bytes of a pool that is read, in a second or two, to show how it was read
-MAX_NEIGHBOUR_RANK = 32  # how far, in ranks, a mutation may go
+MAX_BYTES_FOR_REMARKS = 200_000  # chosen; a larger unread pool would take over a second or two to read
+MAX_NEIGHBOUR_RANK = 32  # chosen; largest rank of the row that a mutation takes
 
 
 class Features(Frozen):
-    """What the rows are compared by."""
+    """Properties by which rows are compared."""
 
     columns: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Columns of numbers."""
@@ -55,7 +55,7 @@ class Features(Frozen):
 
 
 def _expand_columns(value: object) -> object:
-    """A list of columns as a mapping: their kinds are found out."""
+    """Convert a list of columns to a mapping with kind `auto`."""
     if isinstance(value, list | tuple):
         return dict.fromkeys(parse_name_list(value), "auto")
     return value
@@ -95,11 +95,11 @@ class PoolSpace(CountableSpace):
     structure: str | None = None
     """Column with structures as CIF, POSCAR or pymatgen JSON; folders and databases need none."""
     mobile: ElementSymbol | None = None
-    """Ion whose own sites may be occupied in part, as in `Li7La3Zr2O12`; for evaluators that take it out."""
+    """Ion whose own sites may be occupied in part, as in `Li7La3Zr2O12`; for evaluators that remove it."""
     compared_by: Features | None = Field(default=None, alias="features")  # `features` is a method of spaces
-    """What the rows are compared by; all of `columns` that are numbers, composition and structure where not given."""
+    """Properties by which rows are compared; by default all numeric `columns`, composition and structure."""
     scale: Scale = "range"
-    """How features fill the unit interval: by lowest and highest value, or by `ranks`, against outliers."""
+    """Scaling of features to the unit interval: by lowest and highest value, or by `ranks`, against outliers."""
     missing: Literal["error", "drop"] = "error"
     """Rows that lack a value or cannot be read: refuse the pool, or leave them out."""
     repeated: Literal["error", "first"] = "error"
@@ -108,7 +108,10 @@ class PoolSpace(CountableSpace):
     @model_validator(mode="wrap")
     @classmethod
     def _check_rows(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        """A pool that is named by its path is read whole and checked; one from a stored campaign when it is used."""
+        """Read and check the whole pool if it is named by its path.
+
+        A pool of a stored campaign is read when it is used.
+        """
         space = handler(data)
         if isinstance(data, Mapping) and isinstance(data.get("source"), str):
             try:
@@ -121,23 +124,26 @@ class PoolSpace(CountableSpace):
         """Read the pool and check every row, once per process.
 
         Raises:
-            PoolError: the file is missing or has changed, or rows are not as they should be.
+            PoolError: the file is missing or has changed, or rows have problems.
         """
-        self._pool.points  # noqa: B018 - reading is what it is for
+        self._pool.points  # noqa: B018 - read for its side effect
 
     @property
     def left_out(self) -> Mapping[str, int]:
-        """How many rows were left out, by reason."""
+        """Number of rows left out, by reason."""
         return self._pool.left_out
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences on how structures were read, and on rows left out as unreadable; none of a large pool not yet read."""
+        """Sentences on how rows were read, and on rows left out as unreadable.
+
+        None of a large pool that was not yet read.
+        """
         if not self._pool_is_read and self.source.bytes > MAX_BYTES_FOR_REMARKS:
             return ()
         try:
             return self._pool.remarks
-        except (InvdesignError, OSError):  # it was moved or has changed; building a row says so
+        except (InvdesignError, OSError):  # the pool was moved or changed; building a row raises the error
             return ()
 
     @property
@@ -150,7 +156,10 @@ class PoolSpace(CountableSpace):
         return _load_pool(json.dumps({key: value for key, value in fields.items() if key != "kind"}))
 
     def operators(self) -> Mapping[str, Operator]:
-        """`start` (any row), `neighbour` (one of the nearest), `between` (nearest to a point between two)."""
+        """Operators `start`, `neighbour` and `between`.
+
+        `start` takes any row, `neighbour` one of the nearest rows, `between` the row nearest to a point between two.
+        """
         return self._operators
 
     @cached_property
@@ -162,20 +171,25 @@ class PoolSpace(CountableSpace):
         }
 
     def count(self) -> int:
-        """How many rows there are, those left out not counted."""
+        """Number of rows, without those left out."""
         return len(self._pool.kept_rows)
 
-    def numbered(self, index: int) -> Genome:
-        """The row of that number among those that stay, in the order of the source."""
+    def genome_at_index(self, index: int) -> Genome:
+        """Row number `index` of those that stay, in the source's order."""
         return self._pool.write_genome(index)
 
     def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
-        """(index of the first row, features (<= size, d)), streamed."""
+        """Iterate over features in blocks of at most `size` rows.
+
+        Yields (index of the first row, features (<= size, d)).
+        """
         for first in range(0, len(self), size):
             yield first, self._pool.points.features(slice(first, min(first + size, len(self))))
 
     def build(self, genome: Genome) -> Design:
-        """What the row holds: parameters in the order of `columns`, composition, structure "initial".
+        """Read the row of `genome` and build its design.
+
+        Parameters are in the order of `columns`; the structure is called `initial`.
 
         Raises:
             Infeasible: there is no such row, or it lacks a value or cannot be read.
@@ -186,7 +200,9 @@ class PoolSpace(CountableSpace):
         return self._pool.read_design(genome[ROW_KEY])
 
     def canonical(self, genome: Genome) -> Genome:
-        """`genome` as this pool writes it: `{"row": 17}` as `{"row": "17"}` where identifiers are text.
+        """Write `genome` with the pool's type of identifier.
+
+        `{"row": 17}` becomes `{"row": "17"}` where identifiers are text.
 
         Raises:
             Infeasible: the row is not in the pool, or was left out.
@@ -198,30 +214,36 @@ class PoolSpace(CountableSpace):
         return written
 
     def table_columns(self) -> Sequence[str]:
-        """What a row is called."""
+        """Column with the name of a row."""
         return (ROW_KEY,)
 
     def to_cells(self, genome: Genome) -> Mapping[str, float | str]:
-        """The identifier of the row, as text where it is not its number."""
+        """Identifier of the row of `genome`, as text unless it is a number."""
         name = genome[ROW_KEY]
         return {ROW_KEY: name if isinstance(name, int | float) else str(name)}
 
     def from_cells(self, cells: Mapping[str, str]) -> Genome:
-        """The row of that name."""
+        """Genome of the row that `cells` name."""
         return {ROW_KEY: self._pool.rows.normalize_name(cells.get(ROW_KEY, ""))}
 
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
-        """Shape (n, d): scaled to [0, 1]."""
+        """Features of `genomes`, scaled to [0, 1], shape (n, d)."""
         return self._pool.points.features(self._find_positions(genomes))
 
     def descriptors(self) -> Sequence[Descriptor]:
-        """The features that vary: columns each a group of its own, statistics of the elements by what they tell."""
+        """Names of the features that vary, with their groups.
+
+        Each column is a group of its own; statistics of the elements are grouped by property.
+        """
         all_ = self._pool.wanted.descriptors()
         varied = [all_[column] for column in self._pool.points.columns]
-        return distinct(varied or [Descriptor(TIE, TIE)])
+        return rename_duplicates(varied or [Descriptor(TIE, TIE)])
 
     def domain(self) -> Domain:
-        """One real dimension per feature that varies, and the tie's where rows agree in all features."""
+        """One real dimension per feature that varies.
+
+        One more for ties where rows agree in all features.
+        """
         points = self._pool.points
         return Domain(
             tuple(
@@ -231,23 +253,28 @@ class PoolSpace(CountableSpace):
         )
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
+        """Points (n, d) of the unit cube at `genomes`."""
         return self._pool.points.take_points(self._find_positions(genomes))
 
     def decode(self, x: FloatArray) -> Sequence[Genome]:
-        """The rows nearest to points (n, d); what lies outside the unit cube is moved to its surface."""
+        """Genomes of the rows nearest to points `x` (n, d).
+
+        Points outside the unit cube are moved to its surface.
+        """
         return [
             self._pool.write_genome(int(row))
             for row in self._pool.points.find_nearest(np.clip(x, 0.0, 1.0))[:, 0]
         ]
 
     def _find_positions(self, genomes: Sequence[Genome]) -> IntArray:
+        """Index of each genome's row among those that stay, shape (n,)."""
         return np.array([self._pool.find_position(genome) for genome in genomes], dtype=np.int64)
 
     def _draw_row(self, parents: Sequence[Genome], rng: Rng) -> Genome:  # noqa: ARG002 - an operator's signature
         return self._pool.write_genome(int(rng.integers(len(self))))
 
     def _draw_neighbour(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
-        """One of the nearest rows, near ones more often."""
+        """Draw one of the nearest rows, near ones more often."""
         if len(self) == 1:
             return None
         row = self._pool.find_position(parents[0])
@@ -257,7 +284,7 @@ class PoolSpace(CountableSpace):
         return self._pool.write_genome(int(others[rank - 1]))
 
     def _draw_between(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
-        """The row nearest to a random point of the line between two others, and neither of them."""
+        """Row nearest to a random point between two parents, and neither of them."""
         rows = self._find_positions(parents)
         share = float(rng.random())
         ends = self._pool.points.take_points(rows)
@@ -268,12 +295,15 @@ class PoolSpace(CountableSpace):
 
 @lru_cache(maxsize=2)
 def _load_pool(text: str) -> Pool:
-    """The pool of a space's settings; kept by the process, since a run makes its space more than once."""
+    """Load the pool of a space's settings, given as JSON text.
+
+    The process keeps it, since a run makes its space more than once.
+    """
     return Pool(PoolSpace.model_validate_json(text))
 
 
 class Pool:
-    """What the settings of a `PoolSpace` stand for, read when it is first asked for."""
+    """Source, rows and features of a `PoolSpace`, read on first use."""
 
     def __init__(self, settings: PoolSpace) -> None:
         self._settings = settings
@@ -287,7 +317,10 @@ class Pool:
 
     @cached_property
     def rows(self) -> Rows:
-        """Places and names of all rows; a worker that only builds reads no more than these."""
+        """Places and names of all rows.
+
+        A worker that only builds designs reads no more than these.
+        """
         if "_survey_result" in self.__dict__:
             return self._survey_result[0]
         rows = Rows(self._identifier)
@@ -301,7 +334,10 @@ class Pool:
 
     @cached_property
     def _survey_result(self) -> tuple[Rows, IntArray, Points, dict[str, int], tuple[str, ...]]:
-        """All rows, those that stay, where they lie, how many do not stay, and remarks on how they were read."""
+        """Survey of all rows, as used by the properties below.
+
+        All rows, rows that stay, their points, counts of rows left out, and remarks on how rows were read.
+        """
         settings = self._settings
         survey = Survey(self.source, self.wanted, self._identifier, self.name)
         kept, raw, left_out = survey.select_rows(
@@ -327,25 +363,25 @@ class Pool:
 
     @property
     def kept_rows(self) -> IntArray:
-        """Shape (n,): numbers of the rows that stay, ascending."""
+        """Numbers of the rows that stay, ascending, shape (n,)."""
         return self._survey_result[1]
 
     @property
     def points(self) -> Points:
-        """Where the rows that stay lie in the unit cube."""
+        """Points of the rows that stay, in the unit cube."""
         return self._survey_result[2]
 
     @property
     def left_out(self) -> dict[str, int]:
-        """How many rows were left out, by reason."""
+        """Number of rows left out, by reason."""
         return self._survey_result[3]
 
     def write_genome(self, index: int) -> Genome:
-        """The genome of row `index` of those that stay."""
+        """Genome of row `index` of those that stay."""
         return {ROW_KEY: self.rows.read_name(int(self.kept_rows[index]))}
 
     def find_position(self, genome: Genome) -> int:
-        """The inverse of `genome`.
+        """Index of the row of `genome` among those that stay.
 
         Raises:
             Infeasible: there is no such row, or it was left out.
@@ -357,6 +393,11 @@ class Pool:
         return index
 
     def _find_row(self, name: Json) -> int:
+        """Number of the row called `name`, from 0.
+
+        Raises:
+            Infeasible: there is no such row.
+        """
         row = self.rows.find_row(name)
         if row >= 0:
             return row
@@ -368,7 +409,7 @@ class Pool:
         raise Infeasible(f"no row of {self.name} has {self._identifier} {name!r}")
 
     def read_design(self, name: Json) -> Design:
-        """What the row of that name holds; read from the source."""
+        """Read the row called `name` from the source and build its design."""
         row = self._find_row(name)
         used = self.wanted.used_columns
         asked = [*used, self._identifier] if self._identifier and self._identifier not in used else used
@@ -402,7 +443,10 @@ def _assemble_design(cells: Mapping[str, Cell], wanted: ColumnUse, name: str) ->
 
 
 def _parse_parameter(cell: Cell, kind: Kind, column: str, name: str) -> float | str:
-    """The value of a parameter: of a column whose kind is not said, each cell shows it, or the survey complained."""
+    """Parse the value of a parameter from its cell.
+
+    In a column without a stated kind each cell decides for itself; the survey has refused mixed columns.
+    """
     if is_blank(cell) or (kind == "number" and is_missing_number(cell)):
         raise Infeasible(f"row {name} has nothing in column '{column}'")
     number = parse_number(cell) if kind != "text" else None
@@ -416,10 +460,10 @@ def _parse_parameter(cell: Cell, kind: Kind, column: str, name: str) -> float | 
 
 
 def _choose_columns(settings: PoolSpace, source: Source, name: str) -> ColumnUse:
-    """Which columns are used for what.
+    """Choose the columns to use, and their purposes.
 
     Raises:
-        PoolError: there is no such column, or nothing a design could be made of.
+        PoolError: there is no such column, or nothing to make a design of.
     """
     structure = STRUCTURE_COLUMN if STRUCTURE_COLUMN in source.columns else settings.structure
     if structure == STRUCTURE_COLUMN and settings.structure is not None:
@@ -443,7 +487,7 @@ def _choose_columns(settings: PoolSpace, source: Source, name: str) -> ColumnUse
         raise PoolError(_describe_missing(name, missing, available))
     if not settings.columns and settings.composition is None and structure is None:
         raise PoolError(
-            f"nothing is said to make candidates of: name 'columns' that become parameters, or a column with the "
+            f"no column is named to make candidates of: name 'columns' that become parameters, or a column with the "
             f"'composition' or the 'structure'. {name} has {_list_columns(available)}"
         )
     has = {
@@ -459,7 +503,7 @@ def _choose_columns(settings: PoolSpace, source: Source, name: str) -> ColumnUse
         for kind in sorted(features_of):
             if not has[kind]:
                 raise PoolError(
-                    f"features of the {kind} are asked for, and {name} is said to have none; name the column"
+                    f"features of the {kind} need a column with the {kind} of {name}; name it as '{kind}'"
                 )
     identified = settings.id is not None or source.identifier is not None
     return ColumnUse(
@@ -474,7 +518,7 @@ def _choose_columns(settings: PoolSpace, source: Source, name: str) -> ColumnUse
 
 
 def _describe_missing(name: str, missing: Sequence[tuple[str, str]], available: Sequence[str]) -> str:
-    """All (setting, column) that the file lacks, and what it has."""
+    """Message on all (setting, column) that the file lacks, and its columns."""
     words = []
     for key, column in missing:
         hint = nearest(column, available)
@@ -488,7 +532,7 @@ def _list_columns(columns: Sequence[str]) -> str:
 
 
 def _find_numeric_columns(settings: PoolSpace, source: Source) -> tuple[str, ...]:
-    """The parameters that are numbers: said to be, or in the first block."""
+    """Parameter columns of numbers, stated or judged by the first block."""
     unknown = [name for name, kind in settings.columns.items() if kind == "auto"]
     first = next(iter(source.blocks(unknown)), None) if unknown else None
     found = {name for name, kind in settings.columns.items() if kind == "number"}

@@ -1,4 +1,4 @@
-"""Crystals decorated with elements."""
+"""Search space of crystals with substituted elements."""
 
 from __future__ import annotations
 

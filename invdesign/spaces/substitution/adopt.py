@@ -1,4 +1,4 @@
-"""Recognising a decoration in a structure that was relaxed, seeded or generated."""
+"""Recognise the decoration of a relaxed, seeded or generated structure."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-MAX_SHIFT_RATIO = 0.25  # of the nearest distance: an atom displaced by less still is on its site
+MAX_SHIFT_RATIO = 0.25  # chosen; largest displacement of an atom on its site, over the shortest distance
 
 
 def recognise_decoration(
     structure: Structure, geometry: Geometry, likely: IntArray | None
 ) -> IntArray | None:
-    """The decoration (v,) a structure is, or None.
+    """Match a structure to a decoration, shape (v,); None if none matches.
 
     Args:
         structure: any cell of the crystal, primitive or repeated.
         geometry: the framework and its options.
-        likely: a decoration that the structure may still be, atom by atom (that it was relaxed from).
+        likely: decoration to try first, atom by atom: the one the structure was relaxed from.
     """
     plain = with_elements_alone(structure)
     if likely is not None and _is_unmoved(plain, geometry, likely):
@@ -40,7 +40,10 @@ def recognise_decoration(
 
 
 def _is_unmoved(structure: Structure, geometry: Geometry, likely: IntArray) -> bool:
-    """Whether every atom of `likely` still is on its site, in the same order, up to a common shift."""
+    """True if every atom of `likely` is still on its site.
+
+    Atoms must be in the same order; a common shift of all atoms is allowed.
+    """
     if [element_at(site) for site in structure] != geometry.list_elements(likely):
         return False
     moves = structure.frac_coords - geometry.parent.positions
@@ -54,11 +57,14 @@ def _is_unmoved(structure: Structure, geometry: Geometry, likely: IntArray) -> b
 
 
 def _match_framework(structure: Structure, geometry: Geometry) -> IntArray | None:
-    """The decoration by the best mapping of the structure onto the framework, among all that the options allow."""
+    """Decoration from the best mapping of the structure onto the framework.
+
+    The mapping is the best among all that the options allow.
+    """
     from pymatgen.core import DummySpecies, Structure
 
     allowed = _list_allowed_elements(geometry)
-    # No element's symbol begins with Q, so these are names of dummy species.
+    # No element's symbol begins with Q, so these names cannot be mistaken for elements.
     letters = "abcdefghijklmnopqrstuvwxyz"
     different = dict.fromkeys(allowed)
     names = {options: "Q" + letters[i % 26] + "z" * (i // 26) for i, options in enumerate(different)}
@@ -82,7 +88,7 @@ def _match_framework(structure: Structure, geometry: Geometry) -> IntArray | Non
 
 
 def _list_allowed_elements(geometry: Geometry) -> list[frozenset[str]]:
-    """Elements each site may have."""
+    """Elements that each site may hold."""
     allowed = [frozenset({element}) for element in geometry.elements]
     for variable in geometry.decorations.variables:
         for site in variable.sites:
@@ -91,7 +97,7 @@ def _list_allowed_elements(geometry: Geometry) -> list[frozenset[str]]:
 
 
 def _build_matcher(allowed: dict[str, frozenset[str]]) -> StructureMatcher:
-    """A matcher for which a site of the framework equals any element it may have."""
+    """Build a matcher that equates a site with every element it may hold."""
     from pymatgen.analysis.structure_matcher import AbstractComparator, StructureMatcher
 
     class AllowedElements(AbstractComparator):  # type: ignore[misc]  # pymatgen is not typed for mypy here

@@ -1,4 +1,4 @@
-"""Decorations of a framework: which species sit on which sites, up to symmetry, with balanced charges.
+"""Charge-balanced decorations of a framework, distinct up to symmetry.
 
 A decoration is an array of codes, one per variable: the position of the variable's species among its options.
 A variable is one site, or all sites of a group that takes a single species.
@@ -20,17 +20,20 @@ from invdesign.rng import Rng
 from invdesign.structures.charges import charge_imbalance
 from invdesign.structures.symmetry import are_smallest_images, count_cycle_types, find_smallest_image
 
-Key = tuple[int, ...]  # charge of single-valent ions, then the number of atoms of each mixed-valent one
+Key = tuple[int, ...]  # total charge of single-valent ions, then the number of atoms of each mixed-valent ion
 
-MAX_COUNT_STEPS = 1_000_000  # additions a count may take: about a second
-MAX_FILLS = 2_000_000  # decorations, symmetric images included, that are gone through one by one
-MAX_SYMMETRY_WORK = 1_000_000_000  # of those times symmetry operations times variables: five seconds
-MAX_LISTED = 200_000  # distinct decorations kept in memory
+MAX_COUNT_STEPS = 1_000_000  # chosen; additions of one count, about a second
+MAX_FILLS = 2_000_000  # chosen; decorations, symmetric images included, that are tested one by one
+MAX_SYMMETRY_WORK = 1_000_000_000  # chosen; fills x symmetry operations x variables, about five seconds
+MAX_LISTED = 200_000  # chosen; distinct decorations kept in memory
 
 
 @dataclass(frozen=True, slots=True)
 class Ion:
-    """An element that takes one of these oxidation states; no states where charges do not matter."""
+    """Element with the oxidation states it may take.
+
+    `states` is empty where charges do not matter.
+    """
 
     element: str
     states: tuple[int, ...]
@@ -38,7 +41,7 @@ class Ion:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """What one position in a genome decides.
+    """One position of a genome: the sites it decides and their options.
 
     Attributes:
         group: name of the site group.
@@ -79,30 +82,35 @@ class Decorations:
 
     @cached_property
     def ions(self) -> tuple[Ion, ...]:
-        """Every ion there is, each once."""
+        """All ions of options and fixed sites, without repeats."""
         options = [ion for variable in self.variables for ion in variable.options]
         return tuple(dict.fromkeys([*options, *(ion for ion, _ in self.fixed)]))
 
     @cached_property
-    def _mixed(self) -> tuple[Ion, ...]:
-        """Ions with a choice of charge: their numbers decide, those of all others act by their charge alone."""
+    def _mixed_valent_ions(self) -> tuple[Ion, ...]:
+        """Ions with a choice of charge.
+
+        A charge balance depends on the number of atoms of each of these, and on the total charge of all others.
+        """
         return tuple(ion for ion in self.ions if len(ion.states) > 1)
 
     def _build_ion_key(self, ion: Ion, count: int) -> Key:
+        """Key of `count` atoms of one ion."""
         if len(ion.states) == 1:
-            return (ion.states[0] * count, *([0] * len(self._mixed)))
-        return (0, *(count if ion == other else 0 for other in self._mixed))
+            return (ion.states[0] * count, *([0] * len(self._mixed_valent_ions)))
+        return (0, *(count if ion == other else 0 for other in self._mixed_valent_ions))
 
     @cached_property
     def _fixed_key(self) -> Key:
-        total: Key = (0,) * (1 + len(self._mixed))
+        """Key of the sites that do not vary."""
+        total: Key = (0,) * (1 + len(self._mixed_valent_ions))
         for ion, count in self.fixed:
             total = _add_keys(total, self._build_ion_key(ion, count))
         return total
 
     @cached_property
     def _option_keys(self) -> tuple[tuple[Key, ...], ...]:
-        """What each option of each variable adds to the key."""
+        """Key contributed by each option of each variable."""
         return tuple(
             tuple(self._build_ion_key(ion, len(variable.sites)) for ion in variable.options)
             for variable in self.variables
@@ -113,36 +121,44 @@ class Decorations:
         return {}
 
     def _find_key_imbalance(self, key: Key) -> int:
-        """|total charge| at best of atoms with this key; 0 where charges do not matter."""
+        """Smallest |total charge| of atoms with this key.
+
+        0 where charges do not matter.
+        """
         if not self.charge_neutral:
             return 0
         if key not in self._imbalance_cache:
             counts = {"": 1, **{str(i): count for i, count in enumerate(key[1:])}}
-            states = {"": (key[0],), **{str(i): ion.states for i, ion in enumerate(self._mixed)}}
+            states = {"": (key[0],), **{str(i): ion.states for i, ion in enumerate(self._mixed_valent_ions)}}
             self._imbalance_cache[key] = charge_imbalance(counts, states)
         return self._imbalance_cache[key]
 
     def _sum_key(self, codes: Sequence[int]) -> Key:
+        """Key of a whole decoration."""
         chosen = (deltas[code] for deltas, code in zip(self._option_keys, codes, strict=True))
         return tuple(map(sum, zip(self._fixed_key, *chosen, strict=True)))
 
     def find_imbalance(self, codes: IntArray) -> int:
-        """How far the charges of a decoration (n,) are from balance, at best, in elementary charges."""
+        """Smallest distance of a decoration's charges from balance, in elementary charges.
+
+        Args:
+            codes: the decoration, shape (n,).
+        """
         return self._find_key_imbalance(self._sum_key(codes.tolist()))
 
     def to_canonical(self, codes: IntArray) -> IntArray:
-        """The smallest symmetric image of a decoration (n,)."""
+        """Smallest symmetric image of the decoration `codes`, shape (n,)."""
         return find_smallest_image(codes, self.permutations, max(self.radices))
 
     def balance_charges(self, codes: IntArray, cost: FloatArray) -> IntArray | None:
-        """A charge-neutral decoration near `codes`.
+        """Find a charge-neutral decoration near `codes`.
 
-        Changes one variable at a time, the one that brings the charge nearest to balance, the cheapest among
-        equals. Where that gets stuck, the cheapest choices that can still be balanced are taken in turn.
+        Changes one variable at a time: the one that brings the charge nearest to balance, the cheapest among equals.
+        Where no single change helps, each variable in turn takes its cheapest choice that can still be balanced.
 
         Args:
             codes: shape (n,).
-            cost: shape (n, most options); what choosing an option costs, infinite where it must not change.
+            cost: shape (n, most options); price of choosing an option, infinite where it must not change.
 
         Returns:
             Shape (n,), or None where there is none.
@@ -161,9 +177,10 @@ class Decorations:
     def _find_best_step(
         self, chosen: Sequence[int], key: Key, cost: FloatArray
     ) -> tuple[int, int, int, Key] | None:
-        """(imbalance after, variable, code, key after) of the best single change, the cheapest among equals.
+        """Best single change: (imbalance after, variable, code, key after).
 
-        Variables of one class and with one code change the key alike, so that only their prices are compared.
+        The cheapest among equals. Variables of one class and with one code change the key alike, so that only their
+        prices are compared.
         """
         members: dict[tuple[int, int], list[int]] = {}
         for variable, pair in enumerate(zip(self.classes, chosen, strict=True)):
@@ -189,7 +206,7 @@ class Decorations:
 
     @cached_property
     def _completions(self) -> tuple[dict[Key, int], ...] | None:
-        """For each number of variables decided, in how many ways each key can be completed to balance.
+        """Ways to complete each key to balance, by number of decided variables.
 
         None where that would take too many steps.
         """
@@ -200,6 +217,7 @@ class Decorations:
             if steps > MAX_COUNT_STEPS:
                 return None
             reached.append({_add_keys(key, delta): 1 for key in reached[-1] for delta in deltas})
+        # Counted backwards from the balanced totals, only for keys that the first variables can reach.
         ways = [{key: 1 for key in reached[-1] if self._find_key_imbalance(key) == 0}]
         for keys, deltas in zip(reached[-2::-1], reversed(self._option_keys), strict=True):
             later = ways[-1]
@@ -208,13 +226,13 @@ class Decorations:
         return tuple(reversed(ways))
 
     def _fill_in_turn(self, codes: IntArray, cost: FloatArray) -> IntArray | None:
-        """The cheapest choices, one variable after the other, that can still be balanced."""
+        """Take the cheapest choice that can still be balanced, variable by variable."""
         if self._completions is None:
             return None
         key, filled = self._fixed_key, []
         for variable, deltas in enumerate(self._option_keys):
             price = cost[variable].tolist()
-            price[codes[variable]] = -1.0  # to stay is cheapest
+            price[codes[variable]] = -1.0  # keeping the present code is cheapest
             order = sorted((p, code) for code, p in enumerate(price[: len(deltas)]) if p < math.inf)
             later = self._completions[variable + 1]
             code = next((c for _, c in order if _add_keys(key, deltas[c]) in later), None)
@@ -225,9 +243,10 @@ class Decorations:
         return np.asarray(filled, dtype=np.int64)
 
     def sample(self, rng: Rng) -> IntArray | None:
-        """A random neutral decoration (n,), every one (symmetric images apart) equally likely.
+        """Draw a neutral decoration (n,) with the generator `rng`.
 
-        Where the ways to balance are too many to count, a random fill, repaired; None where that fails.
+        Every one is equally likely, symmetric images counted as different. Where the ways to balance are too many to count, a
+        random fill is drawn and its charges are balanced; None where that fails.
         """
         if self._completions is None:
             codes = np.asarray([int(rng.random() * radix) for radix in self.radices], dtype=np.int64)
@@ -236,7 +255,7 @@ class Decorations:
         drawn: list[int] = []
         for deltas, later in zip(self._option_keys, self._completions[1:], strict=True):
             ways = [later.get(_add_keys(key, delta), 0) for delta in deltas]
-            # Exact for any size of the counts; 53 random bits are enough of a draw.
+            # Counts may exceed the range of floats, so the draw is made in whole numbers, from 53 random bits.
             draw = (int(rng.random() * 2**53) * sum(ways)) >> 53
             code = 0
             while draw >= ways[code]:
@@ -248,7 +267,10 @@ class Decorations:
 
     @cached_property
     def example(self) -> IntArray | None:
-        """Some neutral decoration (n,); None where there is none, or none is found in a very large space."""
+        """One neutral decoration (n,); None where none is found.
+
+        In a very large space one may exist all the same.
+        """
         rng = np.random.Generator(np.random.Philox(key=0))
         if self._completions is not None:
             return self.sample(rng) if self._completions[0] else None
@@ -257,7 +279,7 @@ class Decorations:
 
     @cached_property
     def size(self) -> int | None:
-        """How many distinct neutral decorations there are, exactly, by Burnside's lemma.
+        """Exact number of distinct neutral decorations, by Burnside's lemma.
 
         A permutation leaves those decorations as they are that are constant on its cycles; these are counted by
         charge and number of mixed-valent ions. None where that would take more than `MAX_COUNT_STEPS` additions.
@@ -276,7 +298,10 @@ class Decorations:
 
     @cached_property
     def classes(self) -> tuple[int, ...]:
-        """Number of each variable's class: those with the same options and as many sites."""
+        """Class number of each variable.
+
+        Variables of one class have the same options and as many sites.
+        """
         numbers: dict[tuple[tuple[Ion, ...], int], int] = {}
         kinds = [(variable.options, len(variable.sites)) for variable in self.variables]
         return tuple(numbers.setdefault(kind, len(numbers)) for kind in kinds)
@@ -287,7 +312,7 @@ class Decorations:
 
     @cached_property
     def countable(self) -> bool:
-        """Whether the distinct decorations can be listed within the limits of memory and time."""
+        """True if the distinct decorations fit the limits of memory and time."""
         work = self.fills * len(self.permutations) * len(self.variables)
         if self.fills > MAX_FILLS or work > MAX_SYMMETRY_WORK:
             return False
@@ -295,23 +320,30 @@ class Decorations:
 
     @cached_property
     def _weights(self) -> IntArray:
-        """Shape (n,): packs a decoration into one number, in lexicographic order; needs few fills."""
+        """Place values that pack a decoration into one number, shape (n,).
+
+        Packed numbers are in lexicographic order of the decorations; the number of fills must be small.
+        """
         after = [math.prod(self.radices[i + 1 :]) for i in range(len(self.radices))]
         return np.asarray(after, dtype=np.int64)
 
     @cached_property
     def packed_decorations(self) -> IntArray:
-        """All distinct neutral decorations, packed and ascending; only where `countable`."""
+        """All distinct neutral decorations, packed and ascending.
+
+        Only where `countable`.
+        """
         kept = [self._list_distinct(start) for start in range(0, self.fills, ROWS_PER_BLOCK)]
         return np.concatenate(kept)
 
     def unpack(self, packed: IntArray) -> IntArray:
-        """Decorations (m, n) from their numbers (m,)."""
+        """Decorations (m, n) from their `packed` numbers (m,)."""
         radices = np.asarray(self.radices, dtype=np.int64)
         codes: IntArray = packed[:, None] // self._weights[None, :] % radices[None, :]
         return codes
 
     def _list_distinct(self, start: int) -> IntArray:
+        """Distinct neutral decorations of one block, packed."""
         packed = np.arange(start, min(start + ROWS_PER_BLOCK, self.fills), dtype=np.int64)
         codes = self.unpack(packed)
         if self.charge_neutral:
@@ -320,7 +352,7 @@ class Decorations:
         return packed[are_smallest_images(codes, self.permutations, self._weights)]
 
     def _are_neutral(self, codes: IntArray) -> NDArray[np.bool_]:
-        """Which of the decorations (m, n) are neutral; (m,)."""
+        """Check which decorations (m, n) are neutral, shape (m,)."""
         keys = np.tile(np.asarray(self._fixed_key, dtype=np.int64), (len(codes), 1))
         for variable, deltas in enumerate(self._option_keys):
             keys += np.asarray(deltas, dtype=np.int64)[codes[:, variable]]
@@ -329,7 +361,7 @@ class Decorations:
         return np.asarray(balanced, dtype=np.bool_)[which.ravel()]
 
 
-ROWS_PER_BLOCK = 200_000  # decorations looked at together
+ROWS_PER_BLOCK = 200_000  # chosen; decorations tested at once
 
 
 def _add_keys(a: Key, b: Key) -> Key:
@@ -337,6 +369,7 @@ def _add_keys(a: Key, b: Key) -> Key:
 
 
 def _add_options(counts: dict[Key, int], deltas: Sequence[Key]) -> dict[Key, int]:
+    """Numbers of ways to reach each key after one more choice."""
     found: dict[Key, int] = {}
     for key, count in counts.items():
         for delta in deltas:

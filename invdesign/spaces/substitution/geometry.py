@@ -1,4 +1,4 @@
-"""What a decoration looks like: its lattice, its atoms, and numbers that describe it."""
+"""Crystal structure and features of a decoration."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SITE_PROPERTIES = ("electronegativity", "radius", "charge", "row", "column")
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """The framework and what each option does to it.
+    """Framework with radii, charges and elemental properties of every option.
 
     Attributes:
         parent: n sites.
@@ -39,11 +39,11 @@ class Geometry:
 
     @cached_property
     def elements(self) -> tuple[str, ...]:
-        """Elements of all sites; those of variables still the parent's."""
+        """Elements of all sites; on sites that vary, the parent's."""
         return tuple(self.single.get(i, element) for i, element in enumerate(self.parent.elements))
 
     def list_elements(self, codes: IntArray) -> list[str]:
-        """Elements (n) of a decoration (v,)."""
+        """Elements of all n sites in the decoration `codes`, shape (v,)."""
         elements = list(self.elements)
         for variable, code in zip(self.decorations.variables, codes.tolist(), strict=True):
             for site in variable.sites:
@@ -52,21 +52,29 @@ class Geometry:
 
     @cached_property
     def _charges(self) -> FloatArray:
-        """Shape (v, most options): the state of each option nearest to the parent's at that site."""
+        """Charge of each option, shape (v, most options).
+
+        The state nearest to the parent's at that site.
+        """
         return self._fill_table(lambda ion, site: _find_nearest_state(ion.states, self.parent.states[site]))
 
     @cached_property
     def _radii(self) -> FloatArray:
-        """Shape (v, most options), Å."""
+        """Ionic radius of each option in Å, shape (v, most options)."""
         return self._fill_table(self._find_radius)
 
     def _find_radius(self, ion: Ion, site: int) -> float:
+        """Ionic radius (Å) of an option at a site.
+
+        At the parent's charge if the option is the parent's element and its states include that charge.
+        """
         formal = self.parent.states[site]
         if ion.element == self.parent.elements[site] and _includes_charge(ion.states, formal):
             return self._site_radius(site, ion.element)
         return ionic_radius(ion.element, round(_find_nearest_state(ion.states, formal)))
 
     def _fill_table(self, value: Callable[[Ion, int], float]) -> FloatArray:
+        """Table of a property by variable and option, shape (v, most options)."""
         variables = self.decorations.variables
         table = np.zeros((len(variables), max(self.decorations.radices)))
         for v, variable in enumerate(variables):
@@ -76,9 +84,14 @@ class Geometry:
 
     @cached_property
     def _bond_lengths(self) -> tuple[float, float, FloatArray]:
-        """Bond lengths as sums of radii: (of the parent, of what is fixed now, per variable and option)."""
+        """Sums of radii over nearest bonds, in Å.
+
+        (Of the parent, of the fixed sites as they are now, shape (v, most options) of each option.)
+        """
         first, second = self.parent.bonds
         shell = np.bincount(first, minlength=len(self.parent))
+        # The bonds of each site's nearest shell count as one, whatever their number: the length is a sum over sites
+        # of mean bond lengths, and each radius enters it with the weight of the bonds it belongs to.
         weights = np.zeros(len(self.parent))
         np.add.at(weights, first, 1.0 / shell[first])
         np.add.at(weights, second, 1.0 / shell[first])
@@ -91,17 +104,21 @@ class Geometry:
         return float(weights @ np.asarray(before)), fixed, self._radii * loads.reshape(-1, 1)
 
     def _site_radius(self, site: int, element: str) -> float:
-        """Radius at the parent's charge, which may be an average."""
+        """Ionic radius (Å) at the parent's charge, which may be an average."""
         return ionic_radius(element, self.parent.states[site] or 0.0)
 
     def estimate_lattice_scale(self, codes: IntArray) -> float:
-        """Length of a decoration's nearest bonds, by ionic radii, over that of the parent's."""
+        """Ratio of nearest bond lengths, decoration over parent, by ionic radii.
+
+        Args:
+            codes: the decoration, shape (v,).
+        """
         parent, fixed, table = self._bond_lengths
         length = fixed + float(table[np.arange(len(codes)), codes].sum())
         return length / parent if parent > 0 and length > 0 else 1.0
 
     def build_structure(self, codes: IntArray, *, scale: bool, rattle: float, rng: Rng) -> Structure:
-        """The crystal of a decoration (v,): the parent's sites in their order.
+        """Build the crystal of a decoration, its sites in the parent's order.
 
         Args:
             codes: shape (v,).
@@ -119,13 +136,16 @@ class Geometry:
         return Structure(lattice, self.list_elements(codes), positions)
 
     def features(self, codes: IntArray) -> FloatArray:
-        """Numbers for decorations (m, v) that symmetric images share; (m, d).
+        """Features (m, d) of decorations, equal for symmetric images.
 
-        Per site group: mean and, where sites differ, standard deviation of each of `DESCRIPTORS`. Then, how
-        unlike neighbouring variable sites are: mean squared difference of electronegativity and radius.
+        Per site group: mean and, where sites differ, standard deviation of each of `SITE_PROPERTIES`. Then the mean squared
+        difference of electronegativity and of radius between neighbouring variable sites.
+
+        Args:
+            codes: the decorations, shape (m, v).
         """
         rows = np.arange(codes.shape[1])
-        values = self._option_properties[rows, codes]  # (m, v, descriptors)
+        values = self._option_properties[rows, codes]  # shape (m, v, properties)
         columns = []
         for members in self._feature_groups:
             columns.append(values[:, members].mean(axis=1))
@@ -137,7 +157,7 @@ class Geometry:
         return np.hstack(columns)
 
     def descriptors(self) -> list[Descriptor]:
-        """What `features` are: a group per site group, and one of neighbours."""
+        """Names of the features: a group per site group, and one of neighbours."""
         variables, found = self.decorations.variables, []
         for members in self._feature_groups:
             group = "/".join(sorted({variables[v].group for v in members}))
@@ -155,7 +175,7 @@ class Geometry:
 
     @cached_property
     def _option_properties(self) -> FloatArray:
-        """Shape (v, most options, descriptors)."""
+        """Properties of each option, shape (v, most options, properties)."""
         tables = [
             self._fill_table(lambda ion, _: _read_element_properties(ion.element)[0]),
             self._radii,
@@ -167,7 +187,7 @@ class Geometry:
 
     @cached_property
     def _feature_groups(self) -> tuple[list[int], ...]:
-        """Variables by group; groups that symmetry exchanges are one."""
+        """Variables by group; groups that symmetry exchanges are merged."""
         names = [variable.group for variable in self.decorations.variables]
         numbers = np.unique(names, return_inverse=True)[1]
         root = np.arange(len(names))
@@ -182,7 +202,7 @@ class Geometry:
 
     @cached_property
     def _neighbour_pairs(self) -> tuple[IntArray, IntArray]:
-        """(variables (p,), variables (p,)) on neighbouring sites."""
+        """Variables on neighbouring sites: (first (p,), second (p,))."""
         owner = {site: v for v, variable in enumerate(self.decorations.variables) for site in variable.sites}
         if len(self.decorations.variables) < 2:
             return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
@@ -193,18 +213,25 @@ class Geometry:
 
 
 def _find_nearest_state(states: Sequence[int], formal: float | None) -> float:
-    """The state nearest to the parent's; without that the one of smallest charge, or 0."""
+    """Oxidation state nearest to the parent's.
+
+    Without a formal charge of the parent, the state of smallest charge, or 0.
+    """
     target = 0.0 if formal is None else formal
     return float(min(states, key=lambda state: (abs(state - target), state), default=0))
 
 
 def _includes_charge(states: Sequence[int], formal: float | None) -> bool:
+    """True if a formal charge lies within the range of states."""
     return formal is not None and bool(states) and min(states) <= formal <= max(states)
 
 
 @cache
 def _read_element_properties(element: str) -> tuple[float, float, float]:
-    """(Pauling electronegativity, row, column); 0 where an element has no electronegativity."""
+    """Pauling electronegativity, row and column of an element.
+
+    The electronegativity is 0 where an element has none.
+    """
     from pymatgen.core import Element
 
     found = Element(element)

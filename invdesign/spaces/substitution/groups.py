@@ -1,4 +1,4 @@
-"""From what a campaign says about sites to the decorations it allows."""
+"""Build decorations from the site options of a campaign."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SiteGroup:
     Attributes:
         name: as in the campaign.
         sites: of the supercell.
-        species: what may sit there.
+        species: elements allowed on the sites.
         mixed: whether each site chooses for itself.
         states: oxidation states given by element.
     """
@@ -42,7 +42,9 @@ class SiteGroup:
 def build_decorations(
     parent: Parent, groups: Sequence[SiteGroup], given: States, *, charge_neutral: bool
 ) -> Decorations:
-    """The decorations that these groups allow; sites in no group keep the parent's element.
+    """Build the decorations that site groups allow.
+
+    Sites in no group keep the parent's element.
 
     Args:
         parent: the framework.
@@ -76,17 +78,17 @@ def build_decorations(
 
 @dataclass(frozen=True)
 class _ChargeRules:
-    """Which oxidation states a species has on a site."""
+    """Rules for the oxidation states of a species on a site."""
 
     parent: Parent
     given: States
     needed: bool
 
     def find_parent_ion(self, site: int) -> Ion:
-        """The parent's element at a site.
+        """Ion of the parent's element at `site`.
 
-        It keeps its formal charge, except that transition metals may change theirs when others are exchanged:
-        that is what they do in electrodes.
+        It keeps its formal charge, except that transition metals may change theirs when others are exchanged, as they do
+        in electrodes.
         """
         element, state = self.parent.elements[site], self.parent.states[site]
         if element in self.given:
@@ -99,7 +101,10 @@ class _ChargeRules:
         )
 
     def find_sign(self, sites: Sequence[int]) -> int:
-        """+1 for sites of cations, -1 for sites of anions, 0 where that is unknown or both."""
+        """Sign of the parent's charges on `sites`; 0 where unknown or mixed.
+
+        +1 for sites of cations, -1 for sites of anions.
+        """
         signs: set[int] = set()
         for site in sites:
             known: Sequence[float] = self.given.get(
@@ -109,10 +114,16 @@ class _ChargeRules:
         return signs.pop() if len(signs) == 1 else 0
 
     def list_options(self, group: SiteGroup) -> tuple[Ion, ...]:
+        """Ions that a `group` of sites may hold."""
         sign = self.find_sign(group.sites)
         return tuple(self._assign_states(element, group, sign) for element in group.species)
 
     def _assign_states(self, element: str, group: SiteGroup, sign: int) -> Ion:
+        """Ion of an element on a group of sites, with its oxidation states.
+
+        The first that applies: states given for the group, the parent's own ion, an inherited state, the common states of the
+        sites' sign.
+        """
         if element in group.states:
             return Ion(element, tuple(sorted(group.states[element])))
         if {self.parent.elements[site] for site in group.sites} == {element}:
@@ -126,7 +137,10 @@ class _ChargeRules:
         return Ion(element, states)
 
     def _inherit_state(self, element: str, group: SiteGroup) -> tuple[int, ...]:
-        """The parent's state on sites of polyatomic ions (S2^2- in FeS2), for elements of the same column."""
+        """Parent's state on sites of polyatomic ions (S2^2- in FeS2).
+
+        Only elements of the same column of the periodic table inherit it; else empty.
+        """
         owners = {(self.parent.elements[site], self.parent.states[site]) for site in group.sites}
         if len(owners) > 1:
             return ()
@@ -153,7 +167,10 @@ def _is_transition_metal(element: str) -> bool:
 
 
 def _permute_variables(parent: Parent, variables: Sequence[Variable], still: Mapping[int, Ion]) -> IntArray:
-    """Shape (g, n): how the symmetry of the framework permutes the variables, without a double row."""
+    """Permutations of the variables by the framework's symmetry, shape (g, n).
+
+    No row is repeated.
+    """
     owner = {site: v for v, variable in enumerate(variables) for site in variable.sites}
     sites = sorted(owner, key=lambda site: (owner[site], site))
     colours: list[Hashable] = [
@@ -164,6 +181,6 @@ def _permute_variables(parent: Parent, variables: Sequence[Variable], still: Map
     owners = np.asarray([owner[site] for site in sites], dtype=np.int64)
     images = owners[moves]
     first = np.searchsorted(owners, np.arange(len(variables)))
-    # A group that takes one species moves as a whole or not at all.
+    # Keep only permutations that map every group with a single species onto a whole group.
     whole = (images == images[:, first][:, owners]).all(axis=1)
     return np.unique(images[whole][:, first], axis=0)

@@ -1,4 +1,7 @@
-"""How decorations are varied. Every result is canonical, charge-neutral and new against its parents."""
+"""Variation operators on decorations.
+
+Every result is canonical, charge-neutral and different from its parents.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,17 @@ from invdesign.rng import Rng
 from invdesign.spaces.operators import GenomeOperator, operators_on_codes
 from invdesign.spaces.substitution.decorations import Decorations
 
-MAX_TRIES = 20  # draws before an operator gives up: a space may hold nothing near a parent
+MAX_TRIES = 20  # chosen; draws before an operator gives up, as a space may hold nothing near a parent
 
 
 def build_operators(
     decorations: Decorations, read: Callable[[Genome], IntArray], write: Callable[[IntArray], Genome]
 ) -> Mapping[str, GenomeOperator]:
-    """The operators `start`, `substitute`, `swap` and `crossover`.
+    """Operators `start`, `substitute`, `swap` and `crossover`.
 
     Args:
-        decorations: all there are.
-        read: genome to canonical decoration.
+        decorations: all decorations of the space.
+        read: convert a genome to its canonical decoration.
         write: the inverse.
     """
     tools = DecorationOperators(decorations)
@@ -39,12 +42,19 @@ def build_operators(
 
 @dataclass(frozen=True, slots=True)
 class DecorationOperators:
-    """The operators on decorations (n,); parents are canonical."""
+    """Operators on decorations (n,); parents are canonical."""
 
     decorations: Decorations
 
     def draw_random(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:  # noqa: ARG002 - there are none
-        """Any distinct decoration, equally likely where they are listed; else any, symmetric images included."""
+        """Draw a distinct decoration, each equally likely where they are listed.
+
+        Else any decoration is drawn with equal probability, symmetric images included.
+
+        Args:
+            parents: none.
+            rng: random generator.
+        """
         space = self.decorations
         if space.countable:
             listed = space.packed_decorations
@@ -55,10 +65,14 @@ class DecorationOperators:
         return None if drawn is None else space.to_canonical(drawn)
 
     def substitute_species(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:
-        """Another species at one variable.
+        """Put another species on one variable.
 
-        Half the time first one that keeps the charges balanced, which stays near the parent; else any, with
-        others elsewhere to make up for it, which reaches everything.
+        In half of the calls, species that keep the charges balanced are tried first, which stays near the parent.
+        Otherwise any species is taken and other variables balance the charge, which reaches every decoration.
+
+        Args:
+            parents: one decoration.
+            rng: random generator.
         """
         alone = MAX_TRIES if rng.random() < 0.5 else 0
         for attempt in range(alone + MAX_TRIES):
@@ -70,6 +84,10 @@ class DecorationOperators:
         return None
 
     def _replace_species(self, parent: IntArray, rng: Rng, *, repair: bool) -> IntArray | None:
+        """Replace the species of one random variable.
+
+        Without `repair`, None where the charges do not balance.
+        """
         space = self.decorations
         variable = int(rng.random() * len(parent))
         codes: IntArray = parent.copy()
@@ -82,7 +100,14 @@ class DecorationOperators:
         return space.balance_charges(codes, cost)
 
     def swap_species(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:
-        """The species of two variables exchanged, where both allow both and the charges stay balanced."""
+        """Exchange the species of two variables and keep the charges balanced.
+
+        Both variables must allow both species.
+
+        Args:
+            parents: one decoration.
+            rng: random generator.
+        """
         space, (parent,) = self.decorations, parents
         for _ in range(MAX_TRIES):
             first, second = int(rng.random() * len(parent)), int(rng.random() * len(parent))
@@ -95,6 +120,7 @@ class DecorationOperators:
         return None
 
     def _exchange_species(self, parent: IntArray, first: int, second: int) -> IntArray | None:
+        """Exchange two species; None where they are equal or not allowed."""
         one, other = self.decorations.variables[first], self.decorations.variables[second]
         mine, yours = one.options[parent[first]], other.options[parent[second]]
         here = [ion.element for ion in one.options]
@@ -106,9 +132,14 @@ class DecorationOperators:
         return codes
 
     def cross_parents(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:
-        """Sites of one parent, the rest of a symmetric image of the other; by site or by group, evenly.
+        """Mix one parent with a symmetric image of the other.
 
-        Mixtures that balance by themselves come first: a repair brings in what neither parent has.
+        Variables are taken one by one or by group, with equal probability. Mixtures that balance by themselves come first,
+        because balancing the charges brings in species that neither parent has.
+
+        Args:
+            parents: two decorations.
+            rng: random generator.
         """
         for repair in (False, True):
             for _ in range(MAX_TRIES):
@@ -118,6 +149,10 @@ class DecorationOperators:
         return None
 
     def _mix_parents(self, parents: Sequence[IntArray], rng: Rng, *, repair: bool) -> IntArray | None:
+        """Take variables or groups from an image of the second parent at random.
+
+        Without `repair`, None where the charges do not balance.
+        """
         space, (mother, father) = self.decorations, parents
         image = father[space.permutations[int(rng.random() * len(space.permutations))]]
         taken = self._choose_groups(rng) if rng.random() < 0.5 else rng.random(len(mother)) < 0.5
@@ -127,12 +162,13 @@ class DecorationOperators:
         return space.balance_charges(codes, rng.random((len(codes), max(space.radices))))
 
     def _choose_groups(self, rng: Rng) -> NDArray[np.bool_]:
+        """Mask of the variables of randomly chosen groups, shape (n,)."""
         groups = [variable.group for variable in self.decorations.variables]
         taken = {group: rng.random() < 0.5 for group in dict.fromkeys(groups)}
         return np.asarray([taken[group] for group in groups], dtype=np.bool_)
 
     def _accept_child(self, codes: IntArray | None, parents: Sequence[IntArray]) -> IntArray | None:
-        """The canonical form of `codes`, unless there is none or it is a parent's."""
+        """Canonical form of `codes`; None without codes or for a parent's."""
         if codes is None:
             return None
         child = self.decorations.to_canonical(codes)

@@ -1,7 +1,8 @@
-"""Substitution of elements in a known crystal: a prototype of the library, or a structure of the user's.
+"""Search space of element substitutions in a known crystal.
 
-The genome names the species of every site that can vary. Decorations that a symmetry of the framework maps onto
-each other are one genome, and charges balance in every genome: both are rules of the space, not gates.
+The crystal is a prototype of the library or the user's own structure. The genome names the species of every site
+that can vary. Decorations that a symmetry of the framework maps onto each other are one genome, and charges balance
+in every genome: both are rules of the space, not gates.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen
 from invdesign.spaces.crystal import LISTED_SPECIES, CrystalSpace, OxidationStates, build_design, read_codes
-from invdesign.spaces.described import distinct
+from invdesign.spaces.described import rename_duplicates
 from invdesign.spaces.substitution.adopt import recognise_decoration
 from invdesign.spaces.substitution.decorations import Decorations
 from invdesign.spaces.substitution.geometry import Geometry
@@ -42,14 +43,14 @@ if TYPE_CHECKING:
 
 
 class SiteOptions(Frozen):
-    """What may sit on a group of sites: `[Cl, Br]`, or in the long form with more said about it."""
+    """Species allowed on a group of sites: `[Cl, Br]`, or the long form."""
 
     species: Annotated[tuple[str, ...], Field(strict=False)]
     """Element symbols to choose from."""
     mixed: bool = True
     """Whether each site of the group chooses for itself; otherwise all take one species."""
     oxidation_states: OxidationStates = Field(default={})
-    """Oxidation states by element, where the common ones of the right sign are not what is meant."""
+    """Oxidation states by element, to replace the common ones of the right sign."""
 
     @model_validator(mode="before")
     @classmethod
@@ -87,7 +88,10 @@ class SiteOptions(Frozen):
 
 
 def _check_site_name(name: str, info: ValidationInfo) -> str:
-    """A name of sites that the parent has; not checked where the parent itself is wrong."""
+    """Check that the parent has sites of this name.
+
+    Not checked where the parent itself is wrong.
+    """
     if "parent" in info.data:
         build_parent(info.data["parent"], (1, 1, 1), primitive=False).find_sites(name)
     return name
@@ -106,7 +110,7 @@ class SubstitutionSpace(CrystalSpace):
         tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]],
         Field(strict=False),
     ] = (1, 1, 1)
-    """How often the parent's cell is repeated along a, b and c: larger cells let sites mix and the lattice distort."""
+    """Repeats of the parent's cell along a, b and c: larger cells let sites mix and the lattice distort."""
     primitive: bool = False
     """Start from the primitive cell of a centred parent instead of the conventional one."""
     rattle: float = Field(default=0.0, ge=0.0, le=0.5)
@@ -116,7 +120,7 @@ class SubstitutionSpace(CrystalSpace):
     oxidation_states: OxidationStates = Field(default={})
     """Oxidation states of the parent's own elements, where they differ from the prototype's or the guessed ones."""
     scale_lattice: bool = True
-    """Whether the lattice follows the ionic radii of what is put in."""
+    """Whether the lattice follows the ionic radii of the species on the sites."""
     sites: dict[Annotated[str, AfterValidator(_check_site_name)], SiteOptions] = Field(min_length=1)
     """Options by label, Wyckoff site (`4c`) or element of the parent. Sites not named keep the parent's element."""
 
@@ -164,7 +168,7 @@ class SubstitutionSpace(CrystalSpace):
         return self
 
     def _describe_charges(self) -> str:
-        """Which charges there are, for the message that they cannot balance."""
+        """List the charges of all sites, for the message that they cannot balance."""
         lines = []
         for variable in self._decorations.variables:
             options = "; ".join(f"{ion.element} {_format_charges(ion.states)}" for ion in variable.options)
@@ -180,7 +184,7 @@ class SubstitutionSpace(CrystalSpace):
             "or set charge_neutral: false"
         )
 
-    # What the settings stand for, made once.
+    # Built from the settings once.
 
     @cached_property
     def _parent(self) -> Parent:
@@ -207,8 +211,8 @@ class SubstitutionSpace(CrystalSpace):
         return Geometry(self._parent, self._decorations, single)
 
     @cached_property
-    def _slots(self) -> dict[str, slice | int]:
-        """Where in a decoration each group lies: one variable, or a list of them."""
+    def _group_slots(self) -> dict[str, slice | int]:
+        """Position of each group in a decoration: one variable or a slice."""
         names = [variable.group for variable in self._decorations.variables]
         slots: dict[str, slice | int] = {}
         for group in self._groups:
@@ -233,12 +237,12 @@ class SubstitutionSpace(CrystalSpace):
         return self._decorations.to_canonical(self._parse_genome(genome))
 
     def _parse_genome(self, genome: Genome) -> IntArray:
-        """The decoration (v,) a genome stands for.
+        """Decoration (v,) of a genome.
 
         Raises:
             Infeasible: groups, lengths or species are not the space's.
         """
-        slots = self._slots
+        slots = self._group_slots
         unknown = sorted(set(genome) ^ set(slots))
         if unknown:
             raise Infeasible(
@@ -260,10 +264,10 @@ class SubstitutionSpace(CrystalSpace):
         species: list[Json] = [
             v.options[code].element for v, code in zip(variables, codes.tolist(), strict=True)
         ]
-        return {name: species[slot] for name, slot in self._slots.items()}
+        return {name: species[slot] for name, slot in self._group_slots.items()}
 
     def canonical(self, genome: Genome) -> dict[str, Json]:
-        """The genome that stands for all symmetric images of `genome`.
+        """Genome that represents all symmetric images of `genome`.
 
         Raises:
             Infeasible: it is malformed.
@@ -271,17 +275,25 @@ class SubstitutionSpace(CrystalSpace):
         return self._write_genome(self._read_canonical(genome))
 
     def size(self) -> int | None:
-        """How many distinct decorations there are, exactly; None where counting them would take too long."""
+        """Exact number of distinct decorations.
+
+        None where counting them would take too long.
+        """
         return self._decorations.size
 
     # SearchSpace.
 
     def operators(self) -> Mapping[str, Operator]:
-        """`start`, `substitute`, `swap` and `crossover`."""
+        """Operators `start`, `substitute`, `swap` and `crossover`."""
         return self._operators
 
     def build(self, genome: Genome) -> Design:
-        """The decorated crystal as structure `initial`: the parent's sites in their order.
+        """Build the decorated crystal as structure `initial`.
+
+        Its sites are in the parent's order.
+
+        Args:
+            genome: of this space.
 
         Raises:
             Infeasible: the genome is malformed or charged, or atoms overlap.
@@ -297,12 +309,18 @@ class SubstitutionSpace(CrystalSpace):
         return build_design(structure, self._parent.name)
 
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
-        """Shape (n, d): statistics of elemental properties per site group, the same for symmetric images."""
+        """Statistics of elemental properties per site group, shape (n, d).
+
+        Symmetric images have the same features.
+
+        Args:
+            genomes: n genomes.
+        """
         return self._geometry.features(self._stack_codes(genomes))
 
     def descriptors(self) -> Sequence[Descriptor]:
-        """What sits on the sites in a group per site group, and how unlike neighbours are."""
-        return distinct(self._geometry.descriptors())
+        """Names of the features: a group per site group, and one of neighbours."""
+        return rename_duplicates(self._geometry.descriptors())
 
     def _stack_codes(self, genomes: Sequence[Genome]) -> IntArray:
         rows = [self._parse_genome(genome) for genome in genomes]
@@ -311,15 +329,21 @@ class SubstitutionSpace(CrystalSpace):
     # FiniteSpace.
 
     def count(self) -> int | None:
-        """The number that `size` gives, where the decorations can be listed; else None."""
+        """Number of distinct decorations where they can be listed, else None."""
         return self._decorations.size if self._decorations.countable else None
 
-    def numbered(self, index: int) -> Genome:
-        """Genome number `index`, in the order of the options, the last site running fastest."""
+    def genome_at_index(self, index: int) -> Genome:
+        """Genome number `index`, in the order of the options.
+
+        The last site runs fastest.
+        """
         return self._write_genome(self._list_codes(index, index + 1)[0])
 
     def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
-        """(index of the first row, features (<= size, d)), streamed."""
+        """Iterate over features in blocks of at most `size` rows.
+
+        Yields (index of the first row, features (<= size, d)).
+        """
         for start in range(0, len(self), size):
             yield start, self._geometry.features(self._list_codes(start, start + size))
 
@@ -329,9 +353,9 @@ class SubstitutionSpace(CrystalSpace):
     # VectorSpace.
 
     def domain(self) -> Domain:
-        """One categorical dimension per site that varies, or per group that is not mixed."""
+        """One categorical dimension per variable site or unmixed group."""
         dimensions = []
-        for name, slot in self._slots.items():
+        for name, slot in self._group_slots.items():
             places = range(slot.start, slot.stop) if isinstance(slot, slice) else (slot,)
             for number, place in enumerate(places, start=1):
                 own = f"{name}.{number}" if isinstance(slot, slice) else name
@@ -340,12 +364,19 @@ class SubstitutionSpace(CrystalSpace):
         return Domain(tuple(dimensions), climbable=False)
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
+        """Points (n, d) of the unit cube at `genomes`.
+
+        Each coordinate is the middle of its option's interval.
+        """
         radices = np.asarray(self._decorations.radices, dtype=np.float64)
         points: FloatArray = (self._stack_codes(genomes) + 0.5) / radices
         return points
 
     def decode(self, x: FloatArray) -> Sequence[Genome]:
-        """Genomes at points (n, d). Where charges do not balance, the species nearest to the point that make them."""
+        """Genomes at points `x` (n, d) of the unit cube.
+
+        Where charges do not balance, single changes balance them; among equals, options nearest to the point are taken.
+        """
         return [self._decode_point(point) for point in np.clip(x, 0.0, 1.0)]
 
     def _decode_point(self, point: FloatArray) -> dict[str, Json]:
@@ -355,13 +386,15 @@ class SubstitutionSpace(CrystalSpace):
         centres = (np.arange(radices.max()) + 0.5) / radices[:, None]
         repaired = decorations.balance_charges(codes, np.abs(centres - point[:, None]))
         chosen = decorations.example if repaired is None else repaired
-        assert chosen is not None  # validation saw to it
+        assert chosen is not None  # validation refuses spaces without an example
         return self._write_genome(decorations.to_canonical(chosen))
 
     # StructureSpace.
 
     def adopt(self, structure: Structure, parent: Genome | None) -> Genome | None:
-        """The genome of a structure that is a decoration of the framework, distorted or in another cell.
+        """Genome of a structure that is a decoration of the framework.
+
+        The structure may be distorted or in another cell; None where no decoration matches.
 
         Args:
             structure: relaxed, seeded or generated.

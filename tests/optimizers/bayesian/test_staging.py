@@ -22,7 +22,7 @@ from invdesign.optimizers.bayesian.settings import GaussianSettings
 from invdesign.optimizers.bayesian.staging import (
     StageAcquisition,
     StageChooser,
-    know_sources,
+    can_relate_sources,
     source_correlation,
 )
 from invdesign.optimizers.common import Draft
@@ -196,7 +196,7 @@ def test_cheap_stages_are_chosen_where_they_cost_little() -> None:
 def test_the_best_that_was_seen_early_is_promoted() -> None:
     """Once whole candidates are due, the one believed best is taken further from where it is."""
     case = Case(costs=(1.0, 3.0))
-    case.staging.whole = True
+    case.staging.only_whole = True
     until, operator, parents = case.chosen()
     assert (until, operator) == (None, "promotion")
     best = min(
@@ -209,13 +209,13 @@ def test_the_best_that_was_seen_early_is_promoted() -> None:
 def test_who_may_go_on() -> None:
     """Candidates that stopped early and stand latest of their genome; not those that were promoted since."""
     case = Case()
-    assert case.staging.short.ids.tolist() == [1, 2, 4, 5, 7, 8]
-    assert case.staging.short.levels.tolist() == [0] * 6
+    assert case.staging.stopped_early.ids.tolist() == [1, 2, 4, 5, 7, 8]
+    assert case.staging.stopped_early.levels.tolist() == [0] * 6
     id = case.history.add(Proposal(case.history.candidate(4).genome, (4,), "promotion"))
     known = list(range(9))
     x = inputs([case.history.candidate(i).genome for i in known])
     under_way = StageChooser(case.ladder, case.draft, case.history.scores(known), x, inputs)
-    assert under_way.short.ids.tolist() == [1, 2, 5, 7, 8]
+    assert under_way.stopped_early.ids.tolist() == [1, 2, 5, 7, 8]
     assert (len(under_way.pending_whole), len(under_way.pending_or_stopped)) == (1, 6)
     case.finish(id)
     assert case.history.superseded() == [4]
@@ -229,7 +229,7 @@ def test_what_is_under_way_is_believed() -> None:
     for level in (None, 0, 1):
         staging = StageChooser(case.ladder, case.draft, case.history.scores(), EARLY, inputs)
         if level is not None:
-            staging.under_way, staging.levels = place, [level]
+            staging.pending_x, staging.pending_levels = place, [level]
         mean, width = staging.condition_on_pending(case.model_set).predict(("e",), place)
         np.testing.assert_allclose(mean, case.model_set.predict(("e",), place)[0], atol=1e-3)
         widths.append(float(width[0, 0]))
@@ -264,5 +264,5 @@ def test_a_stage_that_says_nothing_is_left_alone() -> None:
 
 def test_only_models_that_know_sources() -> None:
     """Models without an agreement leave every candidate to run all stages."""
-    assert know_sources({"e": learned(early=True)})
-    assert not know_sources({"e": object()})  # type: ignore[dict-item]  # not a regressor
+    assert can_relate_sources({"e": learned(early=True)})
+    assert not can_relate_sources({"e": object()})  # type: ignore[dict-item]  # not a regressor
