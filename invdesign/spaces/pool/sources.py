@@ -73,6 +73,11 @@ class Source(Protocol):
         """Default column that tells rows apart; None for the row's number."""
         ...
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on content that was not read literally, or passed over."""
+        ...
+
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         """Iterate over all rows in order, with these `columns`."""
         ...
@@ -128,7 +133,7 @@ class NamedSource:
         self._source, self._headings = source, headings
         self.identifier = source.identifier
         self.columns = (*source.columns, *headings)
-        self.remarks = tuple(getattr(source, "remarks", ()))
+        self.remarks = source.remarks
 
     def blocks(self, columns: Sequence[str]) -> Iterator[Block]:
         """Iterate over all rows in order, with these `columns`."""
@@ -171,6 +176,7 @@ class JsonLinesSource:
     """Lines of one JSON object each; a missing key is an empty cell."""
 
     identifier: str | None = None
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -217,6 +223,7 @@ class ParquetSource:
     """
 
     identifier: str | None = None
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         try:
@@ -306,6 +313,7 @@ class DatabaseSource:
     """
 
     identifier: str | None = "id"
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, path: Path) -> None:
         self.path = path

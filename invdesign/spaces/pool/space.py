@@ -345,7 +345,7 @@ class Pool:
         )
         points = Points(raw, self.wanted.features, settings.scale)
         remarks = (
-            *getattr(self.source, "remarks", ()),
+            *self.source.remarks,
             *survey.describe_content(self._headings),
             *survey.describe_reading(kept),
         )
