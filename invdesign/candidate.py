@@ -137,7 +137,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A proposal that was asked, with its number in the run (from 0) and its key."""
+    """An asked proposal, with its number in the run (from 0) and its key."""
 
     id: int
     key: str

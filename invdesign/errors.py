@@ -1,4 +1,7 @@
-"""Exceptions for users. A message gives the value found, the place, what is allowed and what to do."""
+"""Exceptions for users.
+
+A message gives the value found, the place, what is allowed and what to do.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,7 @@ class LostRunError(StoreError):
 
 
 class RunError(InvdesignError):
-    """A run cannot go on as asked: it exists already, is missing, or fails too often."""
+    """A run cannot go on: it exists already, is missing, or fails too often."""
 
     exit_code = 3
 
@@ -150,7 +153,7 @@ class ResultsError(FileError):
 
 
 def count_text(number: int) -> str:
-    """A count in digits, or as a power of ten where these would fill a line."""
+    """Write a `number` in digits, or as a power of ten where it is long."""
     return str(number) if abs(number) < 10**15 else f"about 10^{len(str(abs(number))) - 1}"
 
 

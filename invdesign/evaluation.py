@@ -91,7 +91,10 @@ class _Progress:
     blobs: dict[str, bytes] = field(default_factory=dict)
 
     def cache_value(self, name: str) -> float | str:
-        """Value of a required name in a cache key: a number, or the hash of a structure or design."""
+        """Value of a required name in a cache key.
+
+        It is a number, or the hash of a structure or of a part of the design.
+        """
         if is_structure(name) and name.removeprefix(STRUCTURE_PREFIX) in self.structures:
             return self.structures[name.removeprefix(STRUCTURE_PREFIX)]
         if name in self.properties:
@@ -280,7 +283,10 @@ class Wave:
         return step
 
     def _retry_lost_task(self, planned: PlannedTask, cause: Failure, step: Step) -> None:
-        """Retry a lost task: its halves, or a single candidate once more, else that one fails."""
+        """Retry a lost task by halves.
+
+        A single candidate is tried once more after a crash, and then fails.
+        """
         if cause.kind == "setup":
             raise RunError(f"no worker can be set up: {cause.message}")
         step.lost.append((planned.id, cause))
@@ -334,7 +340,7 @@ class Wave:
             self._fail_candidate(state, failure, step)
 
     def _apply_result(self, state: _Progress, result: StageResult, step: Step) -> None:
-        """Record a stage's result and move its candidate on: to the next stage or to its end."""
+        """Record a stage's result, and move or end its candidate."""
         step.results.append(result)
         if result.failure is not None:
             self._fail_candidate(state, result.failure, step)
@@ -374,7 +380,10 @@ class Wave:
     # Planning.
 
     def _plan_stage(self, number: int, step: Step) -> None:
-        """Plan full batches in the order of numbers; a partial one when no more can arrive."""
+        """Plan batches of candidates at one stage, in the order of numbers.
+
+        A batch that is not full is planned when no other candidate can arrive.
+        """
         if self._stages[number].external:
             here = [id for id, state in self._members.items() if not state.finished and state.stage == number]
             self._apply_measurements(number, here, step)
@@ -400,7 +409,10 @@ class Wave:
         return [id for id, key in keys.items() if key not in told]
 
     def _is_upstream_decided(self, number: int) -> bool:
-        """True if no candidate can still arrive at a stage, without those waiting for the user."""
+        """True if no candidate can still arrive at a stage.
+
+        Candidates waiting for the user do not count.
+        """
         if not self._has_external:
             return self._cursor[number] == len(self._order)
         return all(

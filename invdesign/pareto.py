@@ -8,7 +8,7 @@ from invdesign.arrays import FloatArray, IntArray
 
 
 def _check_values(values: FloatArray) -> FloatArray:
-    """Contiguous copy of `values`, refused unless its shape is (n, m) and it has no NaN."""
+    """Contiguous copy of `values` (n, m); refuses other shapes and NaN."""
     values = np.ascontiguousarray(values, dtype=np.float64)
     if values.ndim != 2:
         raise ValueError(f"values must have shape (n, m), got {values.shape}")

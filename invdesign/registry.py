@@ -183,11 +183,14 @@ def belongs_to(group: str, plugin: object) -> bool:
 
 
 def missing_member(group: str, plugin: type) -> str:
-    """Name the first member of a contract that a class lacks, in a sentence; else empty.
+    """Sentence on the first member of a contract that a class lacks.
 
     Args:
         group: its contract is checked.
         plugin: a class of settings.
+
+    Returns:
+        Empty if no member is missing.
     """
     if group not in CONTRACT:
         return ""

@@ -1,4 +1,7 @@
-"""Best results of a run so far, updated at a cost that does not grow with the run."""
+"""Best results of a run so far.
+
+The cost of an update does not grow with the run.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,7 @@ class Standing:
         return pareto.reference_point(self.best, self.worst) if self.feasible else None
 
     def hypervolume(self, reference: FloatArray) -> float | None:
-        """Dominated volume up to `reference` (m,); None where the front is too large to wait for it."""
+        """Dominated volume up to `reference` (m,); None where the front is too large."""
         if len(self.front) > LARGEST_FRONT.get(len(reference), 0):
             return None
         key = self.values.tobytes() + reference.tobytes()

@@ -91,7 +91,7 @@ def check_replaceable(path: Path) -> None:
 
 
 def decode(data: bytes, name: str, *, fallback: str | None = "latin-1", letters: bool = False) -> str:
-    """Decode a text file by its byte order mark, else as UTF-8, else by the fallback.
+    """Decode a text file by its byte order mark, as UTF-8, or by a fallback.
 
     Line ends become single newlines.
 

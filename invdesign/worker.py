@@ -207,7 +207,10 @@ class Worker:
 
 
 def _evaluate_by_halves(evaluator: Evaluator, inputs: Sequence[Input], stage: str) -> list[Evaluation]:
-    """Evaluate a batch; if it raises, its halves, so that one member's failure stays its own."""
+    """Evaluate a batch; if it raises, evaluate its halves.
+
+    So one member's failure stays its own.
+    """
     try:
         evaluations = list(evaluator.evaluate(inputs))
     except FOREIGN_ERRORS as error:  # an evaluator may raise anything; the candidate carries the cause

@@ -181,10 +181,10 @@ class StructureSpace(SearchSpace, Protocol):
     """A space that recognises a structure as one of its own."""
 
     def adopt(self, structure: Structure, parent: Genome | None) -> Genome | None:
-        """Genome of a relaxed, seeded or generated structure; None if it is not in this space.
+        """Genome of a structure; None if the structure is not in this space.
 
         Args:
-            structure: in any setting and cell.
+            structure: relaxed, seeded or generated, in any setting and cell.
             parent: genome that the structure was made from; None where there is none.
         """
         ...

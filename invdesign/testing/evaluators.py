@@ -245,7 +245,7 @@ def _check_batches(
     """
 
     def compare_results(rule: str, changed: Callable[[Sequence[Input]], Sequence[Evaluation]]) -> None:
-        """Check that `changed` inputs give the results of the whole batch."""
+        """Check that `changed` inputs give the results of the whole batch, or name the `rule`."""
         for number, (a, b) in enumerate(zip(whole, changed(inputs), strict=True)):
             difference = _describe_difference(a, b, tolerance)
             expect(not difference, f"{rule}; input {number}: {difference}")

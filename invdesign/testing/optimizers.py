@@ -170,7 +170,7 @@ class Simulation:
         self.transcript.append(to_json([[_proposal_row(proposal) for proposal in proposals], again]))
 
     def ask(self, n: int) -> list[int]:
-        """Ask for at most n proposals and check them; return the numbers of the new trials."""
+        """Ask for at most n proposals, check them, and return their numbers."""
         context = self._next_context()
         before = to_json(self.state)
         with expect_untouched_globals("ask"):
@@ -343,7 +343,7 @@ def _expect_equal(first: Sequence[str], second: Sequence[str], rule: str) -> Non
 
 
 def _check_seeds(optimizer: Any, space: SearchSpace, problem: Problem, seed: int) -> None:
-    """Check that the user's genomes come first, each once, and that a malformed one does no harm."""
+    """Check that the user's genomes come first, each once, malformed ones included."""
     given = [simulated.genome for simulated in _start_trials(optimizer, space, problem, seed)]
     seeds = [given[0], MALFORMED, given[1], given[0]]
     simulation = Simulation(optimizer, space, problem, seed, seeds=seeds)
@@ -378,7 +378,10 @@ def _check_state(optimizer: Any, space: SearchSpace, problem: Problem, trials: i
 
 
 def _largest_state(simulation: Simulation, trials: int) -> int:
-    """Length of the longest state until that many trials, or the end of a small space."""
+    """Length of the longest state until that many trials have ended.
+
+    A small space may end before.
+    """
     largest = 0
     while len(simulation.history) < trials and (ids := simulation.add_foreign(50)):
         simulation.finish_trials(ids)
