@@ -1,4 +1,4 @@
-"""Modules beside campaigns: found by where they lie, never in the place of Python's own or installed ones."""
+"""Import of modules beside campaigns, never in place of Python's own or installed ones."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ _MACHINERY = str(Path(importlib.__file__).parent)
 
 
 class BesideFinder(MetaPathFinder):
-    """Finds modules in trusted folders, for those who may ask.
+    """Finds modules in trusted folders for certain imports.
 
-    A folder answers for modules that a campaign names, and for what code of that folder imports. Any other import,
-    such as a library's look for an optional module, finds nothing there.
+    A folder answers for modules that a campaign names, and for imports by code of that folder. Any other import, such as a
+    library's search for an optional module, finds nothing there.
     """
 
     def __init__(self) -> None:
         self.folders: list[str] = []
-        self.named: list[str] = []  # top-level modules under way
+        self.named: list[str] = []  # top-level modules that are being imported
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module's place in a trusted folder; a submodule is found by its package.
+        """Find a top-level module in a trusted folder; a submodule is found by its package.
 
         Args:
             fullname: dotted name of the module.
@@ -70,7 +70,7 @@ def _importing_file() -> str:
 
 
 def is_taken(top: str, beside: Path | None = None) -> bool:
-    """True if Python itself, this project or an installed package has a module of this name.
+    """True if Python, this project or an installed package has a module of this name.
 
     Args:
         top: a module's name up to its first dot.
@@ -83,11 +83,11 @@ def is_taken(top: str, beside: Path | None = None) -> bool:
     homes = [folder for folder in sys.path if _PACKAGES & set(Path(folder).parts)]
     homes += [folder for folder in named if folder and str(Path(folder).resolve()) not in own]
     found = PathFinder.find_spec(top, homes)
-    return found is not None and found.loader is not None  # a folder without a module in it is no package
+    return found is not None and found.loader is not None  # None for a folder without a module
 
 
 def trust_folders(folders: Sequence[str]) -> None:
-    """Let campaigns import modules of these folders; the last trusted are looked at first."""
+    """Let campaigns import modules of these `folders`; the last trusted are searched first."""
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
     for folder in reversed(folders):
@@ -98,7 +98,11 @@ def trust_folders(folders: Sequence[str]) -> None:
 
 @contextmanager
 def allow_module(module: str) -> Iterator[None]:
-    """Within the block the trusted folders answer for this module, or for `ANY`."""
+    """Let the trusted folders answer for this module within the block.
+
+    Args:
+        module: dotted name, or `ANY_MODULE`.
+    """
     _finder.named.append(module.partition(".")[0])
     try:
         yield
@@ -107,13 +111,16 @@ def allow_module(module: str) -> Iterator[None]:
 
 
 def import_campaign_module(module: str) -> ModuleType:
-    """The module a campaign names: Python's own or an installed one, else one of a trusted folder."""
+    """Import a `module` named by a campaign.
+
+    Python's own and installed modules come first, then the trusted folders.
+    """
     with allow_module(module):
         return importlib.import_module(module)
 
 
 def import_campaign_object(path: str) -> Any:
-    """Import the object that a campaign names; see `import_campaign_module`.
+    """Import an object named by a campaign; see `import_campaign_module`.
 
     Args:
         path: `module:name`.

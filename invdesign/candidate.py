@@ -1,4 +1,4 @@
-"""What is proposed, asked, predicted and remembered: the nouns of a run, all frozen."""
+"""Frozen values of a run: genomes, proposals, candidates, designs, evaluations, trials."""
 
 from __future__ import annotations
 
@@ -17,35 +17,42 @@ if TYPE_CHECKING:
 
 Json: TypeAlias = Union[bool, int, float, str, "list[Json]", "dict[str, Json]", None]
 Genome: TypeAlias = Mapping[str, Json]
-SIGNIFICANT_DIGITS = 12
+SIGNIFICANT_DIGITS = 12  # of numbers in a genome (chosen)
 PROMOTION = "promotion"  # operator of a proposal that takes a known genome further
-OUTSIDE = "outside"  # operator of a candidate that was made outside the space, and told with its results
-DETAIL_LENGTH = 500  # characters of a detail; chosen: a few sentences
-ROUNDED_INTEGER_EXTENT = (
-    20.0  # extent of values from which on a number without decimals may be rounded (chosen)
-)
+OUTSIDE = "outside"  # operator of a candidate made outside the space, told with its results
+DETAIL_LENGTH = 500  # characters of a detail: a few sentences (chosen)
+# Range of values from which on a number without decimals may be a rounded one (chosen).
+ROUNDED_INTEGER_EXTENT = 20.0
 _NUMBER_TEXT = re.compile(
     r"[+-]?(?P<whole>\d*)(\.(?P<decimals>\d*))?(e(?P<exponent>[+-]?\d+))?", re.IGNORECASE
 )
 
 
 def round_number(number: float) -> float:
-    """`number` to 12 significant digits: two genomes closer than that are one; -0.0 becomes 0.0."""
+    """Round `number` to 12 significant digits; -0.0 becomes 0.0.
+
+    Two genomes whose numbers agree after rounding are one genome.
+
+    Raises:
+        ValueError: the number is not finite.
+    """
     if not math.isfinite(number):
         raise ValueError(f"a genome holds finite numbers only, got {number}")
     return float(f"{number:.{SIGNIFICANT_DIGITS}g}") + 0.0
 
 
 def half_last_digit(text: str, extent: float = math.inf) -> float:
-    """Half a unit of the last digit written: how far the number in `text` may be from the one that was meant.
+    """Half a unit of the last digit of the number in `text`.
+
+    The number that was meant may differ from the written one by that much: 0.33 stands for anything from 0.325 to 0.335.
 
     Args:
-        text: a number as it is written; 0.33 stands for anything from 0.325 to 0.335.
-        extent: of the values the number may have. A number without decimals is a rounded one only where half a unit is
-            no more than a 40th of it: 351 of a temperature may be 350.6, and 1 or 0 of a fraction mean just that.
+        text: a number as it is written.
+        extent: range of the values that the number may have. A whole number counts as rounded only where half a unit is at
+            most a 40th of it: a temperature of 351 may be 350.6, while a fraction of 1 or 0 is exact.
 
     Returns:
-        0 where the number is exact, or `text` is none.
+        0 where the number is exact, or `text` is no number.
     """
     found = _NUMBER_TEXT.fullmatch(text.strip())
     if found is None or not (found["whole"] or found["decimals"]):
@@ -57,16 +64,20 @@ def half_last_digit(text: str, extent: float = math.inf) -> float:
 
 
 def canonical(value: Json | Genome) -> Json:
-    """`value` as plain JSON types, keys sorted and floats rounded to 12 significant digits.
+    """Convert `value` to plain JSON types: keys sorted, floats to 12 significant digits.
 
     Whole floats stay floats: 1.0 and 1 are different genomes, as a real and an integer dimension are.
+
+    Raises:
+        TypeError: a value is of no JSON type.
+        ValueError: a number is not finite.
 
     Examples:
         >>> canonical({"y": 0.1 + 0.2, "x": (1, 1.0)})
         {'x': [1, 1.0], 'y': 0.3}
     """
     kind = type(value)
-    if kind is float:  # what most of a genome is: an abstract class takes ten times as long to recognise
+    if kind is float:  # most of a genome is floats, and a check by abstract class takes ten times as long
         return round_number(value)  # type: ignore[arg-type]  # known by its type
     if kind is str or kind is int:
         return value  # type: ignore[return-value]  # known by its type
@@ -82,18 +93,26 @@ def canonical(value: Json | Genome) -> Json:
 
 
 def to_json(value: Json | Genome) -> str:
-    """Compact JSON with sorted keys; floats as they are (their shortest exact form), NaN refused."""
+    """Write `value` as compact JSON with sorted keys.
+
+    Floats have their shortest exact form; NaN is refused.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
 
 
 def clean_detail(text: str) -> str:
-    """A detail as it is kept and shown: one line of printable characters, at most `DETAIL_LENGTH` of them."""
+    """Convert `text` to one line of at most `DETAIL_LENGTH` printable characters."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return line if len(line) <= DETAIL_LENGTH else f"{line[: DETAIL_LENGTH - 3].rstrip()}..."
 
 
 def genome_key(genome: Genome) -> str:
-    """The candidate's key: 32 hexadecimal digits of a hash over the canonical genome."""
+    """Key of a `genome`: 32 hexadecimal digits of a hash of its canonical form.
+
+    Examples:
+        >>> genome_key({"x": 0.3}) == genome_key({"x": 0.1 + 0.2})
+        True
+    """
     return hashlib.blake2b(to_json(canonical(genome)).encode(), digest_size=16).hexdigest()
 
 
@@ -118,7 +137,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A proposal that was asked: its number in the run (from 0) and its key."""
+    """A proposal that was asked, with its number in the run (from 0) and its key."""
 
     id: int
     key: str
@@ -131,18 +150,21 @@ class Candidate:
 
     @property
     def outside(self) -> bool:
-        """Whether it was made outside the space: data for models, of no use as a proposal or a parent."""
+        """True if it was made outside the space.
+
+        It is then data for models, never a proposal or a parent.
+        """
         return self.proposal.operator == OUTSIDE
 
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """What a genome stands for.
+    """Structures, composition and parameters that a genome describes.
 
     Attributes:
-        parameters: named process variables or composition variables.
-        composition: overall composition, or None where there is none.
-        structures: by role: "initial", or "film" and "host".
+        parameters: process variables or composition variables by name.
+        composition: overall composition; None without one.
+        structures: by role: `initial`, or `film` and `host`.
     """
 
     parameters: Mapping[str, float | str] = field(default_factory=dict)
@@ -152,12 +174,12 @@ class Design:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What an evaluator sees: the design and what earlier stages found.
+    """Input of an evaluator: the design and the results of earlier stages.
 
     Attributes:
-        properties: every property earlier stages predicted, by name.
-        structures: the design's structures and those earlier stages made ("relaxed"), by role.
-        seed: for evaluators that draw random numbers; derives from what they require, not from the run.
+        properties: values from earlier stages, by name.
+        structures: by role, those of the design and those that earlier stages made (`relaxed`).
+        seed: for evaluators that draw random numbers; follows from what they require, not from the run.
     """
 
     candidate: Candidate
@@ -189,7 +211,7 @@ class Input:
 
     @property
     def structure(self) -> Structure:
-        """The structure an earlier stage made last ("relaxed"), or else the one the space built.
+        """Structure that an earlier stage made last, else the one the space built.
 
         Raises:
             LookupError: candidates of this space have none.
@@ -201,12 +223,12 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a candidate has no result.
+    """Cause of a missing result.
 
     Attributes:
-        kind: one of `error`, `not_finite`, `timeout`, `crash`, `memory`, `missing`, `infeasible`; `told` where somebody
-            outside the run said that it failed, `withdrawn` where somebody took back what was known.
-        stage: name of the stage it happened in ("build" for the space itself).
+        kind: one of `error`, `not_finite`, `timeout`, `crash`, `memory`, `missing`, `infeasible`; `told` if a user reported
+            the failure, `withdrawn` if a user took the result back.
+        stage: name of the stage it happened in (`build` for the space itself).
         message: one line for a person.
     """
 
@@ -217,13 +239,13 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What one evaluator said of one input: results, or a failure with its cause.
+    """Result of one evaluator for one input, or a failure with its cause.
 
     Attributes:
         properties: finite numbers by property name, in the units the evaluator declares.
-        noise: one standard deviation of repeating the evaluation, same names and units, where known. Models learn from it.
-        systematic: one standard deviation of the method itself, same names and units, where known: an error that all
-            candidates of a chemistry share. It is shown beside the value, and no model learns from it.
+        noise: standard deviation of repeating the evaluation, by property, where known. Models learn from it.
+        systematic: standard deviation of the method, by property, where known: an error that all candidates of a chemistry
+            share. It is shown beside the value, and no model learns from it.
         structures: structures it made, by role.
         cost: `seconds`, `potential_calls`; not part of the result.
         details: a short sentence by property name, for what a number alone does not say.
@@ -240,7 +262,10 @@ class Evaluation:
 
 
 class Status(IntEnum):
-    """Where a trial stands; the numbers are stored, so they never change meaning."""
+    """Status of a trial.
+
+    The numbers are stored, so they never change meaning.
+    """
 
     PENDING = 0
     COMPLETE = 1
@@ -252,14 +277,14 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A candidate with its status and all that is known of it.
+    """A candidate with its status and results.
 
     Attributes:
-        depth: how many stages it has passed.
-        properties: the value of the last stage that provided each property.
-        noise, systematic, details: as that stage said them (see `Evaluation`).
+        depth: number of stages it has passed.
+        properties: value of the last stage that provided each property.
+        noise, systematic, details: from that stage (see `Evaluation`).
         structures: roles of the structures kept for it (read with `Run.structure`).
-        gate: for a gated trial, what stopped it, in words.
+        gate: for a gated trial, the condition it failed, in words.
     """
 
     candidate: Candidate

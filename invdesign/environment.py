@@ -1,4 +1,4 @@
-"""What a run ran on: versions, machine, code revision. Recorded with every session, outside the digest."""
+"""Versions, machine and code revision of a run; recorded per session, outside the digest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from invdesign.version import __version__
 
 @cache
 def package_versions() -> dict[str, str]:
-    """Installed version of invdesign and of everything it asks for, without importing any of it."""
+    """Installed versions of invdesign and its requirements, without importing them."""
     found = {"invdesign": __version__}
     for requirement in requires("invdesign") or []:
         name = re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0]
@@ -29,7 +29,7 @@ def package_versions() -> dict[str, str]:
 
 
 def describe_environment(folder: Path) -> dict[str, Any]:
-    """Versions, machine, process and the git revision of `folder`, if it has one."""
+    """Versions, machine, process, and the git revision of `folder` if it has one."""
     return {
         "packages": package_versions(),
         "python": platform.python_version(),
@@ -42,7 +42,7 @@ def describe_environment(folder: Path) -> dict[str, Any]:
 
 
 def git_revision(folder: Path) -> str | None:
-    """The commit checked out around `folder`, with `-dirty` where files differ; None outside a repository."""
+    """Commit checked out around `folder`, with `-dirty` if files differ; None outside a repository."""
     try:
         answer = subprocess.run(  # noqa: S603 - a fixed command; git is found on the user's path
             ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607

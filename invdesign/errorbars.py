@@ -1,11 +1,11 @@
-"""Values with their errors in words: the noise of one evaluation, and the error of its method."""
+"""Text of values with their errors: noise of the evaluation, error of the method."""
 
 from __future__ import annotations
 
 import math
 
 METHOD_MARK = "(method)"
-MOST_DECIMALS, LARGEST_WITH_DECIMALS = 6, 1e6
+MOST_DECIMALS, LARGEST_WITH_DECIMALS = 6, 1e6  # beyond these, four significant digits are written (chosen)
 ERRORS_EXPLAINED = (
     "± is one standard deviation of repeating the evaluation; ± with (method) is that of its method, an error that candidates "
     "of one chemistry share."
@@ -13,17 +13,23 @@ ERRORS_EXPLAINED = (
 
 
 def known_error(error: float | None) -> float:
-    """An error as a positive number; NaN where it is unknown, zero or not finite."""
+    """Return `error` if it is positive and finite; else NaN."""
     return error if error is not None and math.isfinite(error) and error > 0 else math.nan
 
 
 def count_decimals(
     value: float, noise: float | None = None, systematic: float | None = None, unit: str = ""
 ) -> int | None:
-    """Decimals a value is written with; None where four significant digits do.
+    """Decimals to write a value with; None where four significant digits suffice.
 
-    Two digits of the noise decide. Of a method's error, which neighbours in a ranking share, one more is kept to tell
-    these apart; so are tenths of a meV of energies per atom.
+    Two digits of the noise decide. Of a method's error, which neighbours in a ranking share, one more digit is kept to tell
+    them apart. Energies per atom keep tenths of a meV.
+
+    Args:
+        value: in `unit`.
+        noise: standard deviation of repeating the evaluation.
+        systematic: standard deviation of the method.
+        unit: decides on digits alone.
     """
     own, shared = known_error(noise), known_error(systematic)
     if not math.isnan(own):
@@ -40,7 +46,13 @@ def count_decimals(
 def value_text(
     value: float, noise: float | None = None, systematic: float | None = None, unit: str = ""
 ) -> str:
-    """A value with its errors for a terminal: `1.230 ± 0.045 ± 0.2 (method)`; its unit decides digits alone.
+    """Write a value with its errors: `1.230 ± 0.045 ± 0.2 (method)`.
+
+    Args:
+        value: in `unit`.
+        noise: standard deviation of repeating the evaluation.
+        systematic: standard deviation of the method.
+        unit: decides on digits alone; it is not written.
 
     Examples:
         >>> value_text(1.2301, noise=0.045, systematic=0.2)
@@ -54,6 +66,6 @@ def value_text(
 
 
 def method_text(systematic: float | None) -> str:
-    """` ± 0.05 (method)`; empty where no error of the method is known."""
+    """Write the `systematic` error as ` ± 0.05 (method)`; empty where it is unknown."""
     error = known_error(systematic)
     return "" if math.isnan(error) else f" ± {error:.2g} {METHOD_MARK}"

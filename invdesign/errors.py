@@ -1,4 +1,4 @@
-"""The exceptions a user meets. Each message says what was found, where, what is allowed and what to do."""
+"""Exceptions for users. A message gives the value found, the place, what is allowed and what to do."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
-# Control characters of C0 (but for tab and newline) and C1, marks that turn the direction of text, halves of characters.
+# C0 (except tab and newline) and C1, marks that change the direction of text, halves of surrogate pairs.
 _CONTROL_CHARACTERS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
 
 def escape_control_characters(text: str) -> str:
-    r"""The text with its control characters as visible escapes: `\x1b`, `\u202e`.
+    """Replace control characters in `text` by visible escapes.
 
     A name from a foreign file could otherwise move the cursor, rename the window, or make a line read as another one.
     """
@@ -26,7 +26,10 @@ def _escape_code(code: int) -> str:
 
 
 class InvdesignError(Exception):
-    """A mistake or condition the user can act on; the command line prints it without a stack trace."""
+    """A mistake or condition that the user can act on.
+
+    The command line prints it without a stack trace.
+    """
 
     exit_code = 1
 
@@ -34,7 +37,10 @@ class InvdesignError(Exception):
         return escape_control_characters(super().__str__())
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows of it: where it was raised says nothing that the message does not."""
+        """Lines that a notebook shows instead of a traceback.
+
+        The place of the error in the code says nothing that the message does not.
+        """
         return [f"{type(self).__name__}: {self}"]
 
 
@@ -59,7 +65,7 @@ class StoreError(InvdesignError):
 
 
 class RunLockedError(StoreError):
-    """Another process holds the run."""
+    """Another process is working on the run."""
 
     exit_code = 4
 
@@ -77,24 +83,24 @@ class RunError(InvdesignError):
 
 
 class RefusedError(RunError):
-    """A run does not do what a user wants of it, and is as it was."""
+    """A run refuses a request, and is unchanged."""
 
 
 class CampaignChangedError(InvdesignError):
-    """The campaign given for a resume differs in more than budget and engine."""
+    """The campaign differs from the stored one in more than budget and engine."""
 
     exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One thing wrong in a campaign file.
+    """One mistake in a campaign file.
 
     Attributes:
-        path: where in the campaign, for example `space.sites.A`.
-        message: what was found and what is allowed.
-        line: 1-based line in the file, or None where the campaign did not come from a file.
-        hint: the nearest valid name or the next step, or an empty string.
+        path: place in the campaign, such as `space.sites.A`.
+        message: the value found and what is allowed.
+        line: 1-based line in the file; None where the campaign did not come from a file.
+        hint: the nearest valid name or the next step; may be empty.
     """
 
     path: str
@@ -104,7 +110,7 @@ class Mistake:
 
 
 class FileError(InvdesignError):
-    """Everything wrong with a file, all at once."""
+    """All mistakes in a file."""
 
     exit_code = 2
     closing = ""
@@ -129,7 +135,7 @@ class FileError(InvdesignError):
 
 
 class CampaignError(FileError):
-    """Everything wrong with a campaign file, all at once."""
+    """All mistakes in a campaign file."""
 
     def __init__(self, mistakes: Iterable[Mistake], source: str = "campaign", command: str = "") -> None:
         self.command = command
@@ -138,7 +144,7 @@ class CampaignError(FileError):
 
 
 class ResultsError(FileError):
-    """Everything wrong with a file of results, all at once."""
+    """All mistakes in a file of results."""
 
     closing = "Nothing was recorded."
 
@@ -149,17 +155,29 @@ def count_text(number: int) -> str:
 
 
 def candidates_text(count: int) -> str:
-    """Number and range of a run's candidates, for a message about one that is none of them."""
+    """State the number and range of a run's candidates, given their `count`.
+
+    It is part of messages about a candidate that does not exist.
+    """
     return f"this run has {count} (0 to {count - 1})" if count else "this run has none yet"
 
 
 def join_complaints(complaints: Sequence[str]) -> str:
-    """Several complaints in one sentence."""
+    """Join `complaints` to one sentence.
+
+    Examples:
+        >>> join_complaints(["x is negative.", "y is missing"])
+        'x is negative; also, y is missing'
+    """
     return "; also, ".join([*(complaint.removesuffix(".") for complaint in complaints[:-1]), complaints[-1]])
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """'Did you mean ...?' for the closest allowed name, or an empty string.
+    """Suggest the allowed name closest to `name`: 'Did you mean ...?', or an empty string.
+
+    Args:
+        name: as the user wrote it.
+        allowed: the valid names.
 
     Examples:
         >>> nearest("genetc", ["genetic", "swarm"])

@@ -1,7 +1,7 @@
 """The funnel: stages from cheap to costly, gates between them, tasks, and the evaluation cache.
 
-Which candidates share a task depends on the candidates and their results alone, never on who finished first, so
-that a run gives the same numbers on one worker, on many, and after any interruption.
+Tasks are filled by the candidates and their results alone, never by the order in which workers finish. So a run gives the
+same numbers on one worker, on many, and after any interruption.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from invdesign.rng import derived_seed
 from invdesign.steps import Built, Finished, PlannedTask, StageResult, Step, Unfinished
 from invdesign.worker import BUILD
 
-BUILD_BATCH = 16
-BUILD_TIMEOUT = 60.0
-CRASH_ATTEMPTS = 2  # a lost worker may have been a neighbour's fault, or the machine's: one more try
+BUILD_BATCH = 16  # designs per task (chosen)
+BUILD_TIMEOUT = 60.0  # seconds per design (chosen)
+CRASH_ATTEMPTS = 2  # of a single candidate: another task or the machine may be to blame (chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class Stage:
 
     Attributes:
         evaluator: None for the first stage, in which the space builds designs.
-        gates: what a candidate must satisfy to go on.
+        gates: conditions that a candidate must meet to go on.
         timeout: seconds one candidate may take.
-        on_demand: whether only promotions enter it.
+        on_demand: True if only promotions enter it.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Stage:
 
     @property
     def external(self) -> bool:
-        """Whether its results come from outside."""
+        """True if its results come from outside the run."""
         return self.evaluator is not None and self.evaluator.external
 
     @property
@@ -59,12 +59,16 @@ class Stage:
 
     @property
     def view(self) -> StageView:
-        """What an optimizer sees of it."""
+        """The stage as an optimizer sees it."""
         provides = frozenset(self.evaluator.provides if self.evaluator is not None else ())
         return StageView(self.name, provides, self.on_demand, self.external)
 
     def cache_key(self, state: _Progress) -> str:
-        """Hash of the evaluator and the values of exactly what it requires."""
+        """Hash of the evaluator and the values of exactly what it requires.
+
+        Args:
+            state: of the candidate.
+        """
         assert self.evaluator is not None
         values = {name: state.cache_value(name) for name in sorted(self.evaluator.requires)}
         text = json.dumps([self.evaluator.fingerprint, values])
@@ -76,7 +80,7 @@ BUILD_STAGE = Stage(BUILD, None, (), BUILD_TIMEOUT)
 
 @dataclass(slots=True)
 class _Progress:
-    """What is known of one candidate on its way."""
+    """Results of one candidate on its way through the stages."""
 
     candidate: Candidate
     stage: int = 0
@@ -87,7 +91,7 @@ class _Progress:
     blobs: dict[str, bytes] = field(default_factory=dict)
 
     def cache_value(self, name: str) -> float | str:
-        """What a cache key says of a required name."""
+        """Value of a required name in a cache key: a number, or the hash of a structure or design."""
         if is_structure(name) and name.removeprefix(STRUCTURE_PREFIX) in self.structures:
             return self.structures[name.removeprefix(STRUCTURE_PREFIX)]
         if name in self.properties:
@@ -96,11 +100,15 @@ class _Progress:
 
 
 def _find_no_measurements(keys: Sequence[str], stage: str) -> Mapping[str, Measurement]:  # noqa: ARG001
+    """Return no measurements."""
     return {}
 
 
 def _result_from_measurement(told: Measurement, id: int) -> StageResult:
-    """What was told from outside as a stage's word; never found by another genome, so it has no cache key."""
+    """Convert a measurement to a stage's result for one candidate.
+
+    It has no cache key, so that no other genome finds it.
+    """
     failure = None if told.failure is None else Failure(told.failure.kind, told.stage, told.failure.message)
     return StageResult(
         candidate=id,
@@ -123,9 +131,9 @@ class Wave:
         stages: the funnel, `BUILD_STAGE` first.
         cached: finds earlier evaluations by cache key (`Store.cached`).
         numbers: numbers of the tasks to plan; waves that are under way at once share them.
-        told: how many candidates the optimizer had been told of when it was asked for these: the cache looks
-            no further; all before these where not given.
-        measured: finds what was told from outside, by key of the genome (`Store.measured`).
+        told: number of candidates whose results the optimizer had when it was asked for these: the cache looks no further. All
+            before these where not given.
+        measured: finds results from outside by key of the genome (`Store.measured`).
     """
 
     def __init__(
@@ -154,24 +162,24 @@ class Wave:
 
     @property
     def done(self) -> bool:
-        """Whether every candidate came to its end."""
+        """True if every candidate has ended."""
         return self._undecided == 0
 
     @property
     def ids(self) -> list[int]:
-        """Numbers of the candidates, ascending; those that go their way again come first."""
+        """Numbers of the candidates, ascending; reopened ones come first."""
         return self._order
 
     @property
     def idle(self) -> bool:
-        """Whether nothing goes on without the user: all that is undecided waits at external stages."""
+        """True if only the user can move it on: open candidates wait at external stages."""
         return not self._in_flight and all(
             state.finished or self._waits_for_user(state) for state in self._members.values()
         )
 
     @property
     def ended(self) -> list[int]:
-        """Numbers of the candidates that came to their end."""
+        """Numbers of the candidates that have ended."""
         return [id for id in self._order if self._members[id].finished]
 
     def list_waiting(self) -> dict[int, str]:
@@ -183,14 +191,19 @@ class Wave:
         }
 
     def release_candidate(self, id: int) -> None:
-        """A candidate is this wave's no more."""
+        """Take candidate `id` out of this wave."""
         self._close_candidate(self._members[id])
 
     def _waits_for_user(self, state: _Progress) -> bool:
+        """True if a candidate waits at an external stage."""
         return self._stages[state.stage].external
 
     def count_for_last_stage(self, told: Collection[int] = ()) -> int:
-        """How many of its candidates, without those in `told`, are to run the last stage the search itself runs."""
+        """Number of candidates that are to run the search's own last stage.
+
+        Args:
+            told: candidates not to count.
+        """
         return sum(
             self._find_last_stage(state) >= self._automatic - 1
             for id, state in self._members.items()
@@ -198,7 +211,7 @@ class Wave:
         )
 
     def _find_last_stage(self, state: _Progress) -> int:
-        """Number of the last stage a candidate is to run."""
+        """Number of the last stage that a candidate is to run."""
         until = state.candidate.proposal.until
         for number, stage in enumerate(self._stages):
             if stage.name == until:
@@ -206,21 +219,25 @@ class Wave:
         return self._automatic - 1
 
     def awaits_task(self, task: int) -> bool:
-        """Whether the task with this number is one of this wave's, and its result is awaited."""
+        """True if the result of task number `task` is awaited by this wave."""
         return task in self._in_flight
 
     def count_by_stage(self) -> list[int]:
-        """How many candidates are now in each stage."""
+        """Number of candidates that are now in each stage."""
         counts = [0] * len(self._stages)
         for state in self._members.values():
             if not state.finished:
                 counts[state.stage] += 1
         return counts
 
-    # Going on from what the store holds.
+    # Resume.
 
     def restore(self, rest: Unfinished) -> None:
-        """Take up what was committed of this wave before an interruption."""
+        """Restore the progress that was committed before an interruption.
+
+        Args:
+            rest: the wave as the store holds it.
+        """
         for id, hashes in rest.designs.items():
             self._members[id].design = dict(hashes)
             self._members[id].stage = 1
@@ -240,10 +257,10 @@ class Wave:
         """Tasks to submit again after `restore`."""
         return [self.encode_task(planned) for planned in self._in_flight.values()]
 
-    # One step: results in, endings and new tasks out.
+    # One step: task results in, endings and new tasks out.
 
     def apply_results(self, results: Sequence[TaskResult] = ()) -> Step:
-        """Everything that follows from these task results, to be committed at once.
+        """Apply task `results` and plan the next tasks, as one step to be committed.
 
         Raises:
             RunError: workers cannot be set up at all.
@@ -263,6 +280,7 @@ class Wave:
         return step
 
     def _retry_lost_task(self, planned: PlannedTask, cause: Failure, step: Step) -> None:
+        """Retry a lost task: its halves, or a single candidate once more, else that one fails."""
         if cause.kind == "setup":
             raise RunError(f"no worker can be set up: {cause.message}")
         step.lost.append((planned.id, cause))
@@ -278,11 +296,12 @@ class Wave:
             self._fail_candidate(state, Failure(cause.kind, planned.stage, cause.message), step)
 
     def _read_answer(self, state: _Progress, stage: str, answer: Mapping[str, Any], step: Step) -> None:
+        """Read a worker's answer for one candidate."""
         failure = Failure(*answer["failure"]) if "failure" in answer else None
         if stage == BUILD:
             self._apply_build(state, answer, failure, step)
             return
-        # Sorted as the store gives them back, so that a resumed run sees every mapping in the same order.
+        # Sorted as the store returns them, so that a resumed run sees every mapping in the same order.
         packed = {role: base64.b64decode(text) for role, text in sorted(answer.get("structures", {}).items())}
         hashes = {role: hashlib.blake2b(blob, digest_size=16).hexdigest() for role, blob in packed.items()}
         result = StageResult(
@@ -303,6 +322,7 @@ class Wave:
     def _apply_build(
         self, state: _Progress, answer: Mapping[str, Any], failure: Failure | None, step: Step
     ) -> None:
+        """Take a built design to the next stage, or end its candidate."""
         if failure is None:
             state.design = dict(answer["design"])
             state.stage = 1
@@ -314,6 +334,7 @@ class Wave:
             self._fail_candidate(state, failure, step)
 
     def _apply_result(self, state: _Progress, result: StageResult, step: Step) -> None:
+        """Record a stage's result and move its candidate on: to the next stage or to its end."""
         step.results.append(result)
         if result.failure is not None:
             self._fail_candidate(state, result.failure, step)
@@ -333,15 +354,18 @@ class Wave:
             state.stage += 1
 
     def _store_values(self, state: _Progress, result: StageResult) -> None:
+        """Keep a result's values for the stages that follow."""
         state.properties.update(result.properties)
         state.structures.update(result.structures)
         state.blobs.update(result.blobs)
 
     def _fail_candidate(self, state: _Progress, failure: Failure, step: Step) -> None:
+        """End a candidate with a failure."""
         step.finished.append(Finished(state.candidate.id, Status.FAILED, state.stage, failure))
         self._close_candidate(state)
 
     def _close_candidate(self, state: _Progress) -> None:
+        """Close a candidate that has ended, and free its structures."""
         if not state.finished:
             state.finished = True
             state.blobs.clear()
@@ -350,7 +374,7 @@ class Wave:
     # Planning.
 
     def _plan_stage(self, number: int, step: Step) -> None:
-        """Send out full batches in the order of numbers; a part-filled one when nothing upstream is left."""
+        """Plan full batches in the order of numbers; a partial one when no more can arrive."""
         if self._stages[number].external:
             here = [id for id, state in self._members.items() if not state.finished and state.stage == number]
             self._apply_measurements(number, here, step)
@@ -364,7 +388,7 @@ class Wave:
             del waiting[:size]
 
     def _apply_measurements(self, number: int, here: Sequence[int], step: Step) -> list[int]:
-        """Those at a stage that have no result there from outside; the others go on with theirs."""
+        """Apply results from outside; return the candidates that still need evaluation."""
         stage = self._stages[number]
         if stage.evaluator is None or not here:
             return list(here)
@@ -376,7 +400,7 @@ class Wave:
         return [id for id, key in keys.items() if key not in told]
 
     def _is_upstream_decided(self, number: int) -> bool:
-        """Whether nobody can arrive at a stage any more, but for those who wait for the user first."""
+        """True if no candidate can still arrive at a stage, without those waiting for the user."""
         if not self._has_external:
             return self._cursor[number] == len(self._order)
         return all(
@@ -385,6 +409,12 @@ class Wave:
         )
 
     def _collect_arrived(self, number: int, *, any_order: bool) -> list[int]:
+        """Numbers of candidates that have newly arrived at a stage.
+
+        Args:
+            number: of the stage.
+            any_order: False keeps the order of numbers, and stops at the first one that is still upstream.
+        """
         arrived = []
         if not any_order and self._has_external:
             return self._collect_past_waiting(number)
@@ -398,7 +428,7 @@ class Wave:
             id = self._order[self._cursor[number]]
             state = self._members[id]
             if not state.finished and state.stage < number:
-                break  # upstream has not decided yet: who shares its batch must not depend on when
+                break  # still upstream: batches must not depend on the time of arrival
             if not state.finished and state.stage == number and id not in self._assigned[number]:
                 arrived.append(id)
                 self._assigned[number].add(id)
@@ -406,7 +436,7 @@ class Wave:
         return arrived
 
     def _collect_past_waiting(self, number: int) -> list[int]:
-        """As `_collect_arrived`, but those who wait for the user hold nobody up."""
+        """Collect arrivals in order as `_collect_arrived`, skipping candidates that wait for the user."""
         arrived = []
         for id in self._order:
             state = self._members[id]
@@ -418,6 +448,7 @@ class Wave:
         return arrived
 
     def _apply_cached_results(self, number: int, arrived: Sequence[int], step: Step) -> list[int]:
+        """Apply results from the cache; return the candidates that still need evaluation."""
         stage = self._stages[number]
         if stage.evaluator is None or not arrived:
             return list(arrived)
@@ -432,18 +463,20 @@ class Wave:
         return [id for id in arrived if keys[id] not in hits]
 
     def _plan_task(self, stage: str, members: tuple[int, ...], step: Step, attempt: int = 0) -> None:
+        """Plan a task of one stage for some candidates."""
         planned = PlannedTask(next(self._numbers), stage, members, attempt)
         self._in_flight[planned.id] = planned
         step.planned.append(planned)
 
     def encode_task(self, planned: PlannedTask) -> Task:
-        """The task as it crosses to a worker."""
+        """Encode a `planned` task for a worker."""
         stage = next(stage for stage in self._stages if stage.name == planned.stage)
         members = [self._encode_member(stage, self._members[id]) for id in planned.members]
         payload = json.dumps({"stage": planned.stage, "members": members})
         return Task(planned.id, payload, stage.timeout * len(members), stage.batch.resource)
 
     def _encode_member(self, stage: Stage, state: _Progress) -> dict[str, Any]:
+        """Encode one candidate with everything the stage requires."""
         member: dict[str, Any] = {
             "id": state.candidate.id,
             "key": state.candidate.key,
@@ -454,9 +487,8 @@ class Wave:
         if stage.evaluator is None:
             return member
         requires = stage.evaluator.requires
-        roles = [
-            role for role in state.structures if STRUCTURE_PREFIX + role in requires
-        ]  # in the funnel's order
+        # In the funnel's order: `latest` is the last one.
+        roles = [role for role in state.structures if STRUCTURE_PREFIX + role in requires]
         member["properties"] = {
             name: state.properties[name] for name in sorted(requires) if name in state.properties
         }
@@ -468,7 +500,12 @@ class Wave:
 
 
 def explain_closed_gate(gates: Sequence[Constraint], properties: Mapping[str, float]) -> str:
-    """What stopped a candidate, in words; empty where every gate is open."""
+    """Explain which gate stops a candidate, in words; empty if none does.
+
+    Args:
+        gates: conditions of one stage.
+        properties: of the candidate, by name.
+    """
     for gate in gates:
         value = properties.get(gate.property, np.nan)
         if not _passes_gate(gate, value):

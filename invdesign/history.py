@@ -1,4 +1,7 @@
-"""The run's trials as columns in memory: what optimizers read at every ask, at a cost that does not grow."""
+"""Trials of a run as columns in memory, read by optimizers at every ask.
+
+The cost of a read does not grow with the run.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from invdesign.standing import Standing
 from invdesign.steps import Finished, StageResult, Step
 from invdesign.worker import BUILD
 
-CANDIDATES_KEPT = 20_000  # recent genomes stay in memory; older ones are read again from the store
+CANDIDATES_KEPT = 20_000  # recent genomes in memory; older ones are read from the store (chosen)
 
 
 class _Column:
@@ -27,6 +30,7 @@ class _Column:
         self._data = np.full(1024, np.nan)
 
     def grow_to(self, length: int) -> FloatArray:
+        """Array of at least `length` rows."""
         if length > len(self._data):
             larger = np.full(max(length, 2 * len(self._data)), np.nan)
             larger[: len(self._data)] = self._data
@@ -38,10 +42,10 @@ class RunHistory:
     """Implements `protocols.History` over arrays; older genomes are fetched when asked for.
 
     Args:
-        problem: what scores are made of.
+        problem: makes the scores.
         fetch: reads one candidate from the store.
-        stages: the funnel after the build stage: of stages that provide the same property the last one's word is
-            its value. Where not given, it is the latest word.
+        stages: the funnel after the build stage. Where several provide the same property, the last one's value counts; where
+            not given, the latest value.
     """
 
     def __init__(
@@ -53,7 +57,7 @@ class RunHistory:
         self._problem = problem
         self.fetch = fetch
         self.stages = tuple(stages)
-        # What is on demand comes first here, so that the search's own stages have the last word.
+        # Stages on demand come first here, so that the values of the search's own stages count.
         order = sorted(stages, key=lambda stage: not stage.on_demand)
         self._searched = 1 + sum(not stage.on_demand for stage in self.stages)
         self._last = {name: stage.name for stage in order for name in stage.provides}
@@ -68,10 +72,9 @@ class RunHistory:
         self._systematic_by_stage: defaultdict[tuple[str, str], _Column] = defaultdict(_Column)
         self._seconds: defaultdict[str, _Column] = defaultdict(_Column)
         self._keys: dict[bytes, int] = {}
-        self._before: dict[
-            int, int
-        ] = {}  # the trial that a promotion took further, by the promotion's number
-        self._after: dict[int, int] = {}  # the other way round
+        # Earlier trial by the number of its promotion, and the other way round.
+        self._before: dict[int, int] = {}
+        self._after: dict[int, int] = {}
         self._superseded: set[int] = set()
         self._outside: set[int] = set()
         self._pending: set[int] = set()
@@ -89,13 +92,20 @@ class RunHistory:
         return isinstance(key, str) and bytes.fromhex(key) in self._keys
 
     def id_of(self, key: str) -> int | None:
-        """Number of the latest candidate with this key."""
+        """Number of the latest candidate with this `key`."""
         return self._keys.get(bytes.fromhex(key))
 
     def add_candidate(
         self, id: int, key: str, candidate: Candidate | None = None, *, outside: bool = False
     ) -> None:
-        """A candidate was asked, or told of one that was made outside the space."""
+        """Add a pending candidate.
+
+        Args:
+            id: its number.
+            key: hash of its genome.
+            candidate: kept in memory if given.
+            outside: True if it was made outside the space.
+        """
         self._length = max(self._length, id + 1)
         while self._length > len(self._status):
             self._status = np.concatenate([self._status, np.zeros_like(self._status)])
@@ -112,21 +122,21 @@ class RunHistory:
             self._keep_candidate(candidate)
 
     def apply_step(self, step: Step) -> None:
-        """Take up what a committed step holds."""
+        """Record the results and endings of a committed `step`."""
         for result in step.results:
             self.record_result(result)
         for ending in step.finished:
             self.finish_trial(ending)
 
     def record_result(self, result: StageResult) -> None:
-        """A stage said something of a trial."""
+        """Record the `result` of one stage for one trial."""
         id, stage = result.candidate, result.stage
         for name, value in result.properties.items():
             self._by_stage[name, stage].grow_to(self._length)[id] = value
             if self._last.get(name, stage) != stage:
                 continue
             self._values[name].grow_to(self._length)[id] = value
-            self._forget_remarks(name, id)  # an earlier stage's say nothing of this value
+            self._forget_remarks(name, id)  # those of an earlier stage belong to another value
         for told, columns, by_stage in (
             (result.noise, self._noise, self._noise_by_stage),
             (result.systematic, self._systematic, self._systematic_by_stage),
@@ -145,7 +155,7 @@ class RunHistory:
             self._roles[id] = tuple(map(sys.intern, dict.fromkeys(roles)))
 
     def _forget_remarks(self, name: str, id: int) -> None:
-        """Drop what was said beside a property's value."""
+        """Remove errors and detail of a property's value."""
         for columns in (self._noise, self._systematic):
             if name in columns:
                 columns[name].grow_to(self._length)[id] = np.nan
@@ -153,7 +163,7 @@ class RunHistory:
             self._details[id].pop(name, None)
 
     def finish_trial(self, ending: Finished) -> None:
-        """A trial came to its end."""
+        """Record the `ending` of a trial."""
         self._status[ending.candidate] = ending.status
         self._depth[ending.candidate] = ending.depth
         if ending.failure is not None:
@@ -164,7 +174,7 @@ class RunHistory:
         self._update_superseded(ending.candidate)
 
     def _update_superseded(self, id: int) -> None:
-        """Of the trials of a genome the latest that counts stands; those before it do not."""
+        """Update which trials of a genome are superseded: all before the latest conclusive one."""
         if id not in self._before and id not in self._after:
             return
         later = False
@@ -179,10 +189,9 @@ class RunHistory:
             later = later or self._is_conclusive(trial)
 
     def _is_conclusive(self, id: int) -> bool:
-        """Whether a trial says what its genome is worth: it has ended.
+        """True if a trial has ended in a way that decides its genome's value.
 
-        One that failed in a stage that only users send candidates to does not: what the search itself knew of the
-        genome then still stands.
+        A failure in a stage on demand does not: the results of the search's own stages then still count.
         """
         status, depth = self._status[id], int(self._depth[id])
         if status in {Status.PENDING, Status.WITHDRAWN}:
@@ -191,7 +200,7 @@ class RunHistory:
         return not (status == Status.FAILED and searched <= depth <= len(self.stages))
 
     def trials_of(self, id: int) -> list[int]:
-        """All trials of a trial's genome, oldest first."""
+        """All trials of the genome of trial `id`, oldest first."""
         while id in self._before:
             id = self._before[id]
         found = [id]
@@ -206,7 +215,7 @@ class RunHistory:
         return sorted(self._outside)
 
     def reset_trial(self, id: int) -> None:
-        """Make a trial pending again: what is known of it must not be seen yet."""
+        """Make trial `id` pending again and forget its results."""
         by_stage = (self._by_stage, self._noise_by_stage, self._systematic_by_stage)
         for columns in (self._values, self._noise, self._systematic, *by_stage, self._seconds):
             for column in columns.values():
@@ -220,7 +229,12 @@ class RunHistory:
         self._standing = Standing()
 
     def reopen_trial(self, id: int, known: Sequence[StageResult]) -> None:
-        """Make a trial pending again, of which only this much is known."""
+        """Make a trial pending again with some of its results.
+
+        Args:
+            id: number of the trial.
+            known: the results that still count.
+        """
         self.reset_trial(id)
         for result in known:
             if result.failure is None:
@@ -230,15 +244,15 @@ class RunHistory:
         return sorted(self._pending)
 
     def status_by_trial(self) -> NDArray[np.int64]:
-        """Shape (n,), `Status` of every trial."""
+        """`Status` of every trial, shape (n,)."""
         return self._status[: self._length]
 
     def depth_by_trial(self) -> NDArray[np.int64]:
-        """Shape (n,), stages every trial has passed."""
+        """Stages passed by every trial, shape (n,)."""
         return self._depth[: self._length]
 
     def failures_by_trial(self) -> Mapping[int, Failure]:
-        """Cause by number of the trial, of those that failed or were infeasible."""
+        """Cause of failure by number of the trial, for failed and infeasible ones."""
         return self._failures
 
     def property_names(self) -> tuple[str, ...]:
@@ -246,12 +260,12 @@ class RunHistory:
         return tuple(self._values)
 
     def value_of(self, name: str, id: int) -> float:
-        """A property of one trial, NaN where unknown."""
+        """Value of property `name` for trial `id`; NaN where unknown."""
         column = self._values.get(name)
         return float("nan") if column is None else float(column.grow_to(self._length)[id])
 
     def errors_of(self, name: str, id: int) -> tuple[float | None, float | None]:
-        """Noise and systematic error of a property of one trial, None where unknown."""
+        """Noise and systematic error of property `name` for trial `id`; None where unknown."""
         found = [self._trial_values(columns, id).get(name) for columns in (self._noise, self._systematic)]
         return found[0], found[1]
 
@@ -260,7 +274,11 @@ class RunHistory:
         return self._copy_column(column)
 
     def earlier_values(self, id: int) -> list[tuple[str, str, float]]:
-        """(property, stage, value) of what stages before the one that decides a property said of a trial."""
+        """Values of trial `id` from stages before the one that decides the property.
+
+        Returns:
+            (property, stage, value), for each.
+        """
         found = [
             (name, stage, float(column.grow_to(self._length)[id]))
             for (name, stage), column in self._find_preliminary()
@@ -268,10 +286,15 @@ class RunHistory:
         return [row for row in found if not np.isnan(row[2])]
 
     def preliminary_columns(self) -> dict[tuple[str, str], FloatArray]:
-        """Shape (n,) by (property, stage): all that was said by stages before the one that decides a property."""
+        """Values from stages before the one that decides the property.
+
+        Returns:
+            Shape (n,) by (property, stage).
+        """
         return {key: self._copy_column(column) for key, column in self._find_preliminary()}
 
     def _find_preliminary(self) -> list[tuple[tuple[str, str], _Column]]:
+        """Columns of stages before the one that decides their property, by (property, stage)."""
         order = [stage.name for stage in self.stages]
         known = [
             (key, column)
@@ -281,11 +304,14 @@ class RunHistory:
         return sorted(known, key=lambda item: (item[0][0], order.index(item[0][1])))
 
     def last_stages(self) -> list[str]:
-        """Name of the last stage every trial has passed; empty where it has passed none."""
+        """Name of the last stage passed, for every trial; empty before the first."""
         return [self.last_stage_of(id) for id in range(self._length)]
 
     def last_stage_of(self, id: int) -> str:
-        """Name of the last stage a trial has passed; empty where it has passed none, or nobody said the stages."""
+        """Name of the last stage that trial `id` has passed.
+
+        It is empty where it has passed none, or the stages are not known.
+        """
         names = ("", BUILD, *(stage.name for stage in self.stages))
         depth = int(self._depth[id])
         return names[depth] if depth < len(names) else ""
@@ -300,13 +326,14 @@ class RunHistory:
         return self._copy_column(known)
 
     def details_by_trial(self) -> Mapping[int, Mapping[str, str]]:
-        """Sentences by property, by number of the trial, of those that have any."""
+        """Details by property, by number of the trial."""
         return self._details
 
     def seconds(self, stage: str) -> FloatArray:
         return self._copy_column(self._seconds.get(stage))
 
     def _copy_column(self, column: _Column | None) -> FloatArray:
+        """Copy of a column, shape (n,)."""
         if column is None:
             return np.full(self._length, np.nan)
         return column.grow_to(self._length)[: self._length].copy()
@@ -314,24 +341,23 @@ class RunHistory:
     def scores(self, ids: Sequence[int] | None = None) -> Scores:
         index = np.arange(self._length) if ids is None else np.asarray(ids, dtype=np.int64)
         status, hidden = self._status[index], None
-        if (
-            self._superseded
-        ):  # a genome counts once: where it was taken further, the earlier trial has no value
+        if self._superseded:  # a genome counts once: in its latest trial
             hidden = np.isin(index, list(self._superseded))
-        if self._outside:  # to a search, what is no proposal is not known
+        if self._outside:  # a search must not see results from outside the space
             made = np.isin(index, list(self._outside))
             hidden = made if hidden is None else hidden | made
             status = np.where(made, Status.PENDING, status)
         return self._score_rows(index, status, hidden)
 
     def outside_scores(self) -> Scores:
-        """Scores of the candidates made outside the space, as they would be within it."""
+        """Scores of the candidates made outside the space, as if they were in it."""
         index = np.array(self.outside(), dtype=np.int64)
         return self._score_rows(index, self._status[index])
 
     def _score_rows(
         self, index: NDArray[np.int64], status: NDArray[np.int64], hidden: NDArray[np.bool_] | None = None
     ) -> Scores:
+        """Scores of trials at rows `index`; values of the `hidden` ones are unknown."""
 
         def column(name: str) -> FloatArray:
             known = self._values.get(name)
@@ -341,12 +367,19 @@ class RunHistory:
         return self._problem.score_trials(index, column, status, self._depth[index])
 
     def update_standing(self) -> Standing:
-        """The front and the extremes of the feasible trials; its cost is that of what finished since the last call."""
+        """Front and extremes of the feasible trials.
+
+        The cost is that of the trials that ended since the last call.
+        """
         self._standing.update(self)
         return self._standing
 
     def candidate(self, id: int) -> Candidate:
-        """The candidate with this number."""
+        """Candidate number `id`.
+
+        Raises:
+            KeyError: there is none.
+        """
         if id in self._candidates:
             self._candidates.move_to_end(id)
             return self._candidates[id]
@@ -355,6 +388,7 @@ class RunHistory:
         return self._keep_candidate(self.fetch(id))
 
     def _keep_candidate(self, candidate: Candidate) -> Candidate:
+        """Keep a recent candidate in memory."""
         self._candidates[candidate.id] = candidate
         if len(self._candidates) > CANDIDATES_KEPT:
             self._candidates.popitem(last=False)
@@ -377,5 +411,6 @@ class RunHistory:
         )
 
     def _trial_values(self, columns: Mapping[str, _Column], id: int) -> dict[str, float]:
+        """Known values of one trial by property."""
         values = {name: float(column.grow_to(self._length)[id]) for name, column in columns.items()}
         return {name: value for name, value in values.items() if not np.isnan(value)}

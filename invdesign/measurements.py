@@ -1,4 +1,4 @@
-"""What somebody outside a run says of its candidates: measured, computed elsewhere, known before."""
+"""Results from outside a run: measured, computed elsewhere, known before."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from invdesign.candidate import Failure
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One result told from outside, of one genome at one stage.
+    """One result from outside, for one genome at one stage.
 
     Attributes:
-        key: of the genome (`genome_key`): what is told of a genome holds for every trial of it.
+        key: hash of the genome (`genome_key`): the result holds for every trial of it.
         stage: name of the stage whose properties these are.
         properties: all that the stage provides; none where it failed.
-        noise: one standard deviation of repeating the measurement, same names, where known.
-        systematic: one standard deviation of the method itself, same names, where known.
+        noise: standard deviation of repeating the measurement, by property, where known.
+        systematic: standard deviation of the method, by property, where known.
         details: a short sentence by property name.
         structures: role -> hash of the structures that came with it.
         blobs: hash -> compressed structure.
         failure: set instead of results.
-        label: the user's own name of the measurement, told apart by it from another with the same numbers.
+        label: the user's own name of the measurement; it distinguishes measurements with the same numbers.
         note: the user's remark.
         id: its number in the run; -1 before it has one.
-        event: number of the event that took it up; -1 before.
+        event: number of the event that recorded it; -1 before.
         withdrawn: number of the event that took it back; None while it counts.
     """
 
@@ -47,16 +47,16 @@ class Measurement:
 
 
 def combine_measurements(told: Sequence[Measurement]) -> Measurement:
-    """Several measurements of one genome at one stage as one.
+    """Combine several measurements of one genome at one stage to one.
 
-    Values are averaged. Where all of a property's measurements say their noise, they are weighted by the inverse
-    square of it, and where they scatter more than they say, the result's noise grows by the root of the reduced
-    chi-square; where not all say it, the noise is the standard error of the mean, unknown of a single
-    measurement and of several that say the same. An error of the method does not average out: the largest stays. A failure
-    counts only where all failed; structures and details are those that came last.
+    Values are averaged. Where all measurements of a property have a noise, the weights are its inverse squares; where the values
+    scatter more than that, the result's noise grows by the root of the reduced chi-square. Where a noise is missing, the result's
+    noise is the standard error of the mean; it is unknown for a single measurement and for several equal ones. An error of the
+    method does not average out: the largest stays. A failure counts only where all failed. Structures and details are those
+    that came last.
 
     Args:
-        told: those that count (not withdrawn), at least one.
+        told: the measurements that count (not withdrawn), at least one.
 
     Source:
         Particle Data Group, Review of Particle Physics, section 5.2.2 (scale factor).
@@ -97,7 +97,10 @@ def combine_measurements(told: Sequence[Measurement]) -> Measurement:
 
 
 def _sort_key(item: Measurement) -> tuple[object, ...]:
-    """By number; those without one by what they say, so that no order of telling matters."""
+    """Sort key of a measurement: its number, else its content.
+
+    The order in which measurements were reported then does not matter.
+    """
     failure = item.failure.message if item.failure is not None else ""
     said = (
         sorted(item.properties.items()),
@@ -110,9 +113,12 @@ def _sort_key(item: Measurement) -> tuple[object, ...]:
 
 
 def _average_values(values: Sequence[float], sigmas: Sequence[float | None]) -> tuple[float, float | None]:
-    """Mean and its noise, None where it is unknown. Sums are exact, so that their order does not matter."""
+    """Mean of values and its noise, None where that is unknown.
+
+    Sums are exact, so that their order does not matter.
+    """
     known = [sigma for sigma in sigmas if sigma is not None]
-    if len(known) == len(values) and 0.0 in known:  # beside what is exact, nothing else has weight
+    if len(known) == len(values) and 0.0 in known:  # exact values outweigh all others
         values, known = [x for x, sigma in zip(values, known, strict=True) if sigma == 0.0], []
         if len(set(values)) == 1:
             return values[0], 0.0
@@ -121,7 +127,7 @@ def _average_values(values: Sequence[float], sigmas: Sequence[float | None]) -> 
         mean = math.fsum(values) / count
         spread = math.hypot(*(x - mean for x in values))
         return mean, spread / math.sqrt((count - 1) * count) if spread else None
-    finest = min(known)  # relative to it, no square overflows
+    finest = min(known)  # weights relative to it, so that no square overflows
     weights = [(finest / sigma) ** 2 for sigma in known]
     total = math.fsum(weights)
     mean = math.fsum(w * x for w, x in zip(weights, values, strict=True)) / total

@@ -8,6 +8,7 @@ from invdesign.arrays import FloatArray, IntArray
 
 
 def _check_values(values: FloatArray) -> FloatArray:
+    """Contiguous copy of `values`, refused unless its shape is (n, m) and it has no NaN."""
     values = np.ascontiguousarray(values, dtype=np.float64)
     if values.ndim != 2:
         raise ValueError(f"values must have shape (n, m), got {values.shape}")
@@ -43,7 +44,12 @@ def ranks(values: FloatArray) -> IntArray:
 
 
 def front(values: FloatArray) -> IntArray:
-    """Indices, ascending, of the rows no other row dominates; equal rows are all kept. `values` as in `ranks`.
+    """Indices, ascending, of the rows that no other row dominates.
+
+    Equal rows are all kept.
+
+    Args:
+        values: shape (n, m), all to be minimised.
 
     Examples:
         >>> front(np.array([[1.0, 4.0], [2.0, 3.0], [3.0, 5.0]])).tolist()
@@ -59,21 +65,28 @@ def front(values: FloatArray) -> IntArray:
     return np.flatnonzero(moocore.is_nondominated(values, keep_weakly=True))
 
 
-MOST_COMPARED_ROWS = 256  # new rows up to which they are compared with a front one by one
+MOST_COMPARED_ROWS = 256  # new rows that are compared with a front one by one; more are sorted (chosen)
 
 
 def extend_front(members: FloatArray, new: FloatArray) -> IntArray:
-    """Indices, ascending, of the front of both tables stacked; as `front` of them, but cheap where `new` is short.
+    """Indices, ascending, of the front of a known front and new rows together.
+
+    The result is that of `front` on both tables stacked, at less cost where `new` is short.
 
     Args:
-        members: shape (k, m), of which none dominates another.
+        members: shape (k, m), the known front: no row dominates another.
         new: shape (n, m).
+
+    Examples:
+        >>> extend_front(np.array([[1.0, 4.0], [2.0, 3.0]]), np.array([[1.5, 2.0]])).tolist()
+        [0, 2]
     """
     union = np.concatenate([_check_values(members), _check_values(new)])
     if len(new) > MOST_COMPARED_ROWS or len(members) == 0:
         return front(union)
     kept = np.ones(len(union), dtype=bool)
-    columns = np.asfortranarray(union)  # comparisons go column by column
+    columns = np.asfortranarray(union)  # the comparisons below go column by column
+    # Each new row meets the rows before it. Equal rows are no worse and no better, and both stay.
     for row in range(len(members), len(union)):
         point, earlier = union[row], columns[:row]
         no_worse, no_better = kept[:row].copy(), kept[:row].copy()
@@ -88,7 +101,9 @@ def extend_front(members: FloatArray, new: FloatArray) -> IntArray:
 
 
 def hypervolume(values: FloatArray, reference: FloatArray) -> float:
-    """Volume dominated by `values` (n, m) and bounded by `reference` (m,); 0 where nothing beats the reference.
+    """Volume dominated by `values` (n, m) and bounded by `reference` (m,).
+
+    It is 0 where no row is better than the reference in all columns.
 
     Examples:
         >>> hypervolume(np.array([[1.0, 2.0], [2.0, 1.0]]), np.array([3.0, 3.0]))
@@ -105,13 +120,11 @@ def hypervolume(values: FloatArray, reference: FloatArray) -> float:
     return float(moocore.hypervolume(values, ref=reference))
 
 
-REFERENCE_MARGIN = (
-    0.1  # of the range of values, by which the default reference point lies beyond the worst of them
-)
+REFERENCE_MARGIN = 0.1  # distance of the default reference point from the worst values, in ranges (chosen)
 
 
 def reference_point(best: FloatArray, worst: FloatArray) -> FloatArray:
-    """The reference point of a hypervolume where the user gave none: a tenth of the range beyond the worst values.
+    """Default reference point of a hypervolume: a tenth of the range beyond the worst values.
 
     Args:
         best, worst: shape (m,), extremes of all feasible trials, minimised.
@@ -121,13 +134,20 @@ def reference_point(best: FloatArray, worst: FloatArray) -> FloatArray:
 
     Source:
         Ishibuchi et al., Evol. Comput. 26, 411 (2018): a reference point slightly worse than the nadir point.
+
+    Examples:
+        >>> reference_point(np.array([0.0, 1.0]), np.array([2.0, 11.0])).tolist()
+        [2.2, 12.0]
     """
     span = worst - best
     return worst + REFERENCE_MARGIN * np.where(span > 0, span, np.maximum(np.abs(worst), 1.0))
 
 
 def crowding_distance(values: FloatArray) -> FloatArray:
-    """Crowding distance (n,) of the rows of one front (n, m); infinite at its ends.
+    """Crowding distance of each row of one front, shape (n,); infinite at its ends.
+
+    Args:
+        values: shape (n, m), minimised.
 
     Source:
         Deb et al., IEEE Trans. Evol. Comput. 6, 182 (2002), section III B.

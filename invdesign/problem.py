@@ -1,4 +1,4 @@
-"""Objectives and constraints: from properties to minimised values, violation and an order of merit."""
+"""Objectives and constraints, and the ranking of trials that follows from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIRECTIONS: tuple[Direction, ...] = ("minimize", "maximize", "target", "window")
 
 
 def _distance_outside(values: FloatArray, low: float | None, high: float | None) -> FloatArray:
-    """How far `values` (n,) lie outside the bounds; 0 inside, NaN where unknown."""
+    """Distance of `values` (n,) from the interval; 0 inside, NaN where unknown."""
     outside = np.zeros_like(values)
     if low is not None:
         outside = np.maximum(outside, low - values)
@@ -32,15 +32,17 @@ def _distance_outside(values: FloatArray, low: float | None, high: float | None)
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A property and what is wanted of it; all numbers in the property's unit.
+    """A property to minimise, maximise, or bring to a target or into a window.
+
+    All numbers are in the property's unit.
 
     Attributes:
-        direction: `minimize`; `maximize`; `target`, to come close to a value; `window`, to come into an interval.
+        direction: `minimize`, `maximize`, `target` (come close to a value) or `window` (come into an interval).
         min, max: ends of a window, inclusive (one may be open); both are the value of a target.
-        best, worst: of a minimised or maximised property: fully satisfying from here on, and of no use from there on.
-        tolerance: of a target or window: the distance at which a candidate is of no use.
-        weight: of this objective in a desirability, beside the others'.
-        reference: coordinate of the hypervolume's reference point; of a target or window it is a distance.
+        best, worst: for a minimised or maximised property: values with a desirability of 1 and of 0.
+        tolerance: for a target or window: distance at which the desirability is 0.
+        weight: of this objective in a desirability, relative to the others.
+        reference: coordinate of the hypervolume's reference point; for a target or window it is a distance.
 
     Raises:
         ValueError: the numbers contradict each other, see `find_objective_flaws`.
@@ -63,9 +65,9 @@ class Objective:
             raise ValueError(f"objective {self.property}: {flaws[0][0]}: {flaws[0][1]}")
 
     def to_minimised(self, values: FloatArray) -> FloatArray:
-        """`values` (n,) as numbers of which smaller is better: themselves, negated, or the distance from the goal.
+        """Convert `values` (n,) so that smaller is better; NaN stays NaN.
 
-        NaN stays NaN.
+        They stay as they are, are negated, or become the distance from the target or window.
         """
         if self.direction == "minimize":
             return values
@@ -74,7 +76,7 @@ class Objective:
         return _distance_outside(values, self.min, self.max)
 
     def minimised_scale(self) -> tuple[float, float] | None:
-        """(fully satisfying, of no use) as minimised values; None where the user gave no such scale."""
+        """Values of desirability 1 and 0, as minimised values; None if not given."""
         if self.tolerance is not None:
             return 0.0, self.tolerance
         if self.best is None or self.worst is None:
@@ -83,13 +85,13 @@ class Objective:
         return sign * self.best, sign * self.worst
 
     def minimised_reference(self) -> float | None:
-        """The user's reference as a minimised value."""
+        """Coordinate of the user's reference point as a minimised value."""
         if self.reference is None or self.direction != "maximize":
             return self.reference
         return -self.reference
 
     def goal_text(self) -> str:
-        """The value of a target or the interval of a window, in numbers; empty for a plain direction."""
+        """Target or window in words, `3.5` or `2 to 4`; empty for a plain direction."""
         if self.direction == "target":
             return f"{self.min:g}"
         if self.direction != "window":
@@ -103,7 +105,17 @@ class Objective:
 
 
 def describe_objective(direction: str, name: str, goal: str) -> str:
-    """An objective as a person says it: `minimize density`, `bring voltage to 3.5`."""
+    """Describe an objective: `minimize density`, `bring voltage to 3.5`.
+
+    Args:
+        direction: one of `DIRECTIONS`.
+        name: of the property.
+        goal: target or window in words.
+
+    Examples:
+        >>> describe_objective("window", "voltage", "2 to 4")
+        'keep voltage at 2 to 4'
+    """
     if direction == "target":
         return f"bring {name} to {goal}"
     return f"keep {name} at {goal}" if direction == "window" else f"{direction} {name}"
@@ -123,7 +135,15 @@ def find_objective_flaws(
     weight: float = 1.0,
     reference: float | None = None,
 ) -> list[tuple[str, str]]:
-    """What is wrong with an objective's numbers: (name of the number, what it is and should be), all of it."""
+    """Find all mistakes in the numbers of an objective, given as for `Objective`.
+
+    Args:
+        direction: as in `Objective`.
+        min, max, best, worst, tolerance, weight, reference: as in `Objective`.
+
+    Returns:
+        (name of the number, what is wrong with it), for each mistake.
+    """
     flaws: list[tuple[str, str]] = []
     plain = direction in {"minimize", "maximize"}
     if plain and (min is not None or max is not None):
@@ -159,6 +179,7 @@ def find_objective_flaws(
 
 
 def _find_scale_flaws(direction: Direction, best: float, worst: float) -> list[tuple[str, str]]:
+    """Find a scale whose best and worst are in the wrong order."""
     below, above = ("best", "worst") if direction == "minimize" else ("worst", "best")
     if (best < worst) == (direction == "minimize") and best != worst:
         return []
@@ -172,8 +193,8 @@ class Constraint:
     """A property with inclusive bounds, in the property's unit.
 
     Attributes:
-        scale: a violation by this much weighs 1 beside those of other constraints; by default the larger of the
-            bounds' magnitudes, and 1 where that is 0.
+        scale: a violation by this much weighs 1 beside other constraints; by default the larger of the bounds' magnitudes,
+            and 1 where that is 0.
     """
 
     property: str
@@ -182,11 +203,11 @@ class Constraint:
     scale: float | None = None
 
     def violation(self, values: FloatArray) -> FloatArray:
-        """How far `values` (n,) lie outside the bounds; 0 inside, NaN where unknown."""
+        """Distance of `values` (n,) from the bounds; 0 inside, NaN where unknown."""
         return _distance_outside(values, self.min, self.max)
 
     def scaled_violation(self, values: FloatArray) -> FloatArray:
-        """The violation divided by the scale, so that those of different properties can be added.
+        """Violation of `values` (n,) divided by the scale, so that several can be added.
 
         Source:
             Deb, Comput. Methods Appl. Mech. Eng. 186, 311 (2000): constraints are normalised by their bounds.
@@ -200,7 +221,7 @@ class Constraint:
 
 
 class Merit(IntEnum):
-    """Classes in the order of merit, best first."""
+    """Merit classes of trials, best first."""
 
     FEASIBLE = 0
     VIOLATING = 1
@@ -212,11 +233,11 @@ class Merit(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """What an optimizer ranks by, for n trials.
+    """Numbers by which optimizers rank n trials.
 
     Attributes:
-        ids: shape (n,), the trials' numbers.
-        values: shape (n, m), to be minimised; NaN where unknown. One column per objective, or the one score they
+        ids: shape (n,), numbers of the trials.
+        values: shape (n, m), to be minimised; NaN where unknown. One column per objective, or the single score that they
             are combined to: `Problem.n_values` in all.
         violation: shape (n,), summed constraint violation, each divided by its scale; NaN where unknown.
         merit: shape (n,), `Merit` of each trial.
@@ -230,7 +251,7 @@ class Scores:
     depth: IntArray
 
     def select_rows(self, positions: IntArray) -> Scores:
-        """Those at some positions, in that order."""
+        """Scores at `positions`, in that order."""
         return Scores(
             self.ids[positions],
             self.values[positions],
@@ -240,24 +261,30 @@ class Scores:
         )
 
     def tie_breakers(self) -> FloatArray:
-        """Shape (n,), smaller is better within a merit class other than feasible."""
+        """Numbers that rank trials of the same merit, shape (n,); smaller is better.
+
+        Feasible trials have 0.
+        """
         tie = np.zeros(len(self.ids))
         violating = self.merit == Merit.VIOLATING
         tie[violating] = np.nan_to_num(self.violation[violating], nan=np.inf)
-        tie[violating & np.isnan(self.values).any(axis=1)] = np.inf  # it never got to an objective's stage
+        tie[violating & np.isnan(self.values).any(axis=1)] = np.inf  # it ended before an objective's stage
         gated = self.merit == Merit.GATED
         tie[gated] = -self.depth[gated].astype(np.float64)
         return tie
 
     def order(self) -> IntArray:
-        """Positions (n,) from best to worst: by merit; feasible ones by Pareto rank, then by the first objective."""
+        """Positions from best to worst, shape (n,).
+
+        Trials are ordered by merit; feasible ones by Pareto rank, then by the first objective.
+        """
         rank = self.tie_breakers()
         feasible = np.flatnonzero(self.merit == Merit.FEASIBLE)
         rank[feasible] = pareto.ranks(self.values[feasible])
         return np.lexsort((self.ids, np.nan_to_num(self.values[:, 0], nan=np.inf), rank, self.merit))
 
     def front(self) -> IntArray:
-        """Positions of the feasible trials no other feasible trial dominates."""
+        """Positions of the feasible trials that no other feasible trial dominates."""
         feasible = np.flatnonzero(self.merit == Merit.FEASIBLE)
         return feasible[pareto.front(self.values[feasible])]
 
@@ -267,10 +294,10 @@ class Problem:
     """The objectives (at least one) and constraints of a campaign.
 
     Attributes:
-        scalarize: how the objectives are combined to one score; None ranks by dominance.
+        scalarize: combines the objectives to one score; None ranks by dominance.
 
     Raises:
-        ValueError: a score is asked for, and an objective has no scale to be judged on.
+        ValueError: a score is asked for, and an objective has no scale.
     """
 
     objectives: tuple[Objective, ...]
@@ -288,17 +315,20 @@ class Problem:
 
     @property
     def n_values(self) -> int:
-        """How many minimised values candidates are ranked by: 1, or the number of objectives."""
+        """Number of values that candidates are ranked by: 1, or one per objective."""
         return 1 if self.scalarize is not None else len(self.objectives)
 
     @property
     def has_scales(self) -> bool:
-        """Whether every objective has a scale, so that candidates have a desirability."""
+        """True if every objective has a scale, so that candidates have a desirability."""
         return all(objective.minimised_scale() is not None for objective in self.objectives)
 
     @property
     def reference(self) -> FloatArray | None:
-        """Shape (m,), the user's reference point as minimised values; None unless every objective has one."""
+        """Reference point of the user as minimised values, shape (m,).
+
+        None unless every objective has a reference.
+        """
         if self.scalarize is not None:
             return None
         found = [o.minimised_reference() for o in self.objectives]
@@ -306,7 +336,13 @@ class Problem:
         return np.array(known) if len(known) == len(found) else None
 
     def to_property_units(self, point: FloatArray) -> dict[str, float]:
-        """A point of minimised values, shape (m,), by property in its own sign; of a target or window the distance."""
+        """Convert minimised values to numbers by property, in the property's own sign.
+
+        For a target or window the number is the distance from it.
+
+        Args:
+            point: shape (m,), minimised.
+        """
         signs = [-1.0 if objective.direction == "maximize" else 1.0 for objective in self.objectives]
         return {
             objective.property: sign * float(value)
@@ -314,7 +350,12 @@ class Problem:
         }
 
     def to_minimised_point(self, coordinates: Mapping[str, float]) -> FloatArray:
-        """The inverse of `to_property_units`: shape (m,), minimised.
+        """Convert numbers by property to minimised values, shape (m,).
+
+        It is the inverse of `to_property_units`.
+
+        Args:
+            coordinates: one number per objective.
 
         Raises:
             ValueError: a coordinate is missing, not finite, or of no objective.
@@ -330,24 +371,29 @@ class Problem:
 
     @property
     def properties(self) -> tuple[str, ...]:
-        """Every property the problem reads, once each, objectives first."""
+        """Properties of objectives and constraints, once each, objectives first."""
         names = [objective.property for objective in self.objectives]
         names += [constraint.property for constraint in self.constraints]
         return tuple(dict.fromkeys(names))
 
     def minimise_columns(self, column: Callable[[str], FloatArray]) -> FloatArray:
-        """Shape (n, m), every objective as minimised values, whatever they are combined to; NaN where unknown."""
+        """Minimised values of all objectives, shape (n, m), NaN where unknown.
+
+        They are not combined to a score.
+
+        Args:
+            column: gives the values of a property, shape (n,).
+        """
         return np.stack([o.to_minimised(column(o.property)) for o in self.objectives], axis=1)
 
     def desirability(self, minimised: FloatArray) -> FloatArray:
-        """Overall desirability.
+        """Overall desirability of candidates, shape (n,).
+
+        It is 1 where every objective is at its best or beyond, 0 where one is no better than its worst, and between them the
+        weighted geometric mean of the objectives' linear desirabilities; NaN where unknown.
 
         Args:
             minimised: shape (n, m), all objectives.
-
-        Returns:
-            Shape (n,): 1 where every objective is at its best or beyond, 0 where one is no better than its worst,
-            between them the weighted geometric mean of the objectives' linear desirabilities; NaN where unknown.
 
         Raises:
             ValueError: an objective has no scale.
@@ -358,10 +404,10 @@ class Problem:
         return _geometric_mean(*_linear_desirability(self.objectives, minimised))
 
     def _combine_objectives(self, minimised: FloatArray) -> FloatArray:
-        """What candidates are ranked by, shape (n, `n_values`).
+        """Values that candidates are ranked by, shape (n, `n_values`).
 
-        A score is 1 - desirability. Where that is 0 it says nothing of how far off a candidate is, so the score
-        goes on above 1 by the weighted mean of what objectives lack to their worst, in units of best to worst.
+        A score is 1 - desirability. A desirability of 0 does not tell how far off a candidate is, so the score goes on above 1
+        by the weighted mean of the objectives' distances from their worst, in units of best to worst.
         """
         if self.scalarize is None:
             return minimised
@@ -377,11 +423,11 @@ class Problem:
         status: IntArray,
         depth: IntArray,
     ) -> Scores:
-        """Scores of n trials.
+        """Score n trials.
 
         Args:
-            ids: the trials' numbers.
-            column: values of a property for these trials, shape (n,), NaN where unknown.
+            ids: numbers of the trials.
+            column: gives the values of a property for these trials, shape (n,), NaN where unknown.
             status: shape (n,), `Status` of each.
             depth: shape (n,), stages passed.
         """
@@ -401,7 +447,10 @@ class Problem:
 
 @lru_cache(maxsize=64)
 def _objective_scales(objectives: tuple[Objective, ...]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Of every objective: its best and worst as minimised values, and its weight, which sum to 1; each shape (m,)."""
+    """Best, worst (as minimised values) and weight of every objective, each shape (m,).
+
+    The weights sum to 1.
+    """
     extents = [objective.minimised_scale() for objective in objectives]
     known = np.array([extent for extent in extents if extent is not None])
     if len(known) < len(extents):
@@ -413,13 +462,19 @@ def _objective_scales(objectives: tuple[Objective, ...]) -> tuple[FloatArray, Fl
 def _linear_desirability(
     objectives: tuple[Objective, ...], minimised: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """How far each objective is from its worst (0) to its best (1), unbounded, shape (n, m); and the weights."""
+    """Linear desirability of each objective, shape (n, m), and the weights (m,).
+
+    It is 0 at the worst and 1 at the best value, and not limited to that range.
+    """
     best, worst, weights = _objective_scales(objectives)
     return (worst - minimised) / (worst - best), weights
 
 
 def _geometric_mean(reached: FloatArray, weights: FloatArray) -> FloatArray:
-    """Shape (n,): of what is reached, between 0 and 1; 0 where one of them is."""
+    """Weighted geometric mean of desirabilities cut to [0, 1], shape (n,).
+
+    It is 0 where one of them is.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         mean: FloatArray = np.exp(np.log(np.clip(reached, 0.0, 1.0)) @ weights)
     return mean
@@ -432,6 +487,7 @@ _MERIT_BY_STATUS[Status.FAILED] = Merit.FAILED
 
 
 def _classify_trials(status: IntArray, values: FloatArray, violation: FloatArray) -> IntArray:
+    """Merit of each trial, shape (n,)."""
     merit = _MERIT_BY_STATUS[status]
     complete = status == Status.COMPLETE
     known = ~np.isnan(values).any(axis=1) & ~np.isnan(violation)

@@ -1,7 +1,6 @@
-"""The property vocabulary: what a name means, its unit, and how sure anyone can be of it.
+"""Vocabulary of properties: meaning, unit and reliability of each name.
 
-Evaluators may provide properties that are not listed here; then their own unit is shown and the name itself
-serves as the label.
+Evaluators may provide properties that are not listed here. They keep their own unit, and their name serves as label.
 """
 
 from __future__ import annotations
@@ -12,17 +11,17 @@ from dataclasses import dataclass
 
 Unit = str
 HULL_DISTANCES = ("decomposition_energy", "energy_above_hull")  # also the evaluators that provide them
-STRUCTURE_PREFIX = "structure:"  # prefix of structures among the names an evaluator requires or provides
+STRUCTURE_PREFIX = "structure:"  # begins the names of structures that an evaluator requires or provides
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Words that belong to some values of a property, and the property that says to which.
+    """Words to be shown beside some values of a property.
 
     Attributes:
         flag: name of a property that is not 0 where the words apply.
-        words: stand beside the value, `2.82 V of its decomposition products`.
-        others: says of several such values whose they are, `those of their decomposition products`.
+        words: shown beside the value, `2.82 V of its decomposition products`.
+        others: for several such values at once, `those of their decomposition products`.
     """
 
     flag: str
@@ -32,7 +31,13 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Property:
-    """A named quantity: its unit, a label for plots, a caveat shown wherever it is ranked, and a mark of its values."""
+    """A named quantity.
+
+    Attributes:
+        label: for plots.
+        caveat: shown wherever it is ranked.
+        mark: words for some of its values.
+    """
 
     name: str
     unit: Unit
@@ -45,15 +50,15 @@ STRUCTURE_KEPT = "structure_kept"  # 1 where a relaxed crystal still has the str
 
 
 def structure_fate(properties: Mapping[str, float], details: Mapping[str, str]) -> tuple[bool, str]:
-    """Return whether a candidate is known to have lost its structure, and a few words on it.
+    """Tell whether a candidate has lost its structure, with a few words.
 
     Args:
         properties: of one candidate, by name.
-        details: sentences beside them, by name: `no longer an anti-perovskite: 2 of 2 Br octahedra lost`.
+        details: sentences by property: `no longer an anti-perovskite: 2 of 2 Br octahedra lost`.
 
     Returns:
-        The words are `no longer an anti-perovskite`, or `O octahedra kept: still an anti-perovskite`; empty where nothing
-        is known.
+        True if the structure is lost; and `no longer an anti-perovskite`, or `O octahedra kept: still an anti-perovskite`,
+        empty where nothing is known.
     """
     value = properties.get(STRUCTURE_KEPT)
     if value is None or math.isnan(value):
@@ -123,31 +128,53 @@ _VOCABULARY = {
 
 
 def describe_property(name: str, unit: Unit = "") -> Property:
-    """The vocabulary's entry for `name`, or one made from the name and the provider's unit."""
+    """Look up the vocabulary's entry of a property.
+
+    Args:
+        name: of the property; one that is not listed gets an entry made from its name.
+        unit: of a property that is not listed.
+
+    Examples:
+        >>> describe_property("energy_above_hull").unit
+        'eV/atom'
+        >>> describe_property("cycle_life", "h").label
+        'Cycle life'
+    """
     return _VOCABULARY.get(name) or Property(name, unit, name[:1].upper() + name[1:].replace("_", " "))
 
 
 def words_beside(name: str, value_of: Callable[[str], float | None]) -> str:
-    """Words that must stand beside a value wherever it stands; mostly none.
+    """Words that must stand beside a value; mostly none.
 
     Args:
         name: of the property.
-        value_of: a property of the same candidate by its name; None or NaN where unknown.
+        value_of: gives a property of the same candidate by its name; None or NaN where unknown.
     """
     mark = describe_property(name).mark
     return mark.words if mark is not None and (value_of(mark.flag) or 0.0) > 0 else ""
 
 
 def sentence_beside(name: str, value_of: Callable[[str], float | None], detail: str) -> str:
-    """The words beside a value and its detail as one text, for where it stands apart from the value."""
+    """Join the words beside a value and its detail, for places apart from the value.
+
+    Args:
+        name: of the property.
+        value_of: gives a property of the same candidate by its name; None or NaN where unknown.
+        detail: of the value; may be empty.
+    """
     return "; ".join(filter(None, (words_beside(name, value_of), detail)))
 
 
 def check_unit(name: str, unit: Unit, advice: str = "name it otherwise") -> None:
-    """A name of the vocabulary comes in the vocabulary's unit, whoever provides it.
+    """Refuse a unit that differs from the vocabulary's.
+
+    Args:
+        name: of the property.
+        unit: as its provider gives it.
+        advice: ends the message.
 
     Raises:
-        ValueError: it does not; the message ends with the advice.
+        ValueError: it differs.
     """
     known = "" if is_structure(name) else describe_property(name, unit).unit
     if unit != known:
@@ -155,5 +182,5 @@ def check_unit(name: str, unit: Unit, advice: str = "name it otherwise") -> None
 
 
 def is_structure(name: str) -> bool:
-    """Whether a required or provided name stands for a structure (`structure:relaxed`), not a number."""
+    """True if a required or provided `name` stands for a structure (`structure:relaxed`)."""
     return name.startswith(STRUCTURE_PREFIX)

@@ -1,4 +1,4 @@
-"""Entry-point name -> plug-in class. Nothing is imported until it is asked for."""
+"""Registry of plug-ins: finds classes by entry-point name, and imports them when asked."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BASES = {
     "potentials": "invdesign.protocols.PotentialSettings",
 }
 """Class with defaults of all members but the first, by group."""
-FOREIGN_ERRORS = (Exception, SystemExit)  # what foreign code may raise while it is imported
+FOREIGN_ERRORS = (Exception, SystemExit)  # exceptions of foreign code during its import
 
 
 @runtime_checkable
@@ -43,7 +43,10 @@ class PluginSource(Protocol):
 
 @cache
 def _entries_by_name(group: str) -> dict[str, tuple[EntryPoint, ...]]:
-    """The entry points of a group by name; several of one name where packages disagree about it."""
+    """Entry points of a group by name.
+
+    There are several of one name if packages compete for it; built-in ones come first.
+    """
     found: dict[str, list[EntryPoint]] = {}
     for entry in sorted(
         entry_points(group=GROUP_PREFIX + group), key=lambda entry: (entry.name, entry.value)
@@ -65,17 +68,27 @@ def _distribution_of(entry: EntryPoint) -> str:
 
 
 def is_built_in(group: str, name: str) -> bool:
-    """True if the plug-in comes with this package."""
+    """True if the plug-in `name` of a `group` comes with this package."""
     return _is_ours(_entries_by_name(group)[name][0])
 
 
 def name_distributions(group: str, name: str) -> str:
-    """The distribution that a plug-in comes from; all of them, where several give the name."""
+    """Name the distributions that provide a plug-in.
+
+    Args:
+        group: one of `GROUPS`.
+        name: of the plug-in.
+    """
     return ", ".join(_distribution_of(entry) for entry in _entries_by_name(group)[name])
 
 
 def explain_rejected(group: str, name: str) -> str:
-    """A sentence on entry points that a name of a built-in plug-in keeps from being used; else empty."""
+    """Explain which entry points lose their name to a built-in plug-in; else empty.
+
+    Args:
+        group: one of `GROUPS`.
+        name: of the plug-in.
+    """
     entries = _entries_by_name(group)[name]
     if len(entries) < 2 or not _is_ours(entries[0]):
         return ""
@@ -84,7 +97,10 @@ def explain_rejected(group: str, name: str) -> str:
 
 
 def load_working(group: str) -> Iterator[tuple[str, type]]:
-    """(name, class) of the installed plug-ins of a group that can be loaded; `doctor` names the others."""
+    """Iterate over (name, class) of the plug-ins of a `group` that can be loaded.
+
+    `invdesign doctor` names the others.
+    """
     for name in names(group):
         try:
             yield name, load(group, name)
@@ -93,12 +109,14 @@ def load_working(group: str) -> Iterator[tuple[str, type]]:
 
 
 def names(group: str) -> tuple[str, ...]:
-    """Names of the installed plug-ins of `group`, sorted."""
+    """Sorted names of the installed plug-ins of `group`."""
     return tuple(_entries_by_name(group))
 
 
 def load(group: str, name: str, *, trust_code: bool = False) -> type:
-    """The class behind `name`; of a decorated function the one it stands for (`Decorated.as_plugin`).
+    """Load the class of a plug-in.
+
+    For a decorated function it is the class that the function stands for (`Decorated.as_plugin`).
 
     Args:
         group: one of `GROUPS`.
@@ -155,7 +173,7 @@ def _load_entry(group: str, entry: EntryPoint) -> type:
 
 
 def belongs_to(group: str, plugin: object) -> bool:
-    """True if the plug-in has the method that tells its `group`.
+    """True if the plug-in has the method that defines its `group`.
 
     Args:
         group: one with a contract.
@@ -165,7 +183,12 @@ def belongs_to(group: str, plugin: object) -> bool:
 
 
 def missing_member(group: str, plugin: type) -> str:
-    """Name the first member of the group's contract that the class `plugin` lacks, in a sentence; else empty."""
+    """Name the first member of a contract that a class lacks, in a sentence; else empty.
+
+    Args:
+        group: its contract is checked.
+        plugin: a class of settings.
+    """
     if group not in CONTRACT:
         return ""
     if not belongs_to(group, plugin):
@@ -192,18 +215,22 @@ def _load_path(path: str) -> type:
 
 
 def _class_of(found: Any) -> Any:
-    """A fitness function says by itself which class it stands for: this module knows of none."""
+    """Class that an imported object stands for, as a fitness function does; else the object."""
     return found.as_plugin() if isinstance(found, PluginSource) and not isinstance(found, type) else found
 
 
 def _describe_cause(error: BaseException) -> str:
+    """Describe an error of foreign code in one line."""
     return (
         str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
     )
 
 
 def name_of(plugin: type) -> str:
-    """The name `load` finds this class by: its entry point's, or `module:Class`."""
+    """Name by which `load` finds the class `plugin`.
+
+    It is an entry point's name, or `module:Class`.
+    """
     path = f"{plugin.__module__}:{plugin.__qualname__}"
     for group in GROUPS:
         for name, entries in _entries_by_name(group).items():
@@ -213,7 +240,12 @@ def name_of(plugin: type) -> str:
 
 
 def require_extra(module: str, extra: str, purpose: str) -> None:
-    """Raise a clear error where an optional dependency is missing.
+    """Refuse to go on without an optional dependency.
+
+    Args:
+        module: the dependency.
+        extra: of this package, which installs it.
+        purpose: begins the message.
 
     Raises:
         PluginError: `module` cannot be imported; the message names the extra to install.

@@ -1,4 +1,4 @@
-"""Randomness that depends on (seed, event, stream) alone, so that a resumed run repeats it exactly."""
+"""Random numbers from (seed, event, stream) alone, so that a resumed run repeats them."""
 
 from __future__ import annotations
 
@@ -13,24 +13,29 @@ Rng = np.random.Generator
 
 
 def derived_seed(*parts: int | str) -> int:
-    """A 64-bit seed that is a pure function of `parts`, equal on every platform and in every process."""
+    """Derive a 64-bit seed from `parts`, equal on every platform and in every process."""
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def rng_for(seed: int, event: int, stream: str) -> Rng:
-    """The generator of one purpose (`stream`) within one numbered event of a run.
+    """Generator for one purpose within one event of a run.
 
-    A counter-based bit generator (Philox): neighbouring keys give independent streams.
+    It is counter-based (Philox): neighbouring keys give independent streams.
+
+    Args:
+        seed: of the run.
+        event: its number.
+        stream: name of the purpose.
     """
     return np.random.Generator(np.random.Philox(key=derived_seed(seed, event, stream)))
 
 
 @contextmanager
 def borrowed_globals(seed: int) -> Iterator[None]:
-    """Seed the global `random` and `numpy.random` for a library that draws from them, then put both back.
+    """Seed the global `random` and `numpy.random` with `seed`, and restore both afterwards.
 
-    pyswarms draws from `numpy.random`, DEAP's operators from `random`; neither takes a generator.
+    This is for libraries that take no generator: pyswarms draws from `numpy.random`, DEAP's operators from `random`.
     """
     python_state = random.getstate()
     numpy_state = np.random.get_state()  # noqa: NPY002 - the point is the legacy global generator

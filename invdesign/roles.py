@@ -1,4 +1,4 @@
-"""Roles of structures in settings: a field that says on which of a candidate's structures an evaluator works."""
+"""Roles of structures in settings: fields that choose a candidate's structure for an evaluator."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 INITIAL = "initial"  # the structure a search space builds
-LATEST = "latest"  # the structure made last before a stage; a campaign that is read puts that one's role in its place
+LATEST = (
+    "latest"  # the structure made last before a stage; reading the campaign replaces it by that one's role
+)
 M = TypeVar("M", bound=BaseModel)
 Path = tuple[str, ...]  # names of fields, from the settings inwards
 
@@ -42,25 +44,29 @@ class StructureEvaluator(EvaluatorSettings):
 
     @property
     def requires(self) -> frozenset[str]:
-        """The structure to look at."""
+        """Name of the structure to look at."""
         return frozenset({required_structure(self.structure)})
 
     def structure_of(self, item: Input) -> Structure:
-        """Return the structure of a candidate that `structure` names."""
+        """Structure of `item` that the setting `structure` names."""
         return find_structure(item, self.structure)
 
 
 def required_structure(role: str) -> str:
-    """Return the name under which an evaluator requires a structure: `structure:relaxed`.
+    """Name under which an evaluator requires a structure: `structure:relaxed`.
 
     Args:
-        role: outside a funnel the latest is the initial one.
+        role: outside a funnel, `latest` is the initial one.
     """
     return STRUCTURE_PREFIX + (INITIAL if role == LATEST else role)
 
 
 def find_open_types(settings: BaseModel) -> tuple[Path, ...]:
-    """Paths of the fields that say nothing of what kind of structure the search space builds."""
+    """Paths of the fields that leave the type of structure to the search space.
+
+    Args:
+        settings: of an evaluator.
+    """
     return tuple(
         (name,)
         for name, field in type(settings).model_fields.items()
@@ -69,7 +75,7 @@ def find_open_types(settings: BaseModel) -> tuple[Path, ...]:
 
 
 def find_structure(item: Input, role: str) -> Structure:
-    """Return the structure of one role.
+    """Find the structure of one role.
 
     Args:
         item: the candidate as an evaluator sees it.
@@ -82,12 +88,12 @@ def find_structure(item: Input, role: str) -> Structure:
 
 
 def find_open_roles(settings: BaseModel) -> tuple[Path, ...]:
-    """Paths of the fields that say `latest`."""
+    """Paths of the fields in `settings` that are `latest`."""
     return tuple(path for path, role in roles_by_path(settings).items() if role == LATEST)
 
 
 def roles_by_path(settings: BaseModel) -> dict[Path, str]:
-    """Roles by the path of the field that names them, those of settings within settings included."""
+    """Roles in `settings` and in settings within them, by path of the field."""
     return dict(_walk_roles(settings))
 
 
@@ -95,7 +101,7 @@ def with_roles(settings: M, roles: Mapping[Path, str]) -> M:
     """Copy settings with other roles.
 
     Args:
-        settings: unchanged; what it holds beside its fields (a function at hand) is kept.
+        settings: unchanged; values they hold beside their fields (a function at hand) are kept.
         roles: by the path of their field.
     """
     changes: dict[str, object] = {}
@@ -105,11 +111,12 @@ def with_roles(settings: M, roles: Mapping[Path, str]) -> M:
         changes[name] = own if own is not None else with_roles(getattr(settings, name), inner)
     copy = settings.model_copy(update=changes)
     for name in copy.__dict__.keys() - type(copy).model_fields.keys():
-        del copy.__dict__[name]  # a cached property was computed for the roles before
+        del copy.__dict__[name]  # a cached property belongs to the old roles
     return copy
 
 
 def _walk_roles(settings: BaseModel) -> Iterator[tuple[Path, str]]:
+    """Iterate over path and role of every field that names a structure."""
     for name, field in type(settings).model_fields.items():
         value = getattr(settings, name)
         if isinstance(value, str) and RESOLVED in field.metadata:

@@ -1,4 +1,4 @@
-"""The frozen, validated form of everything a campaign file can say about a plug-in."""
+"""Settings of plug-ins: frozen, validated, and stored as JSON."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from invdesign import registry
 from invdesign.errors import PluginError
 from invdesign.textfiles import UnreadableFileError, read_text
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".txt")  # files whose letters name things
-MAX_INPUT_BYTES = 200_000_000
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt")  # files whose words matter: text in a foreign encoding is refused
+MAX_INPUT_BYTES = 200_000_000  # of one file that a campaign names (chosen)
 STORED_FOLDER = Path("(stored)")
 """The folder of settings that come from a store: they hold the texts of their files, and may name no file."""
 
 
 class Frozen(BaseModel):
-    """Immutable, strict (no silent coercion), unknown keys refused."""
+    """Immutable and strict model: no silent coercion, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Settings(Frozen):
-    """Base of every plug-in: its fields are what the campaign file may say.
+    """Base of every plug-in: its fields are the keys in a campaign file.
 
-    A plug-in serialises with its `kind`, so that a worker process, a resumed run or another machine builds
-    the same thing from plain JSON: `load("evaluators", dump)` inverts `plugin.model_dump(mode="json")`.
+    A plug-in serialises with its `kind`, so that a worker process, a resumed run or another machine builds the same thing
+    from plain JSON: `load("evaluators", dump)` inverts `plugin.model_dump(mode="json")`.
     """
 
     version: ClassVar[str] = "1"
@@ -53,23 +53,32 @@ class Settings(Frozen):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentences on how the files it names were read, shown with the campaign's notes and in the report."""
+        """Sentences on how the named files were read.
+
+        They are shown with the campaign's notes and in the report.
+        """
         return ()
 
     @property
     def names_code(self) -> bool:
-        """True if these settings name code that reading them imported, beside plug-ins as `module:Class`."""
+        """True if these settings name code that was imported to read them.
+
+        Plug-ins given as `module:Class` are not meant.
+        """
         return False
 
     @property
     def fingerprint(self) -> str:
-        """Hash of kind, settings and version; plug-ins with weights or data add those by their settings."""
+        """Hash of kind, settings and version.
+
+        Plug-ins with weights or data add the hashes of those.
+        """
         text = json.dumps([self.model_dump(mode="json"), self.version], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def load(group: str, value: object, *, folder: Path | None = None, trust_code: bool = False) -> Any:
-    """A plug-in of `group` from its name, or from a mapping with `kind` and settings.
+    """Make a plug-in from its name, or from a mapping with `kind` and settings.
 
     Args:
         group: a registry group.
@@ -87,12 +96,12 @@ def load(group: str, value: object, *, folder: Path | None = None, trust_code: b
     plugin = registry.load(group, fields["kind"], trust_code=trust_code)
     settings = {key: item for key, item in fields.items() if key != "kind"}
     context = {"folder": folder or Path.cwd(), "trust_code": trust_code}
-    # Through JSON: strictness then means JSON's own types, where a list may become a tuple and nothing else bends.
+    # Through JSON, so that strict validation means JSON's types: a list may become a tuple, nothing else is coerced.
     return plugin.model_validate_json(json.dumps(settings), context=context)  # type: ignore[attr-defined]  # Settings, or a third party's twin
 
 
 def holds_code(value: object) -> bool:
-    """True if a plug-in, or one within it, names code of its own; see `Settings.names_code`."""
+    """True if `value` is or holds a plug-in that names code; see `Settings.names_code`."""
     if isinstance(value, Settings) and value.names_code:
         return True
     if isinstance(value, BaseModel):
@@ -103,13 +112,17 @@ def holds_code(value: object) -> bool:
 
 
 def validation_context(info: ValidationInfo) -> tuple[Path, bool]:
-    """(folder for relative paths, whether code is trusted) of the validation under way."""
+    """Folder for relative paths, and whether code is trusted, during a validation.
+
+    Args:
+        info: of a pydantic validator.
+    """
     context = info.context or {}
     return context.get("folder", Path.cwd()), context.get("trust_code", False)
 
 
 def resolve_path(name: str, folder: Path) -> Path:
-    """The absolute path of a file that settings name.
+    """Absolute path of a file that settings name.
 
     Args:
         name: as it was written; `~` is the user's home.
@@ -119,7 +132,7 @@ def resolve_path(name: str, folder: Path) -> Path:
         ValueError: there can be no such path, or the settings come from a store.
     """
     if folder == STORED_FOLDER:
-        raise ValueError(f"what a run stores names no file, got '{name:.60}'")
+        raise ValueError(f"settings in a store may not name a file, got '{name:.60}'")
     try:
         return (folder / Path(name).expanduser()).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, an unknown user, a zero byte
@@ -127,17 +140,21 @@ def resolve_path(name: str, folder: Path) -> Path:
 
 
 def _path_exists(path: Path) -> bool:
+    """True if the path exists; False also where it cannot be looked up."""
     try:
         return path.exists()
-    except OSError:  # a name too long, a folder that may not be looked into
+    except OSError:  # a name too long, a folder without permission
         return False
 
 
 def parse_name_list(value: Sequence[object]) -> list[str]:
-    """The names of a list that stands for a mapping from names to defaults.
+    """Check a list of names that stands for a mapping with default values.
+
+    Args:
+        value: the list.
 
     Raises:
-        ValueError: an entry is no text, or is there twice.
+        ValueError: an entry is no text, or is listed twice.
     """
     names = [name for name in value if isinstance(name, str)]
     if len(names) < len(value):
@@ -152,6 +169,7 @@ def parse_name_list(value: Sequence[object]) -> list[str]:
 
 
 def _load_potential(value: object, info: ValidationInfo) -> object:
+    """Load the plug-in that a field of the type `PotentialField` names."""
     if isinstance(value, Settings):
         return value
     folder, trust_code = validation_context(info)
@@ -166,7 +184,10 @@ PotentialField = Annotated[SerializeAsAny[Settings], BeforeValidator(_load_poten
 
 
 class InputFile(Frozen):
-    """A file a campaign names. Its text travels with the campaign, so a run does not depend on the original."""
+    """A file named in a campaign.
+
+    Its text travels with the campaign, so a run does not depend on the original.
+    """
 
     name: str
     """File name, without its folder."""
@@ -192,5 +213,5 @@ class InputFile(Frozen):
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """The file at `path`, relative to the working directory."""
+        """Read the file at `path`, relative to the working directory."""
         return cls.model_validate(str(path))

@@ -1,4 +1,4 @@
-"""What a run has found so far, kept up to date at a cost that does not grow with the run."""
+"""Best results of a run so far, updated at a cost that does not grow with the run."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from invdesign import pareto
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.problem import Merit, Scores
 
-# Hypervolumes of larger fronts take more than about 10 ms: their cost grows steeply with the number of objectives.
+# Rows by number of objectives: a hypervolume of more takes longer than about 10 ms, with a user waiting (chosen).
 LARGEST_FRONT = {1: 10**9, 2: 30_000, 3: 20_000, 4: 3_000, 5: 800, 6: 200}
 
 
 class ScoredHistory(Protocol):
-    """What is read of a history."""
+    """Part of a history that `Standing` reads."""
 
     def __len__(self) -> int: ...
     def pending(self) -> Sequence[int]: ...
@@ -24,15 +24,15 @@ class ScoredHistory(Protocol):
 
 
 class Standing:
-    """The front and the extremes of the feasible trials.
+    """Front and extremes of the feasible trials.
 
-    `update` looks at trials that finished since it looked last; a trial counts once, as it ended.
+    `update` reads the trials that ended since its last call; a trial counts once, as it ended.
 
     Attributes:
-        front, values: numbers (k,) of the front's members, ascending, and what they are ranked by (k, m).
+        front, values: numbers (k,) of the front's members, ascending, and their values to rank by (k, m).
         best_ids: shape (m,), number of the best trial in each value; the first of equals.
         best, worst: shape (m,), extremes of all feasible trials; empty while there is none.
-        feasible: how many trials are feasible.
+        feasible: number of feasible trials.
     """
 
     def __init__(self) -> None:
@@ -42,12 +42,12 @@ class Standing:
         self.best: FloatArray = np.empty(0)
         self.worst: FloatArray = np.empty(0)
         self.feasible = 0
-        self._seen = 0  # numbers below were looked at, but for those in `_open`
+        self._seen = 0  # trials below this number were read, except those in `_open`
         self._open: IntArray = np.empty(0, dtype=np.int64)
         self._volume: tuple[bytes, float] | None = None
 
     def update(self, history: ScoredHistory) -> None:
-        """Take up what finished since the last time."""
+        """Take in the trials of `history` that ended since the last call."""
         pending = np.asarray(history.pending(), dtype=np.int64)
         candidates = np.concatenate([self._open, np.arange(self._seen, len(history))])
         finished = np.setdiff1d(candidates, pending, assume_unique=True)
@@ -61,6 +61,7 @@ class Standing:
             self._add_feasible(scores.ids[chosen], scores.values[chosen])
 
     def _add_feasible(self, ids: IntArray, values: FloatArray) -> None:
+        """Extend front and extremes by new feasible trials."""
         if self.feasible == 0:
             self.values = np.empty((0, values.shape[1]))
             self.best, self.worst = values[0], values[0]
@@ -79,11 +80,11 @@ class Standing:
         self.front, self.values = union_ids[kept], union[kept]
 
     def reference_point(self) -> FloatArray | None:
-        """Shape (m,), the reference point the trials themselves give; None while none is feasible."""
+        """Default reference point of the trials so far, shape (m,); None while none is feasible."""
         return pareto.reference_point(self.best, self.worst) if self.feasible else None
 
     def hypervolume(self, reference: FloatArray) -> float | None:
-        """Dominated volume, or None where the front is too large to measure while the user waits."""
+        """Dominated volume up to `reference` (m,); None where the front is too large to wait for it."""
         if len(self.front) > LARGEST_FRONT.get(len(reference), 0):
             return None
         key = self.values.tobytes() + reference.tobytes()

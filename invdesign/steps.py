@@ -1,4 +1,4 @@
-"""What one committed step of a run consists of: results, endings, and the tasks they led to."""
+"""Parts of a committed step of a run: results, endings, and the tasks that follow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from invdesign.measurements import Measurement
 
 @dataclass(frozen=True, slots=True)
 class StageResult:
-    """What one stage said of one candidate, as it is stored.
+    """Result of one stage for one candidate, as it is stored.
 
     Attributes:
         noise, systematic, details: as in `Evaluation`.
@@ -35,7 +35,7 @@ class StageResult:
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What the build stage learned of a candidate."""
+    """Design of one candidate as hashes, and its formula."""
 
     candidate: int
     formula: str
@@ -44,7 +44,7 @@ class Built:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """How a candidate ended."""
+    """Ending of a candidate."""
 
     candidate: int
     status: Status
@@ -55,7 +55,7 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class PlannedTask:
-    """A task's row: what was sent out, and how often its members were tried."""
+    """Row of a task: its stage, its candidates, and the number of earlier attempts."""
 
     id: int
     stage: str
@@ -65,14 +65,14 @@ class PlannedTask:
 
 @dataclass(frozen=True, slots=True)
 class UserEvent:
-    """What a user did to the run, beside new candidates: written with its event, all of it or nothing.
+    """Changes by a user beside new candidates, written together with their event.
 
     Attributes:
         measurements: new ones; their numbers and event are given as they are written.
         taken_back: numbers of measurements that count no more.
         reopened: (candidate, stages whose results count no more): it is pending again.
-        withdrawn: (how a candidate ended, stages whose results count no more).
-        request: the request this takes up; empty where there was none.
+        withdrawn: (ending of a candidate, stages whose results count no more).
+        request: the request behind the event; empty where there was none.
     """
 
     measurements: Sequence[Measurement] = ()
@@ -84,7 +84,7 @@ class UserEvent:
 
 @dataclass(slots=True)
 class Step:
-    """Everything one commit writes: all of it or nothing."""
+    """Everything that one commit writes, as a whole or not at all."""
 
     built: list[Built] = field(default_factory=list)
     results: list[StageResult] = field(default_factory=list)
@@ -103,15 +103,15 @@ class Unfinished:
 
     Attributes:
         asked: its candidates, in the order of their numbers.
-        told: how many candidates had been told when it was asked for.
-        designs: design hashes of those that were built.
-        results: what stages said, in the order it was committed, with the structures' data.
-        finished: how those that ended did.
+        told: number of candidates that had been told when it was asked for.
+        designs: design hashes of the built candidates.
+        results: results of stages, in the order they were committed, with the structures' data.
+        finished: endings of candidates.
         tasks: every task of the wave that was planned, done ones included.
-        planned: numbers of the tasks without a result: they go out again.
-        by_user: whether somebody else than the optimizer set it on its way.
-        parted: whether others that set out with these were told already.
-        event: number of the event that set it on its way.
+        planned: numbers of the tasks without a result: they are submitted again.
+        by_user: True if the user added these candidates, not the optimizer.
+        parted: True if other candidates of the same wave were told already.
+        event: number of the event that started it.
     """
 
     asked: Sequence[Candidate]

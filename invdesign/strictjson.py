@@ -1,4 +1,7 @@
-"""JSON from outside: finite numbers of bounded size, bounded nesting, text without lone surrogates, no key twice."""
+"""JSON from outside, within bounds.
+
+Numbers are finite and of limited size, nesting is limited, text holds no lone surrogates, and no key is repeated.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,18 @@ import re
 from collections import Counter
 from typing import Any
 
-MAX_DEPTH = 64  # levels; chosen: a genome has a few, and Python code that walks JSON recursively manages some hundreds
+MAX_DEPTH = 64  # nested levels (chosen): a genome has a few, and recursive Python code manages some hundreds
 LARGEST_INTEGER = 2**63 - 1  # SQLite's integers have 64 bits (https://www.sqlite.org/datatype3.html)
-MAX_NUMBER_LENGTH = (
-    1000  # characters of one number; chosen: the longest exact decimal form of a double has 767 digits
-)
+MAX_NUMBER_LENGTH = 1000  # characters (chosen): the longest exact decimal form of a double has 767 digits
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
 
 
 def loads(text: str, *, depth: int = MAX_DEPTH) -> Any:
-    """Parse JSON as the standard has it, within bounds that all code behind it can live with.
+    """Parse standard JSON within the bounds.
 
     Args:
         text: the document.
-        depth: how many levels of lists and mappings it may have.
+        depth: largest number of nested lists and mappings.
 
     Raises:
         ValueError: it is no JSON, or beyond a bound; the message says which.
@@ -44,6 +45,7 @@ def loads(text: str, *, depth: int = MAX_DEPTH) -> Any:
 
 
 def _parse_whole(written: str) -> int:
+    """Parse a whole number that SQLite can hold."""
     if (
         len(written) > MAX_NUMBER_LENGTH
         or not -LARGEST_INTEGER <= (number := int(written)) <= LARGEST_INTEGER
@@ -55,6 +57,7 @@ def _parse_whole(written: str) -> int:
 
 
 def _parse_finite(written: str) -> float:
+    """Parse a finite number."""
     number = float(written) if len(written) <= MAX_NUMBER_LENGTH else math.nan
     if not math.isfinite(number):
         raise ValueError(f"{_shorten_number(written)} is not a finite number")
@@ -66,25 +69,25 @@ def _shorten_number(written: str) -> str:
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Make a mapping of an object's pairs, as `object_pairs_hook` of `json`.
+    """Make a mapping of an object's `pairs`, as `object_pairs_hook` of `json`.
 
     Raises:
-        ValueError: a key stands there twice.
+        ValueError: a key is repeated.
     """
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {twice[:60]!r} stands there twice")
+        raise ValueError(f"the key {twice[:60]!r} is repeated")
     return found
 
 
 def check_depth(value: object, depth: int) -> None:
-    """Refuse what is nested more than `depth` levels deep.
+    """Refuse a `value` that is nested more than `depth` levels deep.
 
     Raises:
         ValueError: it is.
     """
-    # Level by level, since code that recurses is what deep nesting breaks.
+    # Level by level: deep nesting would break recursive code.
     level = [value]
     for _ in range(depth):
         level = [

@@ -1,4 +1,4 @@
-"""Files of users as text: regular files only, of bounded size, in the encodings that people save them in."""
+"""Text files of users: regular files of limited size, in common encodings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import BinaryIO
 from invdesign.errors import InvdesignError
 
 MEGABYTE = 10**6
-# Four letters with accents in a row are in no Western language, and control characters in no table.
+# No Western language has four accented letters in a row, and no table has control characters.
 _FOREIGN = re.compile("[\u00a1-\u00ff]{4,}|[\u0080-\u009f]")
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -26,20 +26,22 @@ _MARKS = (
 
 
 class UnreadableFileError(InvdesignError):
-    """A file is missing, too large, no regular file, or no text."""
+    """A file is missing, too large, not a regular file, or not text."""
 
     exit_code = 2
 
 
 @contextmanager
 def open_regular(path: Path) -> Iterator[BinaryIO]:
-    """A regular file open for reading; pipes and devices are never read, and nothing is waited for.
+    """Open the regular file at `path` for reading.
+
+    Pipes and devices are refused, so that nothing is waited for.
 
     Raises:
         UnreadableFileError: missing, a folder, a pipe or device, or not allowed to be read.
     """
     try:
-        # Without waiting: opening a pipe that has no writer would never end.
+        # O_NONBLOCK: opening a pipe that has no writer would never return.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
         raise UnreadableFileError(f"there is no such file (looked for {path})") from None
@@ -60,13 +62,13 @@ def open_regular(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
-    """Content of a regular file of at most `limit` bytes; pipes and devices are never read.
+    """Read the regular file at `path`, of at most `limit` bytes.
 
     Raises:
         UnreadableFileError: missing, a folder, a pipe or device, too large, or not allowed to be read.
     """
     with open_regular(path) as stream:
-        data = stream.read(limit + 1)  # not by its stated size, which may be false or grow
+        data = stream.read(limit + 1)  # the stated size may be false, or grow
         size = max(os.fstat(stream.fileno()).st_size, len(data))
     if len(data) > limit:
         raise UnreadableFileError(
@@ -76,7 +78,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse to put a new file in the place of a pipe or device, as of `--output /dev/null`.
+    """Refuse to replace a pipe or device at `path`, as in `--output /dev/null`.
 
     Raises:
         OSError: there is one; a privileged user would remove it for all processes.
@@ -89,14 +91,16 @@ def check_replaceable(path: Path) -> None:
 
 
 def decode(data: bytes, name: str, *, fallback: str | None = "latin-1", letters: bool = False) -> str:
-    """Text of a file by its byte order mark, else UTF-8, else the fallback; line ends become single newlines.
+    """Decode a text file by its byte order mark, else as UTF-8, else by the fallback.
+
+    Line ends become single newlines.
 
     Args:
         data: the file's bytes.
-        name: what messages call it.
-        fallback: encoding of what is no UTF-8, or None to refuse it; "latin-1" with the dashes and quotation marks that
-            Windows adds to it.
-        letters: refuse what is no UTF-8 and no Western European text either, since its words are looked at.
+        name: of the file, for messages.
+        fallback: encoding of text that is not UTF-8, or None to refuse it; "latin-1" includes the dashes and quotation marks
+            that Windows adds to it.
+        letters: refuse text that is neither UTF-8 nor Western European, since its words matter.
 
     Raises:
         UnreadableFileError: it is no text in these encodings.
@@ -124,7 +128,7 @@ def decode(data: bytes, name: str, *, fallback: str | None = "latin-1", letters:
 
 
 def _decode_western(data: bytes) -> str:
-    """Text in Windows-1252, or in Latin-1 where it holds bytes that have no meaning there."""
+    """Decode as Windows-1252, or as Latin-1 if it holds bytes that have no meaning there."""
     try:
         return data.decode("cp1252")
     except UnicodeDecodeError:
@@ -132,7 +136,13 @@ def _decode_western(data: bytes) -> str:
 
 
 def read_text(path: Path, limit: int, *, fallback: str | None = "latin-1", letters: bool = False) -> str:
-    """`read_bytes` and `decode` in one.
+    """Read and decode a text file; see `read_bytes` and `decode`.
+
+    Args:
+        path: of the file.
+        limit: bytes.
+        fallback: encoding of text that is not UTF-8; None to refuse it.
+        letters: refuse text that is neither UTF-8 nor Western European.
 
     Raises:
         UnreadableFileError: the file cannot be read, or is no text.

@@ -1,4 +1,4 @@
-"""What runs inside a worker process: it builds designs and evaluators from its setup and executes tasks."""
+"""Code of a worker process: builds designs and evaluators from its setup, and executes tasks."""
 
 from __future__ import annotations
 
@@ -30,27 +30,26 @@ from invdesign.structures.files import compress_text, decompress_text, structure
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-DESIGNS_KEPT = 256  # a candidate's stages often follow each other on one worker
+DESIGNS_KEPT = 256  # in memory: a candidate's stages often follow each other on one worker (chosen)
 BUILD = "build"
-FOREIGN_ERRORS = (Exception, SystemExit)  # what foreign code may raise: some libraries give up with sys.exit
-WORK_FOLDER = "work"  # in the run's folder: where evaluators keep files, by stage
-SAFE_PATH = (
-    "PYTHONSAFEPATH"  # python.org/3.11: any value keeps the working folder out of a new process's path
-)
-SAFE_PATH_MARK = "invdesign"  # the value where it was set for a worker, and not by the user
+FOREIGN_ERRORS = (Exception, SystemExit)  # exceptions of foreign code: some libraries call sys.exit
+WORK_FOLDER = "work"  # folder in the run's folder for files of evaluators, by stage
+# Any value keeps the working folder out of a new process's path (docs.python.org/3.11/using/cmdline.html).
+SAFE_PATH = "PYTHONSAFEPATH"
+SAFE_PATH_MARK = "invdesign"  # its value where the run has set it, not the user
 Answer = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """All that a worker is made of.
+    """All data from which a worker is made.
 
-    It is pickled to cross to workers that we started, over their pipe; nothing of it is ever written to disk.
+    It is pickled for workers that the run started, over their pipe; nothing of it is ever written to disk.
 
     Attributes:
         plan: space and evaluators, as JSON.
         functions: fitness functions that are at hand, by stage.
-        folder: the run's; None where there is no run.
+        folder: of the run; None where there is no run.
         code: folders of code the user trusts.
     """
 
@@ -63,7 +62,14 @@ class Setup:
     def from_plugins(
         cls, space: Any, evaluators: Mapping[str, Any], code: Sequence[str] = (), folder: Path | None = None
     ) -> Setup:
-        """The setup for a space and its stages' evaluators."""
+        """Setup of workers for a space and evaluators.
+
+        Args:
+            space: of the run.
+            evaluators: by name of the stage.
+            code: folders of code the user trusts.
+            folder: of the run; None where there is no run.
+        """
         stages = {name: evaluator.model_dump(mode="json") for name, evaluator in evaluators.items()}
         functions = {
             name: evaluator.function
@@ -74,10 +80,10 @@ class Setup:
         return cls(plan, functions, None if folder is None else folder.resolve(), tuple(code))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Functions travel by value, unless a module holds them: then the worker imports it.
+        """Pickle functions by value, unless a module holds them: the worker then imports it.
 
         Raises:
-            RunError: one cannot be sent.
+            RunError: a function cannot be sent.
         """
         import cloudpickle
 
@@ -88,10 +94,10 @@ class Setup:
                 continue
             try:
                 packed[name] = cloudpickle.dumps(function)
-            except Exception as error:  # whatever it captures may refuse, in its own way
+            except Exception as error:  # captured objects may refuse to be pickled with any exception
                 raise RunError(
                     f"the function '{stages[name]['name']}' cannot be sent to worker processes: {_one_line(error)}. "
-                    "Take out of it what it captures and cannot travel (an open file, a lock, a connection), make that "
+                    "Objects that cannot be sent (an open file, a lock, a connection) must not be captured: make them "
                     "inside the function, or work in this process with workers=0"
                 ) from error
         return _rebuild_setup, (self.plan, packed, self.folder, self.code)
@@ -100,15 +106,16 @@ class Setup:
 def _rebuild_setup(
     plan: str, packed: Mapping[str, bytes], folder: Path | None, code: tuple[str, ...]
 ) -> Setup:
+    """Rebuild a pickled setup in the worker."""
     trust_folders(code)
-    with allow_module(ANY_MODULE):  # what they refer to may be of a module beside the campaign
+    with allow_module(ANY_MODULE):  # they may refer to a module beside the campaign
         functions = {name: pickle.loads(data) for name, data in packed.items()}  # noqa: S301 - from who started us
     return Setup(plan, functions, folder, code)
 
 
 @dataclass
 class Worker:
-    """The space and the stages' evaluators of one run, in one process."""
+    """Space and evaluators of one run, in one process."""
 
     space: SearchSpace
     evaluators: Mapping[str, Evaluator]
@@ -118,7 +125,7 @@ class Worker:
 
     @classmethod
     def from_setup(cls, setup: Setup) -> Worker:
-        """A worker that is described by its setup, and not prepared yet."""
+        """Make a worker from its `setup`; `prepare` is still to be called."""
         trust_folders(setup.code)
         plan, trust = json.loads(setup.plan), bool(setup.code)
         evaluators = {
@@ -134,18 +141,23 @@ class Worker:
         return cls(load("spaces", plan["space"], folder=STORED_FOLDER, trust_code=trust), evaluators)
 
     def prepare(self) -> None:
-        """Load what the evaluators need, before any deadline counts."""
+        """Load the models of the evaluators, before any deadline starts."""
         for evaluator in self.evaluators.values():
             evaluator.prepare()
 
     def execute(self, payload: str) -> str:
-        """Answers, as JSON, to the members of a task, in their order."""
+        """Answers to the members of a task, in their order, as JSON.
+
+        Args:
+            payload: of a `Task`.
+        """
         task = json.loads(payload)
         if task["stage"] == BUILD:
             return json.dumps([self._answer_build(member) for member in task["members"]])
         return json.dumps(self._evaluate_members(task["stage"], task["members"]))
 
     def _build_design(self, member: Answer) -> Design:
+        """Design of a member, kept for its later stages."""
         key = member["key"]
         if key not in self._designs:
             self._designs[key] = design_of(self.space, member["genome"], outside=member.get("outside", False))
@@ -155,6 +167,7 @@ class Worker:
         return self._designs[key]
 
     def _answer_build(self, member: Answer) -> Answer:
+        """Answer to a member of a build task."""
         started = time.perf_counter()
         try:
             design = self._build_design(member)
@@ -169,10 +182,11 @@ class Worker:
         }
 
     def _evaluate_members(self, stage: str, members: Sequence[Answer]) -> list[Answer]:
+        """Answers to the members of an evaluation task."""
         evaluator = self.evaluators[stage]
         try:
             inputs = [self._read_input(member) for member in members]
-        except FOREIGN_ERRORS as error:  # building again cannot fail unless the space is impure
+        except FOREIGN_ERRORS as error:  # the design was built before: only an impure space fails now
             return [_encode_failure(_failure_from(error, stage)) for _ in members]
         started = time.perf_counter()
         evaluations = _evaluate_by_halves(evaluator, inputs, stage)
@@ -180,6 +194,7 @@ class Worker:
         return [_encode_or_fail(evaluation, evaluator, stage, seconds) for evaluation in evaluations]
 
     def _read_input(self, member: Answer) -> Input:
+        """Input of an evaluator for one member."""
         design = self._build_design(member)
         made = {role: _decode_structure(blob) for role, blob in member["structures"].items()}
         return Input(
@@ -192,7 +207,7 @@ class Worker:
 
 
 def _evaluate_by_halves(evaluator: Evaluator, inputs: Sequence[Input], stage: str) -> list[Evaluation]:
-    """Evaluate the batch; where it raises, its halves, so that one member's fault stays its own."""
+    """Evaluate a batch; if it raises, its halves, so that one member's failure stays its own."""
     try:
         evaluations = list(evaluator.evaluate(inputs))
     except FOREIGN_ERRORS as error:  # an evaluator may raise anything; the candidate carries the cause
@@ -209,11 +224,15 @@ def _evaluate_by_halves(evaluator: Evaluator, inputs: Sequence[Input], stage: st
 
 
 def _one_line(error: BaseException) -> str:
-    """The message as the store can hold it: a file name that is no UTF-8 puts half characters into one."""
+    """Message of an error in one line that the store can hold.
+
+    A file name that is no UTF-8 puts half characters into a message.
+    """
     return " ".join(str(error).split())[:500].encode(errors="replace").decode()
 
 
 def _failure_from(error: BaseException, stage: str) -> Failure:
+    """Failure that stands for an exception."""
     text = _one_line(error)
     # Torch reports a failed allocation as RuntimeError.
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
@@ -222,17 +241,20 @@ def _failure_from(error: BaseException, stage: str) -> Failure:
 
 
 def _encode_failure(failure: Failure) -> Answer:
+    """Encode a failure as an answer."""
     return {"failure": [failure.kind, failure.stage, failure.message]}
 
 
 def _encode_or_fail(evaluation: Evaluation, evaluator: Evaluator, stage: str, seconds: float) -> Answer:
+    """Encode an evaluation; one that cannot be encoded becomes a failure."""
     try:
         return _encode_evaluation(evaluation, evaluator, stage, seconds)
-    except FOREIGN_ERRORS as error:  # None for an evaluation, a word for a number
+    except FOREIGN_ERRORS as error:  # such as None for an evaluation, or a word for a number
         return _encode_failure(_failure_from(error, stage))
 
 
 def _encode_evaluation(evaluation: Evaluation, evaluator: Evaluator, stage: str, seconds: float) -> Answer:
+    """Encode an evaluation, or the failure of one that breaks the contract."""
     cost = {"seconds": seconds, **{key: float(value) for key, value in evaluation.cost.items()}}
     failure = evaluation.failure or _find_broken_promise(evaluation, evaluator)
     if failure is not None:
@@ -251,6 +273,7 @@ def _encode_evaluation(evaluation: Evaluation, evaluator: Evaluator, stage: str,
 
 
 def _find_broken_promise(evaluation: Evaluation, evaluator: Evaluator) -> Failure | None:
+    """Find the first difference between an evaluation and the evaluator's declaration."""
     promised = {name for name in evaluator.provides if not is_structure(name)}
     roles = {name.removeprefix(STRUCTURE_PREFIX) for name in evaluator.provides if is_structure(name)}
     missing = sorted(promised - evaluation.properties.keys()) + sorted(roles - evaluation.structures.keys())
@@ -276,10 +299,12 @@ def _find_broken_promise(evaluation: Evaluation, evaluator: Evaluator) -> Failur
 
 
 def _encode_structure(structure: Structure) -> str:
+    """Compress a structure to text."""
     return base64.b64encode(compress_text(structure_to_json(structure))).decode()
 
 
 def _decode_structure(blob: str) -> Structure:
+    """Structure from its compressed text."""
     return structure_from_json(decompress_text(base64.b64decode(blob)))
 
 
@@ -288,7 +313,7 @@ def _hash_text(text: str) -> str:
 
 
 def _hash_design(design: Design) -> dict[str, str]:
-    """What a cache key is made of: one hash per thing an evaluator may require of the design."""
+    """Hashes of everything that evaluators may require of a design, by name, for cache keys."""
     hashes = {
         STRUCTURE_PREFIX + role: _hash_text(structure_to_json(s)) for role, s in design.structures.items()
     }
@@ -303,13 +328,13 @@ _broken: str = ""
 
 
 def initialize(setup: bytes, memory_bytes: int | None) -> None:
-    """Set this process up; runs before any deadline counts, so that loading a model costs nobody's time.
+    """Make this process a worker; called before any deadline starts.
 
-    An error here is kept and answered to every task, since a pool whose initializer raises dies without a word.
+    An error here is kept and answered to every task: a pool whose initializer raises dies without a message.
 
     Args:
         setup: a `Setup`, pickled by the process that started this one.
-        memory_bytes: how much it may allocate.
+        memory_bytes: limit of its memory; None for none.
     """
     global _worker, _broken  # noqa: PLW0603 - one worker per process, by construction
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -323,28 +348,38 @@ def initialize(setup: bytes, memory_bytes: int | None) -> None:
     try:
         worker = Worker.from_setup(pickle.loads(setup))  # noqa: S301 - from who started us
         worker.prepare()
-        _worker = worker  # only now: what is half prepared must not answer
-    except FOREIGN_ERRORS as error:  # see above
+        _worker = worker  # only now: a worker that is half prepared must not answer
+    except FOREIGN_ERRORS as error:  # kept for `execute`
         _broken = f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def execute(payload: str) -> str:
-    """Run one task in this process."""
+    """Execute one task in this process; see `Worker.execute`.
+
+    Args:
+        payload: of a `Task`.
+
+    Raises:
+        PluginError: `initialize` failed.
+    """
     if _worker is None:
         raise PluginError(_broken or "the worker was not initialized")
     return _worker.execute(payload)
 
 
 def _one_thread() -> None:
-    """Two numerical threads per process were measured 20 times slower than one when all cores are taken."""
+    """Limit numerical libraries to one thread.
+
+    Two threads per process were measured 20 times slower than one when all cores are busy.
+    """
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 
 
 def _follow_parent() -> None:
-    """End with the coordinating process, also when it was killed and could not say goodbye."""
+    """End this process when the coordinating process ends, even if it was killed."""
     coordinator = multiprocessing.parent_process()
-    # Who started us, not who is our parent now: it may have been killed while this process was still importing.
+    # The process that started this one, not the parent by now: it may have been killed during the imports.
     parent = os.getppid() if coordinator is None or coordinator.pid is None else coordinator.pid
 
     def exit_with_parent() -> None:
@@ -356,7 +391,7 @@ def _follow_parent() -> None:
 
 
 def _limit_memory(limit: int) -> None:
-    """Refuse allocations beyond `limit` bytes, so that a hungry evaluation fails alone and not the machine."""
+    """Refuse allocations beyond `limit` bytes, so that an evaluation without enough memory fails alone."""
     try:
         import resource
 
@@ -364,4 +399,4 @@ def _limit_memory(limit: int) -> None:
         soft = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
     except (ImportError, ValueError, OSError):
-        return  # not a POSIX system, or limits are managed elsewhere: the deadline still holds
+        return  # not a POSIX system, or limits are managed elsewhere; the deadline remains

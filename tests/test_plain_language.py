@@ -19,20 +19,7 @@ ROOMS = sorted(
 )
 RELATIVE = re.compile(r"(What|Whether|How|Why|Who|Whom|Whose|Where|Which|Of|Those|That|As)\b")
 NOT_YET = {
-    "invdesign/candidate.py",
-    "invdesign/environment.py",
-    "invdesign/errors.py",
-    "invdesign/evaluation.py",
-    "invdesign/history.py",
-    "invdesign/measurements.py",
     "invdesign/optimizers",
-    "invdesign/problem.py",
-    "invdesign/properties.py",
-    "invdesign/protocols",
-    "invdesign/standing.py",
-    "invdesign/steps.py",
-    "invdesign/testing",
-    "invdesign/worker.py",
 }
 """Rooms whose docstrings are still to be rewritten."""
 

@@ -1,4 +1,7 @@
-"""The contracts between the rooms. A plug-in that keeps one (see `invdesign.testing`) is the equal of ours."""
+"""Contracts between the rooms of the package and with plug-ins.
+
+A plug-in that keeps its contract (`invdesign.testing` checks it) is treated like a built-in one.
+"""
 
 from invdesign.protocols.engines import Engine, Task, TaskResult
 from invdesign.protocols.evaluators import (

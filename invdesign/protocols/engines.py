@@ -1,4 +1,4 @@
-"""Contract of engines: how tasks reach workers, and results come back."""
+"""Contract of engines, which send tasks to workers and return their results."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from invdesign.candidate import Failure
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A batch of one stage's inputs, as it crosses to a worker.
+    """Batch of one stage's inputs, in the form that is sent to a worker.
 
     Attributes:
         id: number in the run.
-        payload: JSON text that `worker.execute` understands.
+        payload: JSON text that `worker.execute` reads.
         deadline: seconds until the worker is replaced.
         resource: `cpu` or `gpu`.
     """
@@ -28,9 +28,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """What came of a task: the worker's JSON text, or why there is none.
+    """Answer of a worker to a task, or the cause of its loss.
 
     Attributes:
+        id: number of the task.
+        payload: JSON text of the worker; None where the task was lost.
         lost: set where the worker died, hung or ran out of memory; its `stage` is empty.
     """
 
@@ -40,17 +42,24 @@ class TaskResult:
 
 
 class Engine(Protocol):
-    """Where tasks run."""
+    """Runs tasks on workers."""
 
     def slots(self, resource: str) -> int:
-        """How many tasks can run at once."""
+        """Number of tasks on `resource` (`cpu` or `gpu`) that can run at once."""
         ...
 
-    def submit(self, task: Task) -> None: ...
+    def submit(self, task: Task) -> None:
+        """Queue a `task`."""
+        ...
+
     def next_done(self, timeout: float) -> Sequence[TaskResult]:
-        """Whatever finished, waiting up to `timeout` seconds for the first; empty when nothing did."""
+        """Results of finished tasks; empty if none finished in time.
+
+        Args:
+            timeout: seconds to wait for the first one.
+        """
         ...
 
     def close(self) -> None:
-        """Stop the workers, at once."""
+        """Stop the workers at once."""
         ...

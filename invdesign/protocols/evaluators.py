@@ -16,7 +16,7 @@ from invdesign.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """How an evaluator likes its inputs: how many at a time, and on which resource."""
+    """Preferred number of inputs per task, and the resource they need."""
 
     size: int = 1
     resource: Literal["cpu", "gpu"] = "cpu"
@@ -37,42 +37,54 @@ class Evaluator(Protocol):
 
     @property
     def gates(self) -> Sequence[Constraint]:
-        """What a candidate must satisfy to go on, in its own properties; empty for most."""
+        """Conditions on its own properties that candidates must meet to go on; often empty."""
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the numbers may: model, weights, settings."""
+        """Hash that changes whenever the numbers may: with the model, its weights, the settings."""
         ...
 
     @property
     def potential_id(self) -> str | None:
-        """Fingerprint of the potential whose energies it makes or needs; None where it has to do with none."""
+        """Fingerprint of the potential whose energies it makes or needs; None without one."""
         ...
 
     @property
-    def batch(self) -> Batch: ...
+    def batch(self) -> Batch:
+        """Preferred batch; never depends on the machine."""
+        ...
+
     @property
     def external(self) -> bool:
-        """Whether results come from outside: somebody measures, or runs a job, and tells the run. Nothing evaluates."""
+        """True if results come from outside the run: measurements, or jobs run elsewhere.
+
+        `evaluate` is then never called.
+        """
         ...
 
     @property
     def needs_trust(self) -> bool:
-        """True if it runs programs or code that the campaign names: a run of it then wants `--trust-code`."""
+        """True if it runs programs or code that the campaign names.
+
+        A run of it then needs `--trust-code`.
+        """
         ...
 
     def prepare(self) -> None:
-        """Load what `evaluate` needs (a model); called once per worker, before any deadline runs."""
+        """Load the model; called once per worker, before any deadline starts."""
         ...
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """One evaluation per input, in order; a failure is a value, an exception fails the whole batch."""
+        """Evaluate `inputs`: one evaluation per input, in order.
+
+        A failure of one input is a value (`Evaluation.failure`); an exception fails the whole batch.
+        """
         ...
 
 
 class EvaluatorSettings(Settings):
-    """A convenient base for evaluators: the defaults of the contract."""
+    """Base class of evaluators, with the defaults of the contract."""
 
     @property
     def gates(self) -> Sequence[Constraint]:
@@ -95,51 +107,64 @@ class EvaluatorSettings(Settings):
         return False
 
     def prepare(self) -> None:
-        """Nothing to load."""
+        """Do nothing: there is no model to load."""
 
 
 def is_evaluator(plugin: object) -> TypeGuard[Evaluator]:
-    """True if `plugin` is an evaluator, not its class."""
+    """True if `plugin` is an evaluator; False for its class."""
     return not isinstance(plugin, type) and registry.belongs_to("evaluators", plugin)
 
 
 @runtime_checkable
 class MeasuredEvaluator(Evaluator, Protocol):
-    """An `external` evaluator whose properties somebody measures."""
+    """An `external` evaluator whose properties are measured by people."""
 
     @property
     def instructions(self) -> str:
-        """What to know for measuring; shown with every batch."""
+        """Instructions for the measurement, shown with every batch."""
         ...
 
     @property
     def noise(self) -> Mapping[str, float]:
-        """Standard deviation of one measurement by property, where a result does not give its own."""
+        """Standard deviation of one measurement by property, for results without their own."""
         ...
 
 
 @runtime_checkable
 class FolderEvaluator(Evaluator, Protocol):
-    """An evaluator that keeps files: inputs and outputs of a program it runs."""
+    """An evaluator that keeps files, such as inputs and outputs of a program."""
 
     def use_folder(self, folder: Path) -> None:
-        """Where it may keep files: `work/STAGE` in the run's folder; called once per worker, before `prepare`.
+        """Set the `folder` for files: `work/STAGE` in the run's folder.
 
-        A folder in it that is called by a candidate's number and a hyphen, and holds a `job.json`, is a job's: when the
-        candidate has ended, the run removes it where it holds no files but `job.*`, and else makes the marker
-        `job.settled.json`, so that nobody takes what it says for a result that is still to be written down.
+        Called once per worker, before `prepare`. A subfolder whose name begins with a candidate's number and a hyphen, and that
+        holds a `job.json`, belongs to a job. When the candidate has ended, the run removes it if it holds no files but `job.*`;
+        else the run writes the marker `job.settled.json` into it, so that its results are not read a second time.
         """
         ...
 
 
 @runtime_checkable
 class JobEvaluator(Evaluator, Protocol):
-    """An evaluator whose jobs somebody else may run: where it is `external`, its inputs are written and its outputs read."""
+    """An evaluator whose jobs can run outside: inputs are written, outputs read.
+
+    This is how it works where it is `external`.
+    """
 
     def write_inputs(self, item: Input, folder: Path) -> None:
-        """Write what the job needs into `folder`, which exists and is the candidate's own."""
+        """Write the inputs of the job.
+
+        Args:
+            item: the candidate.
+            folder: exists, and belongs to this candidate alone.
+        """
         ...
 
     def read_outputs(self, item: Input, folder: Path) -> Evaluation | None:
-        """What the job said; None while its outputs are not there yet."""
+        """Read the result of the job; None while its outputs are missing.
+
+        Args:
+            item: the candidate.
+            folder: the one that `write_inputs` wrote to.
+        """
         ...

@@ -1,4 +1,4 @@
-"""Contract of optimizers, and what they see of a run."""
+"""Contract of optimizers, and their view of a run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class StageView:
     """A stage of the funnel as an optimizer sees it.
 
     Attributes:
-        provides: names of the properties and structures it gives; where several stages give the same property, the
-            last one's is the property's value, and the others' are `History.column(name, stage)`.
-        on_demand: whether only promotions by the user enter it; optimizers see no such stage.
-        external: whether its results come from outside: costly, however long they take.
+        provides: names of the properties and structures it gives. Where several stages give the same property, the last
+            one's value counts; the others' are `History.column(name, stage)`.
+        on_demand: True if only promotions by the user enter it; optimizers see no such stage.
+        external: True if its results come from outside: costly, however long they take.
     """
 
     name: str
@@ -32,79 +32,103 @@ class StageView:
 
 
 class History(Protocol):
-    """Every trial of the run, pending ones included."""
+    """All trials of the run, pending ones included."""
 
     def __len__(self) -> int: ...
     def __contains__(self, key: object) -> bool:
-        """Whether a candidate with this key was asked."""
+        """True if a candidate with this `key` was asked."""
         ...
 
     def id_of(self, key: str) -> int | None:
-        """Number of the latest trial with this key: of a genome that was taken further, the one that did."""
+        """Number of the latest trial with this `key`; None without one.
+
+        A promotion is a later trial of the same genome.
+        """
         ...
 
     def superseded(self) -> Sequence[int]:
-        """Numbers, ascending, of trials whose genome a later trial took further and has ended.
+        """Numbers, ascending, of trials replaced by a later trial of their genome.
 
-        All they know the later trial knows too, and the genome stands where that one stands.
+        The later trial has ended, and holds all results of the earlier one.
         """
         ...
 
     def outside(self) -> Sequence[int]:
-        """Numbers, ascending, of candidates that were made outside the space and told with their results.
+        """Numbers, ascending, of candidates made outside the space.
 
-        Models may learn from their columns. To a search they are as pending ones in `scores`: none is a parent, none
-        the best so far; nor is an optimizer told of them.
+        They were told with their results. Models may learn from their columns. In `scores` they rank as pending ones: none is a
+        parent or the best so far, and the optimizer is not told of them.
         """
         ...
 
     def candidate(self, id: int) -> Candidate:
-        """What was proposed under this number: cheaper than the whole trial."""
+        """Candidate number `id`; cheaper than the whole trial."""
         ...
 
-    def trial(self, id: int) -> Trial: ...
+    def trial(self, id: int) -> Trial:
+        """Trial of candidate number `id`."""
+        ...
+
     def pending(self) -> Sequence[int]:
-        """Numbers of trials asked and not finished, ascending."""
+        """Numbers, ascending, of trials that were asked and have not ended."""
         ...
 
     def column(self, name: str, stage: str | None = None) -> FloatArray:
-        """Shape (n,), NaN where unknown; of the funnel's last stage that provides it, or of `stage`.
+        """Values of property `name`, shape (n,), NaN where unknown.
 
-        A trial that ended before that last stage has none, whatever earlier stages said.
+        Args:
+            name: of the property.
+            stage: whose values; by default those of the funnel's last stage that provides the property. A trial that ended before
+                that stage then has NaN, whatever earlier stages gave.
         """
         ...
 
     def noise(self, name: str, stage: str | None = None) -> FloatArray:
-        """Shape (n,), one standard deviation of repeating what `column` gives, NaN where unknown."""
+        """Standard deviation of repeating what `column` gives, shape (n,), NaN where unknown.
+
+        Args:
+            name: of the property.
+            stage: as in `column`.
+        """
         ...
 
     def systematic(self, name: str, stage: str | None = None) -> FloatArray:
-        """Shape (n,), one standard deviation of the method that gave `column`, NaN where unknown.
+        """Standard deviation of the method behind `column`, shape (n,), NaN where unknown.
 
-        An error that the candidates of a chemistry share: to be shown, never to be learned from.
+        It is an error that the candidates of a chemistry share. Show it; no model may learn from it.
+
+        Args:
+            name: of the property.
+            stage: as in `column`.
         """
         ...
 
     def seconds(self, stage: str) -> FloatArray:
-        """Shape (n,), what the stage took for every trial it ran for; NaN where it did not, or the cache knew."""
+        """Seconds that `stage` took for each trial, shape (n,).
+
+        NaN where it did not run, or the result came from the cache.
+        """
         ...
 
     def scores(self, ids: Sequence[int] | None = None) -> Scores:
-        """Of all trials, or of `ids` in their order: cost proportional to what is asked for."""
+        """Scores of all trials, or of `ids` in their order.
+
+        The cost is proportional to the number of scores.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What an optimizer sees at one event.
+    """Everything an optimizer sees at one event.
 
     Attributes:
         event: number of the event; randomness comes from `(seed, event, stream)` alone.
-        seeds: genomes the user wants evaluated first.
+        seeds: genomes that the user wants evaluated first.
         cache: may be dropped at any time without changing a result.
-        stages: the funnel after the build stage, in order; empty where nobody says.
-        budget: how many candidates the run may hold in all as its budget says now, None where only hours limit it.
-            It may change at a resume: who reads it does so once, and journals what followed.
+        stages: the funnel after the build stage, in order; empty where it is not known.
+        budget: number of candidates that the run's budget allows now; None where only hours limit it. It may change at a
+            resume, so an optimizer that needs it reads it once and journals its choice.
     """
 
     space: SearchSpace
@@ -118,10 +142,14 @@ class Context:
     budget: int | None = None
 
     def admits(self, key: str, until: str | None = None) -> bool:
-        """Whether a genome may be proposed to run until that stage: a new one, or a promotion.
+        """True if a genome may be proposed: a new one, or a promotion.
 
-        A promotion takes a known genome further: its latest trial is complete and ended before `until`. What was made
-        outside the space is never proposed.
+        A promotion takes a known genome further: its latest trial is complete and ended before `until`. A candidate made outside
+        the space is never proposed again.
+
+        Args:
+            key: hash of the genome.
+            until: last stage to run; None for all.
         """
         if key not in self.history:
             return True
@@ -134,25 +162,30 @@ class Context:
         return trial.status is Status.COMPLETE and trial.depth < count_stages_until(self.stages, until)
 
     def rng(self, stream: str) -> Rng:
-        """The generator of one purpose within this event."""
+        """Random generator for one purpose, named by `stream`, within this event."""
         return rng_for(self.seed, self.event, stream)
 
     def derived_seed(self, stream: str) -> int:
-        """A seed of one purpose within this event, for `borrowed_globals`."""
+        """Seed for one purpose, named by `stream`, within this event; for `borrowed_globals`."""
         return derived_seed(self.seed, self.event, stream)
 
 
 def count_stages_until(stages: Sequence[StageView], until: str | None) -> int:
-    """How many stages, the build stage included, a candidate passes that runs `until` this one; all for None."""
+    """Number of stages a candidate passes, the build stage included.
+
+    Args:
+        stages: the funnel after the build stage.
+        until: last stage to run; None for all.
+    """
     names = [stage.name for stage in stages]
     return names.index(until) + 2 if until in names else len(names) + 1
 
 
 def collect_notes(state: Json) -> dict[str, str]:
-    """What an optimizer's state has to tell the user, sentence by code.
+    """Notes for the user in an optimizer's `state`, sentence by code.
 
-    They stand under `notes`; those of the states under `members` (a mapping or a list) count too, each with its
-    member's name before the code.
+    They stand under `notes`. Notes in the states under `members` (a mapping or a list) count too; their codes begin with the
+    member's name.
     """
     if not isinstance(state, dict):
         return {}
@@ -175,32 +208,57 @@ S = TypeVar("S", bound=Json)
 
 
 class Optimizer(Protocol[S]):
-    """A frozen configuration. Its state is a JSON value: ids, counters and credit, never genomes or values.
+    """A frozen configuration that proposes candidates.
 
-    A state that is a mapping may hold `notes`: what the user should hear once, a sentence by code (`collect_notes`).
+    Its state is a JSON value of ids, counters and credit, never of genomes or values. A state that is a mapping may hold
+    `notes`: what the user should hear once, a sentence by code (`collect_notes`).
     """
 
     @property
     def batch(self) -> int:
-        """How many candidates it likes to be asked for at a time; never depends on the machine."""
+        """Preferred number of candidates per ask; never depends on the machine."""
         ...
 
     @property
     def overlap(self) -> int:
-        """How many asks may be under way at once: 1 is synchronous; never depends on the machine."""
+        """Number of asks that may be under way at once; 1 is synchronous.
+
+        It never depends on the machine.
+        """
         ...
 
     def refusal(self, space: SearchSpace, problem: Problem) -> str:
-        """Why it cannot search this space for these objectives, as in "swarm REFUSAL"; empty where it can."""
+        """Reason why it cannot search `space` for the objectives of `problem`; empty if it can.
+
+        The words follow the optimizer's name, as in "swarm REFUSAL".
+        """
         ...
 
-    def start(self, context: Context) -> S: ...
+    def start(self, context: Context) -> S:
+        """First state of a run with this `context`."""
+        ...
+
     def ask(self, context: Context, state: S, n: int) -> tuple[Sequence[Proposal], S]:
-        """At most n proposals that `context.admits`: new ones, and promotions; no genome twice in one answer."""
+        """Propose at most n genomes that `context.admits`, no genome twice.
+
+        Args:
+            context: the event.
+            state: left unchanged.
+            n: new candidates and promotions together.
+
+        Returns:
+            The proposals and the new state.
+        """
         ...
 
     def tell(self, context: Context, state: S, ids: Sequence[int]) -> S:
-        """Take note that these trials finished, whoever asked for them."""
+        """Learn that trials have ended, and return the new state.
+
+        Args:
+            context: the event.
+            state: left unchanged.
+            ids: numbers of the trials, also of those that another optimizer proposed.
+        """
         ...
 
 
@@ -208,7 +266,7 @@ AnyOptimizer = Optimizer[Any]
 
 
 class OptimizerSettings(Settings):
-    """A convenient base for optimizers: the defaults of the contract."""
+    """Base class of optimizers, with the defaults of the contract."""
 
     @property
     def overlap(self) -> int:

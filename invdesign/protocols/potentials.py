@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Forces:
-    """What a potential says of one arrangement of n atoms.
+    """Answer of a potential for one arrangement of n atoms.
 
     Attributes:
         energy: eV, whole cell.
@@ -30,11 +30,14 @@ class Forces:
 
 
 class Potential(Protocol):
-    """Energy, forces and stress of atoms."""
+    """Gives energy, forces and stress of atoms."""
 
     @property
     def fingerprint(self) -> str:
-        """Name, version and a hash of the weights: energies of different fingerprints never meet."""
+        """Name, version and hash of the weights.
+
+        Energies of different fingerprints are never compared.
+        """
         ...
 
     @property
@@ -43,29 +46,34 @@ class Potential(Protocol):
         ...
 
     def prepare(self) -> None:
-        """Load what `compute` needs (weights); called once per worker, before any deadline runs."""
+        """Load the weights; called once per worker, before any deadline starts."""
         ...
 
     def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
-        """One answer per arrangement; `want` holds `energy`, `forces`, `stress`."""
+        """Compute energy, forces and stress of each arrangement, in order.
+
+        Args:
+            atoms: n arrangements.
+            want: what to compute, of `energy`, `forces`, `stress`.
+        """
         ...
 
 
 class PotentialSettings(Settings):
-    """A convenient base for potentials: the defaults of the contract."""
+    """Base class of potentials, with the defaults of the contract."""
 
     @property
     def label(self) -> str:
         return registry.name_of(type(self))
 
     def prepare(self) -> None:
-        """Nothing to load."""
+        """Do nothing: there are no weights to load."""
 
 
 def potential_of(plugin: Settings) -> Potential:
-    """The potential that a setting of the type `PotentialField` holds.
+    """Potential in a setting of the type `PotentialField`.
 
     Args:
-        plugin: loaded from the group `potentials` alone, where the registry checks the contract.
+        plugin: loaded from the group `potentials`, where the registry checks the contract.
     """
     return cast("Potential", plugin)

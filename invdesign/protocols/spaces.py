@@ -1,4 +1,4 @@
-"""Contracts of search spaces, and how the package asks them."""
+"""Contracts of search spaces, and the questions that the package asks them."""
 
 from __future__ import annotations
 
@@ -16,42 +16,54 @@ from invdesign.settings import Settings
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-LEARNING_REACH = 1.0  # ranges of a variable beyond its limits from which models still learn; farther off, a stationary model
-# says nothing of the space, and the scales it would learn are not the space's (chosen)
+# Distance beyond a variable's limits, in ranges, within which models learn from candidates made outside the space (chosen).
+# Farther off, a stationary model tells nothing about the space, and would learn lengthscales that are not the space's.
+LEARNING_REACH = 1.0
 
 
 class Operator(Protocol):
     """Makes a genome from `arity` others: start (0), mutation (1), crossover (2)."""
 
     @property
-    def arity(self) -> int: ...
+    def arity(self) -> int:
+        """Number of parents."""
+        ...
+
     def apply(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
-        """A canonical genome of the space, or None where it finds none."""
+        """Make a canonical genome of the space; None if none is found.
+
+        Args:
+            parents: `arity` genomes, left unchanged.
+            rng: the only source of randomness.
+        """
         ...
 
 
 @runtime_checkable
 class SearchSpace(Protocol):
-    """Everything that may be proposed."""
+    """All candidates that may be proposed."""
 
     def operators(self) -> Mapping[str, Operator]:
         """Operators by name; at least one has arity 0."""
         ...
 
     def build(self, genome: Genome) -> Design:
-        """What the genome stands for; a pure function of it.
+        """Build the design of a `genome`, always the same one.
 
         Raises:
-            Infeasible: the genome stands for nothing that can be evaluated.
+            Infeasible: the genome has no design that can be evaluated.
         """
         ...
 
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
-        """Shape (n, d): numbers a model can learn from."""
+        """Features of `genomes` for models, shape (n, d)."""
         ...
 
     def canonical(self, genome: Genome) -> Genome:
-        """The genome that stands for every way to write the same candidate.
+        """Genome that stands for every way to write the same candidate.
+
+        Args:
+            genome: written in any of these ways.
 
         Raises:
             Infeasible: the genome is malformed.
@@ -59,27 +71,30 @@ class SearchSpace(Protocol):
         ...
 
     def count(self) -> int | None:
-        """Number of genomes, where the space can be counted through (a `FiniteSpace`); else None."""
+        """Number of genomes if they can be enumerated (a `FiniteSpace`); else None."""
         ...
 
     def size(self) -> int | None:
-        """Number of genomes, also where there are too many to be counted through; None where it is unknown or infinite."""
+        """Number of genomes, also of a space too large to enumerate.
+
+        None where it is infinite or unknown.
+        """
         ...
 
 
 class SpaceSettings(Settings):
-    """A convenient base for spaces: the defaults of the contract."""
+    """Base class of search spaces, with the defaults of the contract."""
 
     def canonical(self, genome: Genome) -> Genome:
-        """The genome itself: there is one way to write each candidate."""
+        """Return `genome` itself: each candidate is written in one way."""
         return dict(genome)
 
     def count(self) -> int | None:
-        """None: the space cannot be counted through."""
+        """Return None: the space cannot be enumerated."""
         return None
 
     def size(self) -> int | None:
-        """The number that `count` gives."""
+        """Return the number that `count` gives."""
         return self.count()
 
 
@@ -102,11 +117,13 @@ class Dimension:
 
 @dataclass(frozen=True, slots=True)
 class LinearRule:
-    """What points of the unit cube keep: sum(weight * x[column]) <= limit, or == limit.
+    """Linear constraint on points of the unit cube.
+
+    The sum of weight * x[column] is at most `limit`, or equals it.
 
     Attributes:
-        weights: (column, weight), for the columns it is about.
-        equal: whether the sum must be the limit.
+        weights: (column, weight), for the columns in the sum.
+        equal: True if the sum must equal the limit.
     """
 
     weights: tuple[tuple[int, float], ...]
@@ -116,18 +133,19 @@ class LinearRule:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """The dimensions of a vector space, in the order of its columns, and what is known of its genomes' codes.
+    """Dimensions of a vector space, and the constraints its points satisfy.
 
-    The rules and choices tell a search where genomes lie, so that it can go there directly. A space may say less
-    than all: what it leaves out is a matter of `decode`.
+    The constraints tell a search where genomes lie, so that it can go there directly. A space may leave some out: `decode`
+    repairs every point anyway.
 
     Attributes:
-        rules: what the codes of all canonical genomes keep, to rounding.
-        sparse: groups of columns of which some are 0 (absent) and which those are is a choice: at most 4 of 15.
-        least: (column, smallest coordinate above 0), for columns of `sparse` that are 0 or at least so much.
-        conditional: columns of dimensions that not every genome has; where it is lacking, the coordinate says nothing.
-        climbable: whether points near each other stand for similar candidates, so that models learn from the points
-            themselves and a search climbs in them; False where points are only a way to write a structure down.
+        dimensions: in the order of the columns.
+        rules: linear constraints that the points of all canonical genomes satisfy, to rounding.
+        sparse: groups of columns of which only some may be above 0, such as at most 4 of 15.
+        least: (column, smallest coordinate above 0), for columns of `sparse` that are 0 or at least that much.
+        conditional: columns of dimensions that some genomes lack; their coordinate then means nothing.
+        climbable: True if near points are similar candidates: models then learn from the points, and a search climbs in them.
+            False where points are only a way to write down a structure.
     """
 
     dimensions: tuple[Dimension, ...]
@@ -142,13 +160,19 @@ class Domain:
 class VectorSpace(SearchSpace, Protocol):
     """A space whose genomes are points of the unit cube."""
 
-    def domain(self) -> Domain: ...
+    def domain(self) -> Domain:
+        """Dimensions and constraints."""
+        ...
+
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:
-        """Shape (n, d), within [0, 1]."""
+        """Points of `genomes`, shape (n, d), within [0, 1]."""
         ...
 
     def decode(self, x: FloatArray) -> Sequence[Genome]:
-        """Canonical genomes for points (n, d); repairs. `decode(encode(g)) == g` for canonical g."""
+        """Canonical genomes at points `x` (n, d), repaired where necessary.
+
+        `decode(encode(g)) == g` for a canonical g.
+        """
         ...
 
 
@@ -157,25 +181,40 @@ class StructureSpace(SearchSpace, Protocol):
     """A space that recognises a structure as one of its own."""
 
     def adopt(self, structure: Structure, parent: Genome | None) -> Genome | None:
-        """The genome a relaxed, seeded or generated structure stands for, or None where it is none of ours."""
+        """Genome of a relaxed, seeded or generated structure; None if it is not in this space.
+
+        Args:
+            structure: in any setting and cell.
+            parent: genome that the structure was made from; None where there is none.
+        """
         ...
 
 
 class FiniteSpace(SearchSpace, Protocol):
-    """A space small enough to be counted through: `count` gives a number. `is_finite` tells."""
+    """A space that can be enumerated: its `count` is a number.
+
+    `is_finite` recognises it.
+    """
 
     def __len__(self) -> int:
         """The number that `count` gives."""
         ...
 
-    def genome(self, index: int) -> Genome: ...
+    def genome(self, index: int) -> Genome:
+        """Genome number `index`, from 0."""
+        ...
+
     def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
-        """(index of the first row, features (<= size, d)), streamed."""
+        """Iterate over the features of all genomes in blocks of at most `size` rows.
+
+        Yields:
+            (index of the first row, features (<= size, d)).
+        """
         ...
 
 
 def is_finite(space: SearchSpace) -> TypeGuard[FiniteSpace]:
-    """True if the space can be counted through; depends on its settings, not on its class."""
+    """True if `space` can be enumerated; that depends on its settings, not its class."""
     return space.count() is not None
 
 
@@ -185,7 +224,7 @@ class TypedSpace(SearchSpace, Protocol):
 
     @property
     def structure_type(self) -> str:
-        """Name of the type, for people: `argyrodite`; empty where it has none."""
+        """Noun for the type with its article, `an argyrodite`; empty if it has none."""
         ...
 
 
@@ -195,7 +234,7 @@ class RowSpace(SearchSpace, Protocol):
 
     @property
     def id(self) -> str | None:
-        """Name of the column that identifies the rows; None where they are numbered."""
+        """Name of the column that identifies rows; None if they are numbered."""
         ...
 
     @property
@@ -206,37 +245,49 @@ class RowSpace(SearchSpace, Protocol):
 
 @runtime_checkable
 class PreparedSpace(SearchSpace, Protocol):
-    """A space that reads files of its own."""
+    """A space that reads files."""
 
     def prepare(self) -> None:
-        """Read and check them, once per process: what is wrong ends the run before anything is proposed."""
+        """Read and check the files, once per process.
+
+        An error here ends the run before anything is proposed.
+        """
         ...
 
 
 @runtime_checkable
 class TabledSpace(SearchSpace, Protocol):
-    """A space whose genomes a person can write as the row of a table: an amount or a choice per column."""
+    """A space whose genomes can be written as rows of a table.
+
+    A column holds an amount or a choice.
+    """
 
     def table_columns(self) -> Sequence[str]:
-        """Names of the columns, in the order a person reads them; no two are the same."""
+        """Names of the columns, all different, in reading order."""
         ...
 
     def to_cells(self, genome: Genome) -> Mapping[str, float | str]:
-        """What stands in the columns; what the genome has no value for is left out."""
+        """Cells of a `genome` by column; columns without a value are left out."""
         ...
 
     def from_cells(self, cells: Mapping[str, str]) -> Genome:
-        """The genome that filled cells stand for; what is wrong with it, `build` says."""
+        """Genome of a filled row.
+
+        It need not be valid: `build` refuses it then.
+
+        Args:
+            cells: text by column.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """A candidate that was made, as its space sees it.
+    """A candidate that was made, placed inside or outside its space.
 
     Attributes:
-        genome: as the space writes it; what misses a rule by rounding alone is put right.
-        outside: the rules of the space that it breaks, in words; empty where it keeps all.
+        genome: as the space writes it; a rule missed only by rounding is corrected.
+        outside: the rules of the space that it breaks, in words; empty inside.
     """
 
     genome: Genome
@@ -245,42 +296,46 @@ class Placement:
 
 @runtime_checkable
 class OpenSpace(TabledSpace, Protocol):
-    """A tabled space that describes candidates made outside it: what was made is not what was designed.
+    """A tabled space that also describes candidates made outside it.
 
-    `features`, and `encode` of a vector space, take such genomes too; their coordinates may lie beyond [0, 1].
-    Operators never see them.
+    A sample often differs from its design. `features`, and `encode` of a vector space, accept such genomes; their coordinates
+    may lie beyond [0, 1]. Operators never see them.
     """
 
     def rounding(self, cells: Mapping[str, str]) -> Mapping[str, float]:
-        """By column, how far the number in a cell may be off as it is written (`candidate.half_last_digit`)."""
+        """Rounding error of the number in each cell (`candidate.half_last_digit`), by column.
+
+        Args:
+            cells: text by column.
+        """
         ...
 
     def place(self, genome: Genome, rounding: Mapping[str, float]) -> Placement:
-        """Where a genome lies that somebody wrote down.
+        """Place a genome that was written down.
 
         Args:
-            genome: of any form.
-            rounding: of the cells it was written in; nothing for a genome of exact numbers.
+            genome: in any form.
+            rounding: rounding errors of its cells, by column; empty for exact numbers.
 
         Raises:
-            Infeasible: it is nothing that can be made: a name is unknown, something is missing or no number.
+            Infeasible: it cannot be made: a name is unknown, or a value is missing or no number.
         """
         ...
 
     def build_made(self, genome: Genome) -> Design:
-        """The design of a genome that `place` gave, inside or outside."""
+        """Build the design of a `genome` that `place` gave, inside or outside."""
         ...
 
 
 def place_genome(
     space: SearchSpace, genome: Genome, rounding: Mapping[str, float] | None = None
 ) -> Placement:
-    """Where a candidate that was made lies: the one place where inside and outside are told apart.
+    """Place a candidate that was made, inside or outside its space.
 
     Args:
         space: of the run; a closed one has no outside.
-        genome: of any form.
-        rounding: by column, how far its number may be off as it was written (`OpenSpace.rounding`).
+        genome: in any form.
+        rounding: rounding error of its numbers by column (`OpenSpace.rounding`).
 
     Raises:
         Infeasible: it is no candidate, not even one outside.
@@ -300,21 +355,24 @@ def place_genome(
 
 
 def design_of(space: SearchSpace, genome: Genome, *, outside: bool = False) -> Design:
-    """What the genome of a candidate stands for.
+    """Design of a candidate.
 
     Args:
         space: of the run.
-        genome: the candidate's.
-        outside: whether it was made outside the space (`Candidate.outside`).
+        genome: of the candidate.
+        outside: True if it was made outside the space (`Candidate.outside`).
 
     Raises:
-        Infeasible: the genome stands for nothing that can be evaluated.
+        Infeasible: the genome has no design that can be evaluated.
     """
     return space.build_made(genome) if outside and isinstance(space, OpenSpace) else space.build(genome)
 
 
 def is_near(space: SearchSpace, genome: Genome) -> bool:
-    """Whether models of the space may learn from a genome made outside it: it lies no farther off than `REACH`."""
+    """True if models of `space` may learn from a `genome` made outside it.
+
+    Its coordinates then lie within `LEARNING_REACH` of the limits.
+    """
     if not isinstance(space, VectorSpace):
         return True
     point = np.asarray(space.encode([genome]), dtype=np.float64)
@@ -323,12 +381,12 @@ def is_near(space: SearchSpace, genome: Genome) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """One column of a space's features, as a person knows it.
+    """One column of a space's features.
 
     Attributes:
-        name: of the column, of no other.
-        group: columns of one group belong together: what is learned may be a sum over the groups.
-        kind: `category` where two different values are only different.
+        name: unique among the columns.
+        group: columns of one group belong together: an additive model has one term per group.
+        kind: `category` where values have no order.
     """
 
     name: str
@@ -338,15 +396,19 @@ class Descriptor:
 
 @runtime_checkable
 class DescribedSpace(SearchSpace, Protocol):
-    """A space that says what its features are."""
+    """A space that names its features."""
 
     def descriptors(self) -> Sequence[Descriptor]:
-        """One per column of `features`, in order; their names differ."""
+        """One descriptor per column of `features`, in order, with different names."""
         ...
 
 
 def descriptors_of(space: SearchSpace, width: int) -> tuple[Descriptor, ...]:
-    """What the `width` features of a space are called: `feature 1` and so on where it does not say.
+    """Descriptors of the features of a space.
+
+    Args:
+        space: one that names no features has `feature 1`, `feature 2` and so on.
+        width: number of features.
 
     Raises:
         ValueError: the space describes another number of features.

@@ -1,6 +1,6 @@
-"""The contracts as code: a plug-in that passes its check is the equal of the built-in ones.
+"""Contracts as code: checks for search spaces, optimizers and evaluators.
 
-Each check raises an AssertionError that says which rule was broken and by what.
+A plug-in that passes its check is treated like a built-in one. A check raises an AssertionError that names the broken rule.
 """
 
 from __future__ import annotations

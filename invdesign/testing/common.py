@@ -1,4 +1,4 @@
-"""What all checks share."""
+"""Shared parts of the checks."""
 
 from __future__ import annotations
 
@@ -18,13 +18,26 @@ from invdesign.protocols import OpenSpace, SearchSpace, VectorSpace
 
 
 def expect(condition: object, rule: str) -> None:
-    """Raise AssertionError with `rule` unless `condition` holds; unlike `assert`, also under `python -O`."""
+    """Raise AssertionError with `rule` unless `condition` holds.
+
+    Unlike `assert`, it also works under `python -O`.
+    """
     if not condition:
         raise AssertionError(rule)
 
 
 def check_settings(group: str, plugin: Any) -> None:
-    """A plug-in is plain JSON: workers, resumed runs and other machines build it anew from that."""
+    """Check that a plug-in of a `group` can be built again from its JSON.
+
+    Workers, resumed runs and other machines do so.
+
+    Args:
+        group: of the registry.
+        plugin: to be checked.
+
+    Raises:
+        AssertionError: a rule is broken.
+    """
     name = type(plugin).__name__
     expect(isinstance(plugin, BaseModel), f"{name}: derive plug-ins from invdesign.settings.Settings")
     expect("<locals>" not in type(plugin).__qualname__, f"{name}: define plug-ins at the top of a module")
@@ -36,21 +49,40 @@ def check_settings(group: str, plugin: Any) -> None:
 
 
 def reload_plugin(group: str, plugin: Any) -> Any:
-    """The same plug-in as another object, as another process would build it."""
+    """Build a plug-in of a `group` anew from its JSON, as another process would.
+
+    Args:
+        group: of the registry.
+        plugin: unchanged.
+    """
     return settings.load(group, plugin.model_dump(mode="json"), trust_code=True)
 
 
 def check_genome(genome: Genome, maker: str) -> None:
-    """Canonical JSON: else one candidate could have two keys, or change on its way through the store."""
+    """Check that a `genome` is canonical JSON.
+
+    Otherwise one candidate could have two keys, or change on its way through the store.
+
+    Args:
+        genome: to be checked.
+        maker: of the genome, for the message.
+
+    Raises:
+        AssertionError: it is not.
+    """
     text = to_json(genome)
     wanted = to_json(canonical(genome))
     expect(text == wanted, f"{maker} must give canonical genomes: {wanted}, got {text}")
 
 
 def make_outside_genomes(space: SearchSpace, genome: Genome) -> Iterator[Genome]:
-    """Genomes outside an open vector space, made from one of its own: a number beyond its limit, and one between steps.
+    """Make genomes outside an open vector space from one of its own.
 
-    Where that breaks a sum, the other numbers make up for it.
+    A number is moved beyond its limit, or between steps. If that breaks a sum, another number makes up for it.
+
+    Args:
+        space: one that is not an open vector space gives none.
+        genome: of the space.
     """
     if not isinstance(space, OpenSpace) or not isinstance(space, VectorSpace):
         return
@@ -80,7 +112,16 @@ def make_outside_genomes(space: SearchSpace, genome: Genome) -> Iterator[Genome]
 
 @contextmanager
 def expect_untouched_globals(maker: str) -> Iterator[None]:
-    """The global generators must come out as they went in: others draw from them too."""
+    """Check that the global random generators are unchanged after the block.
+
+    Other code draws from them too.
+
+    Args:
+        maker: runs within the block; named in the message.
+
+    Raises:
+        AssertionError: one of them was used.
+    """
     python_state, numpy_state = random.getstate(), _numpy_state()
     yield
     calm = random.getstate() == python_state and _numpy_state() == numpy_state

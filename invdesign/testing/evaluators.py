@@ -1,4 +1,4 @@
-"""The contract of evaluators as code."""
+"""Contract of evaluators as code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 FAILURES = frozenset({"error", "not_finite", "timeout", "crash", "memory", "missing", "infeasible"})
-_DESIGN = frozenset({"parameters", "composition"})  # what is required of a design besides structures
+_DESIGN = frozenset(
+    {"parameters", "composition"}
+)  # parts of a design that may be required besides structures
 
 
 def check_evaluator(
@@ -46,9 +48,9 @@ def check_evaluator(
 
     Args:
         evaluator: a plug-in of the group `evaluators`.
-        inputs: what it is tried on, two or more; `example_inputs(evaluator)` where not given.
+        inputs: two or more to try it on; `example_inputs(evaluator)` where not given.
         cost_only: settings that cannot change a number, and so need not change the fingerprint.
-        tolerance: by how much numbers may differ between batches (relative above 1, absolute below).
+        tolerance: largest difference of numbers between batches (relative above 1, absolute below).
 
     Raises:
         AssertionError: a rule is broken; the message names it.
@@ -61,7 +63,7 @@ def check_evaluator(
     _check_declarations(evaluator)
     _check_fingerprint(evaluator, cost_only)
     if evaluator.external:
-        return  # its results come from outside: there is nothing to try
+        return  # its results come from outside: nothing can be tried
     inputs = list(inputs if inputs is not None else example_inputs(evaluator))
     expect(len(inputs) > 1, f"the check needs two inputs or more, got {len(inputs)}")
     evaluator.prepare()
@@ -77,10 +79,14 @@ def check_evaluator(
 
 
 def example_inputs(evaluator: Evaluator, count: int = 3) -> list[Input]:
-    """Inputs with all that `evaluator` requires.
+    """Make inputs with everything that `evaluator` requires.
 
-    Parameters are x and y in [0, 1]; structures are cubic anti-perovskites Li3OCl, Li3OBr, Na3OCl; a required
-    property is 0.1 and a little more from input to input.
+    Parameters are x and y in [0, 1]; structures are cubic anti-perovskites Li3OCl, Li3OBr, Na3OCl; a required property begins
+    at 0.1 and grows a little from input to input.
+
+    Args:
+        evaluator: decides on the content.
+        count: number of inputs.
     """
     structures = _example_structures() if evaluator.requires - {"parameters"} else ()
     inputs = []
@@ -109,7 +115,7 @@ def _make_candidate(number: int, genome: dict[str, Any]) -> Candidate:
 
 
 def _example_structures() -> tuple[Structure, ...]:
-    """Cubic anti-perovskites, space group 221; lattice constants in Å, near those of experiment."""
+    """Cubic anti-perovskites, space group 221; lattice constants in Å, near experiment."""
     from pymatgen.core import Lattice, Structure
 
     positions = [[0.5, 0.5, 0.5], [0.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.0, 0.5, 0.5]]
@@ -120,7 +126,7 @@ def _example_structures() -> tuple[Structure, ...]:
 
 
 def _check_declarations(evaluator: Evaluator) -> None:
-    """What it says of itself before it is asked to evaluate."""
+    """Check what an evaluator declares before it is asked to evaluate."""
     provides = dict(evaluator.provides)
     expect(provides, "an evaluator provides at least one property or structure")
     for name in [*evaluator.requires, *provides]:
@@ -144,7 +150,7 @@ def _check_declarations(evaluator: Evaluator) -> None:
 
 
 def _check_fingerprint(evaluator: Any, cost_only: Collection[str]) -> None:
-    """The same in another process; another for each setting that may change a number."""
+    """Check that the fingerprint is the same elsewhere, and changes with every setting that matters."""
     expect(evaluator.fingerprint, "the fingerprint names what made the numbers; got an empty one")
     expect(
         reload_plugin("evaluators", evaluator).fingerprint == evaluator.fingerprint,
@@ -156,7 +162,7 @@ def _check_fingerprint(evaluator: Any, cost_only: Collection[str]) -> None:
             try:
                 other = settings.load("evaluators", {**dump, name: value}, trust_code=True)
             except ValidationError:
-                continue  # not an allowed value; nothing to compare
+                continue  # not an allowed value
             expect(
                 other == evaluator or other.fingerprint != evaluator.fingerprint,
                 f"the fingerprint must change with '{name}' ({dump[name]!r} to {value!r}), or a cached result of "
@@ -233,9 +239,13 @@ def _check_failure(evaluation: Evaluation, failure: Failure) -> None:
 def _check_batches(
     evaluator: Evaluator, inputs: Sequence[Input], whole: Sequence[Evaluation], tolerance: float
 ) -> None:
-    """Results depend on what is required alone: not on neighbours, order, or anything else in the input."""
+    """Check that results depend on the required values alone.
+
+    They must not depend on neighbours in the batch, on its order, or on anything else in the input.
+    """
 
     def compare_results(rule: str, changed: Callable[[Sequence[Input]], Sequence[Evaluation]]) -> None:
+        """Check that `changed` inputs give the results of the whole batch."""
         for number, (a, b) in enumerate(zip(whole, changed(inputs), strict=True)):
             difference = _describe_difference(a, b, tolerance)
             expect(not difference, f"{rule}; input {number}: {difference}")
@@ -254,7 +264,7 @@ def _check_batches(
 
 
 def _strip_input(evaluator: Evaluator, item: Input) -> Input:
-    """`item` with what is required and a stranger's name, and nothing else."""
+    """Reduce `item` to what is required, under another candidate's name."""
     requires = evaluator.requires
     design = Design(
         parameters=item.design.parameters if "parameters" in requires else {},
@@ -271,7 +281,7 @@ def _strip_input(evaluator: Evaluator, item: Input) -> Input:
 
 
 def _describe_difference(a: Evaluation, b: Evaluation, tolerance: float) -> str:
-    """What differs between two evaluations of one input; empty where nothing does."""
+    """Describe how two evaluations of one input differ; empty if they agree."""
     kinds = [evaluation.failure.kind if evaluation.failure else "none" for evaluation in (a, b)]
     if kinds[0] != kinds[1]:
         return f"failure {kinds[0]}, then {kinds[1]}"
@@ -287,7 +297,7 @@ def _describe_difference(a: Evaluation, b: Evaluation, tolerance: float) -> str:
 
 
 def _input_as_text(item: Input) -> str:
-    """All of an input as text, to see whether it changed."""
+    """Write all of an input as text, to detect changes."""
     structures = {
         f"{place} {role}": structure_to_json(structure)
         for place, held in (("design", item.design.structures), ("input", item.structures))

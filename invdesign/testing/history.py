@@ -1,4 +1,4 @@
-"""A history without a store: for tests of optimizers, and for trying one out in a notebook."""
+"""History without a store, for tests of optimizers and for notebooks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOTHING: Values = {}
 
 @dataclass(frozen=True, slots=True)
 class _StageValues:
-    """What single stages said of a trial, by stage."""
+    """Results of single stages for one trial."""
 
     values: Mapping[str, Values] = field(default_factory=dict)
     noise: Mapping[str, Values] = field(default_factory=dict)
@@ -28,7 +28,7 @@ class _StageValues:
 class MemoryHistory:
     """Implements `protocols.History` over a list of trials.
 
-    All evaluators count as one stage, unless `finish` is told what each stage said; finishing a trial again amends it.
+    All evaluators count as one stage, unless `finish` gets the values of each stage. Finishing a trial again amends it.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -49,7 +49,7 @@ class MemoryHistory:
         return self._keys.get(key)
 
     def add(self, proposal: Proposal) -> int:
-        """Note that `proposal` was asked; the number of the new, pending trial."""
+        """Add a pending trial for a `proposal`; return its number."""
         candidate = Candidate(len(self._trials), genome_key(proposal.genome), proposal)
         if candidate.key in self._keys:
             self._before[candidate.id] = self._keys[candidate.key]
@@ -72,16 +72,18 @@ class MemoryHistory:
         systematic_by_stage: Mapping[str, Values] | None = None,
         seconds: Values = _NOTHING,
     ) -> None:
-        """Note how trial `id` ended, or amend it.
+        """End trial `id`, or amend it.
 
         Args:
+            id: number of the trial.
             properties: values by property, of the last stage that provides each.
-            depth: how many stages it passed, the build stage included where `Context.stages` are given.
-            noise: one standard deviation of repeating `properties`, where known.
-            systematic: one standard deviation of the method that gave them, where known.
-            by_stage: what every stage that ran said, in a funnel where several provide the same property.
+            status: of the trial.
+            depth: number of stages passed, the build stage included where `Context.stages` are given.
+            noise: standard deviation of repeating `properties`, where known.
+            systematic: standard deviation of their method, where known.
+            by_stage: values of every stage that ran, for funnels in which several provide the same property.
             noise_by_stage, systematic_by_stage: their standard deviations.
-            seconds: what every stage that ran took.
+            seconds: time of every stage that ran.
         """
         failed = status in {Status.INFEASIBLE, Status.FAILED}
         failure = Failure(status.name.lower(), "evaluate", "as told") if failed else None
@@ -141,7 +143,7 @@ class MemoryHistory:
         return self._collect_column(lambda _, said: said.seconds.get(stage) if said else None)
 
     def _collect_column(self, known: Callable[[Trial, _StageValues | None], float | None]) -> FloatArray:
-        """Shape (n,): one number of every trial, NaN where there is none."""
+        """Collect one number per trial, shape (n,), NaN where there is none."""
         found = [known(trial, self._said.get(trial.id)) for trial in self._trials]
         return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
 

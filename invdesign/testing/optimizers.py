@@ -1,4 +1,7 @@
-"""The contract of optimizers as code, on a simulated run where anything happens that happens in a real one."""
+"""Contract of optimizers as code, on a simulated run.
+
+Trials fail, are gated, end late or are amended, as in a real run.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ TWO_OBJECTIVES = Problem(
 )
 ONE_OBJECTIVE = Problem((Objective("near", "minimize"),), TWO_OBJECTIVES.constraints)
 MANY_OBJECTIVES = Problem(tuple(Objective(f"goal_{number}", "minimize") for number in range(5)))
-MOST_EXHAUSTED = 500  # a space given to the check is exhausted if it holds at most so many genomes
+MOST_EXHAUSTED = 500  # genomes of a space that the check exhausts (chosen)
 MALFORMED: Genome = {"no such key": 1}
 _MIXED = {
     "x": {"real": [-5.0, 5.0]},
@@ -57,10 +60,10 @@ def check_optimizer(
 
     Args:
         optimizer: a plug-in of the group `optimizers`.
-        space: what it searches; where not given, real, integer and categorical parameters, or reals alone for an
-            optimizer that refuses the others.
-        problem: objectives and constraints; the properties get analytic values of the space's features. Where not
-            given, two objectives, or one for an optimizer that refuses two.
+        space: to search; where not given, real, integer and categorical parameters, or reals alone for an optimizer that
+            refuses the others.
+        problem: objectives and constraints; the properties get analytic values of the space's features. Where not given, two
+            objectives, or one for an optimizer that refuses two.
         rounds: length of the simulated runs, in asks.
         trials: finished trials after which its state must have stopped growing.
         exhausts: whether it must propose all of a small finite space.
@@ -96,7 +99,7 @@ def check_optimizer(
 def _find_accepted(
     optimizer: Any, spaces: Sequence[SearchSpace], problems: Sequence[Problem]
 ) -> tuple[SearchSpace, Problem]:
-    """The first pair the optimizer does not refuse."""
+    """First pair of space and problem that the optimizer does not refuse."""
     refusals = []
     for space in spaces:
         for problem in problems:
@@ -115,9 +118,14 @@ def _parameter_space(parameters: Mapping[str, object]) -> Any:
 
 
 class Simulation:
-    """A run in memory: numbered events, trials that end in every way, an optimizer that may be restarted.
+    """A run in memory, with numbered events and trials that end in every way.
 
     Args:
+        optimizer: to be checked.
+        space: it searches.
+        problem: objectives and constraints.
+        seed: of the run.
+        seeds: genomes to be proposed first.
         restarting: before every event, build the optimizer anew, send its state through JSON and empty the cache.
     """
 
@@ -151,7 +159,7 @@ class Simulation:
         return Context(self.space, self.problem, self.history, self.seed, self.event, self.seeds, self.cache)
 
     def _record_event(self, proposals: Sequence[Proposal]) -> None:
-        """Keep the state only as the store would, and all that happened in the transcript."""
+        """Send the state through JSON, and add the event to the transcript."""
         text = to_json(self.state)
         again = json.loads(text)
         expect(
@@ -162,7 +170,7 @@ class Simulation:
         self.transcript.append(to_json([[_proposal_row(proposal) for proposal in proposals], again]))
 
     def ask(self, n: int) -> list[int]:
-        """One ask, checked; the numbers of the new trials."""
+        """Ask for at most n proposals and check them; return the numbers of the new trials."""
         context = self._next_context()
         before = to_json(self.state)
         with expect_untouched_globals("ask"):
@@ -175,6 +183,7 @@ class Simulation:
         return ids
 
     def _check_and_add(self, proposal: Proposal) -> int:
+        """Check a proposal and add its trial."""
         if proposal.operator != "seed":
             check_genome(proposal.genome, "ask")
         key = genome_key(proposal.genome)
@@ -190,7 +199,7 @@ class Simulation:
         return self.history.add(proposal)
 
     def tell(self, ids: Sequence[int]) -> None:
-        """One tell of finished trials, checked."""
+        """Tell the optimizer that trials `ids` have ended, and check its answer."""
         context = self._next_context()
         before = to_json(self.state)
         with expect_untouched_globals("tell"):
@@ -200,7 +209,14 @@ class Simulation:
         self._record_event(())
 
     def finish_trials(self, ids: Sequence[int], *, shift: float = 0.0) -> None:
-        """End trials, each in a way that depends on its genome: most are complete, some gated, refused, failed."""
+        """End trials, each in a way that depends on its genome.
+
+        Most are complete; some are gated, refused or failed.
+
+        Args:
+            ids: numbers of the trials.
+            shift: moves the values, as if results were amended.
+        """
         for id in ids:
             trial = self.history.trial(id)
             fate = int(trial.candidate.key[:6], 16) % 10
@@ -228,7 +244,7 @@ class Simulation:
         return {name: float(np.mean((features - goal) ** 2)) for name, goal in zip(names, goals, strict=True)}
 
     def add_foreign(self, count: int) -> list[int]:
-        """New trials that another optimizer asked for; fewer where the space gives no more."""
+        """Add `count` new trials of another optimizer; fewer if the space gives no more."""
         start = next(op for _, op in sorted(self.space.operators().items()) if op.arity == 0)
         rng = rng_for(self.seed, self.event, "foreign")
         fresh: dict[str, Genome] = {}
@@ -241,9 +257,9 @@ class Simulation:
         return [self.history.add(Proposal(genome, operator="foreign")) for genome in fresh.values()]
 
     def add_outside(self, count: int) -> list[int]:
-        """New finished trials of what was made outside the space; none where a space is closed.
+        """Add at most `count` finished trials made outside the space; none if it is closed.
 
-        An optimizer is not told of them; it may learn from them, and must neither propose nor breed from them.
+        The optimizer is not told of them. It may learn from them, and must neither propose them nor use them as parents.
         """
         rng = rng_for(self.seed, self.event, "outside")
         start = next(op for _, op in sorted(self.space.operators().items()) if op.arity == 0)
@@ -266,7 +282,7 @@ def _batch_sizes(batch: int) -> Iterator[int]:
 
 
 def _simulate_run(simulation: Simulation, rounds: int) -> list[str]:
-    """A run of `rounds` asks in which results are late, others ask too, and values move."""
+    """Simulate `rounds` asks with late results, foreign trials and amended values."""
     sizes = _batch_sizes(simulation.optimizer.batch)
     late: list[int] = []
     for number in range(rounds):
@@ -274,7 +290,7 @@ def _simulate_run(simulation: Simulation, rounds: int) -> list[str]:
             simulation.add_outside(2)
         asked = simulation.ask(next(sizes))
         if number % 3 == 1:
-            asked += simulation.ask(next(sizes))  # nothing was told in between
+            asked += simulation.ask(next(sizes))  # a second ask without a tell in between
         if number % 4 == 2:
             asked += simulation.add_foreign(3)
         now = [*late, *(id for id in asked if id % 4 != 3)][::-1]
@@ -282,7 +298,7 @@ def _simulate_run(simulation: Simulation, rounds: int) -> list[str]:
         simulation.finish_trials(now)
         for start in range(0, len(now), 5):
             simulation.tell(now[start : start + 5])
-        if number == rounds // 2:  # a hull moved, or a result was amended
+        if number == rounds // 2:  # as if a hull had moved, or results were amended
             simulation.finish_trials(
                 [id for id in range(len(simulation.history)) if id not in late], shift=0.2
             )
@@ -291,9 +307,10 @@ def _simulate_run(simulation: Simulation, rounds: int) -> list[str]:
 
 
 def _check_repeatable(optimizer: Any, space: SearchSpace, problem: Problem, rounds: int, seed: int) -> None:
+    """Check that equal seeds give equal runs, and other seeds other runs."""
     with borrowed_globals(1):
         first = _simulate_run(Simulation(optimizer, space, problem, seed), rounds)
-    with borrowed_globals(2):  # what others drew must not matter
+    with borrowed_globals(2):  # the state of the global generators must not matter
         again = _simulate_run(Simulation(optimizer, space, problem, seed), rounds)
     _expect_equal(first, again, "with the same seed, it must propose the same")
     _check_resume(optimizer, space, problem, rounds, seed, first)
@@ -311,6 +328,7 @@ def _check_resume(
     seed: int,
     first: Sequence[str] | None = None,
 ) -> None:
+    """Check that a run restarted at every event proposes the same."""
     whole = first or _simulate_run(Simulation(optimizer, space, problem, seed), rounds)
     resumed = _simulate_run(Simulation(optimizer, space, problem, seed, restarting=True), rounds)
     _expect_equal(
@@ -325,7 +343,7 @@ def _expect_equal(first: Sequence[str], second: Sequence[str], rule: str) -> Non
 
 
 def _check_seeds(optimizer: Any, space: SearchSpace, problem: Problem, seed: int) -> None:
-    """The user's genomes come first, each once; one that makes no sense does no harm."""
+    """Check that the user's genomes come first, each once, and that a malformed one does no harm."""
     given = [simulated.genome for simulated in _start_trials(optimizer, space, problem, seed)]
     seeds = [given[0], MALFORMED, given[1], given[0]]
     simulation = Simulation(optimizer, space, problem, seed, seeds=seeds)
@@ -346,7 +364,7 @@ def _start_trials(optimizer: Any, space: SearchSpace, problem: Problem, seed: in
 
 
 def _check_state(optimizer: Any, space: SearchSpace, problem: Problem, trials: int, seed: int) -> None:
-    """The state must not grow with the history, whoever asked for it."""
+    """Check that the state does not grow with the history."""
     simulation = Simulation(optimizer, space, problem, seed)
     simulation.finish_trials(ids := simulation.ask(optimizer.batch))
     simulation.tell(ids)
@@ -360,7 +378,7 @@ def _check_state(optimizer: Any, space: SearchSpace, problem: Problem, trials: i
 
 
 def _largest_state(simulation: Simulation, trials: int) -> int:
-    """Length of the longest state on the way to so many trials, or to the end of a small space."""
+    """Length of the longest state until that many trials, or the end of a small space."""
     largest = 0
     while len(simulation.history) < trials and (ids := simulation.add_foreign(50)):
         simulation.finish_trials(ids)
@@ -370,7 +388,7 @@ def _largest_state(simulation: Simulation, trials: int) -> int:
 
 
 def _check_exhaustion(optimizer: Any, space: Any, problem: Problem, seed: int) -> None:
-    """All of a finite space is proposed, each genome once, and then nothing."""
+    """Check that all of a finite space is proposed, each genome once, and then nothing."""
     simulation = Simulation(optimizer, space, problem, seed)
     stalled = 0
     for size in _batch_sizes(optimizer.batch):

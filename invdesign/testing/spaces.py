@@ -1,4 +1,4 @@
-"""The contract of search spaces as code."""
+"""Contract of search spaces as code."""
 
 from __future__ import annotations
 
@@ -33,17 +33,19 @@ from invdesign.testing.common import (
     make_outside_genomes,
 )
 
-RULE_TOLERANCE = 1e-9  # what rounding may cost a rule of a domain, per unit of its weights
-OUTSIDE_SAMPLES = 5  # genomes from which some outside the space are made
-MOST_ENUMERATED = 2_000  # a finite space up to this size is counted through whole, a larger one sampled
+RULE_TOLERANCE = 1e-9  # by which rounding may break a rule of a domain, per unit of its weights (chosen)
+OUTSIDE_SAMPLES = 5  # genomes from which some outside the space are made (chosen)
+MOST_ENUMERATED = (
+    2_000  # genomes of a finite space that is enumerated as a whole; a larger one is sampled (chosen)
+)
 
 
 def check_space(space: Any, *, samples: int = 20, seed: int = 0) -> None:
-    """Check that `space` keeps the contract of `SearchSpace`, and of the kinds of space it claims to be.
+    """Check that `space` keeps the contract of `SearchSpace` and of its kinds of space.
 
     Args:
         space: a plug-in of the group `spaces`.
-        samples: how often each operator is used; vary it with the cost of `build`.
+        samples: number of uses of each operator; lower it where `build` is costly.
         seed: of the samples.
 
     Raises:
@@ -78,7 +80,7 @@ def _class_name(plugin: object) -> str:
 
 
 def _check_operators(space: SearchSpace, samples: int, seed: int) -> list[Genome]:
-    """Use every operator; the genomes they gave, those of start operators first."""
+    """Use and check every operator; return the genomes, those of start operators first."""
     operators = dict(space.operators())
     for name, operator in operators.items():
         expect(name and isinstance(name, str), f"operators have names, got {name!r}")
@@ -102,7 +104,7 @@ def _check_operators(space: SearchSpace, samples: int, seed: int) -> list[Genome
 def _apply_operator(
     name: str, operator: Operator, pool: Sequence[Genome], number: int, seed: int
 ) -> Genome | None:
-    """One use of an operator: it depends on parents and generator alone, and leaves its parents alone."""
+    """Use an operator, and check that it depends on parents and generator alone."""
     parents = [pool[(number + 7 * k) % len(pool)] for k in range(operator.arity)]
     before = to_json([dict(parent) for parent in parents])
     children = []
@@ -136,7 +138,7 @@ def _check_build(space: SearchSpace, genomes: Sequence[Genome]) -> None:
 
 
 def _build_design(space: SearchSpace, genome: Genome) -> Design | None:
-    """The design of `genome`, the same each time and after a way through the store; None where refused."""
+    """Build the design of `genome` repeatedly, and compare; None where it is refused."""
     before = to_json(genome)
     try:
         first = space.build(genome)
@@ -215,7 +217,7 @@ def _check_vectors(space: VectorSpace, genomes: Sequence[Genome], samples: int, 
 
 
 def _check_domain(domain: Domain, encoded: NDArray[np.float64]) -> None:
-    """Whether codes (n, d) of genomes keep what the domain says of them."""
+    """Check that points (n, d) of genomes satisfy the domain's constraints."""
     width = len(domain.dimensions)
     named = [column for rule in domain.rules for column, _ in rule.weights]
     named += [
@@ -278,7 +280,7 @@ def _check_end(space: FiniteSpace, index: int) -> None:
 
 
 def _check_blocks(space: FiniteSpace, counted: Mapping[int, Genome]) -> None:
-    """The first blocks join without gaps and hold what `features` gives for the same genomes."""
+    """Check that the first blocks join without gaps and hold the genomes' features."""
     end = 0
     for start, block in space.blocks(7):
         expect(start == end, f"blocks must join: one ends before {end}, the next starts at {start}")
@@ -309,7 +311,7 @@ def _check_adoption(space: StructureSpace, genomes: Sequence[Genome]) -> None:
 
 
 def _check_table(space: TabledSpace, genomes: Sequence[Genome]) -> None:
-    """A genome written as the cells of a row, and read from their text, is the same."""
+    """Check that a genome survives a table: written as cells, and read from their text."""
     columns = list(space.table_columns())
     expect(columns and len(set(columns)) == len(columns), f"columns of a table differ, got {columns}")
     for genome in genomes:
@@ -323,7 +325,7 @@ def _check_table(space: TabledSpace, genomes: Sequence[Genome]) -> None:
 
 
 def _check_outside(space: OpenSpace, genomes: Sequence[Genome]) -> None:
-    """Its own genomes lie inside; what was made outside has a design, features and a place of its own."""
+    """Check that own genomes lie inside, and that outside ones have a design and features."""
     for genome in genomes[:OUTSIDE_SAMPLES]:
         placement = space.place(genome, {})
         expect(

@@ -185,7 +185,7 @@ def test_an_old_budget_does_not_come_back(folder: Path) -> None:
         ('{"kind": "budget", "detail": {"candidates": 9223372036854775808}}', "is too large"),
         ('{"kind": "withdraw", "detail": {"ids": [1], "reason": "' + "a" * 10**6 + '"}}', "reason must be a sentence"),
         ('{"kind": "tell", "detail": {"results": [{"candidate": 0, "failure": {"a": 1}}]}}', "results must be a list of results"),
-        ('{"kind": "stop", "kind": "add", "detail": {}}', "'kind' stands there twice"),
+        ('{"kind": "stop", "kind": "add", "detail": {}}', "'kind' is repeated"),
         ('{"kind": "stop", "detail": {}, "mine": 1}', "it knows no mine"),
         ('{"kind": "stop", "detail": {}, "seen": {"event": true}}', "seen must be an object"),
     ],

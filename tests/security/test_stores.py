@@ -84,7 +84,7 @@ def forge(folder: Path, change: Change) -> None:
         (_names_code, "trust"),
         (_claims_folder, "importing it runs it. If you trust it, say so with --trust-code"),
         (_calculator, "importing it runs it"),
-        (_reads_file, "what a run stores names no file"),
+        (_reads_file, "settings in a store may not name a file"),
         (_leaves_folder, "name"),
         (_endless_seed, "Infinity is not a finite number"),
         (_deep, "stages"),

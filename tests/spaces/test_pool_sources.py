@@ -116,7 +116,7 @@ def test_json_lines(tmp_path: Path) -> None:
     assert design.parameters == {"x": 1.5, "n": "a\u2028b"}
     assert len(design.structures["initial"]) == 2
     (tmp_path / "bad.jsonl").write_text('{"x": 1, "x": 2}\n')
-    with pytest.raises(ValidationError, match="line 1 is not JSON: the key 'x' stands there twice"):
+    with pytest.raises(ValidationError, match="line 1 is not JSON: the key 'x' is repeated"):
         pool(tmp_path / "bad.jsonl", columns=["x"])
     (tmp_path / "bad.jsonl").write_text('{"x": 1}\n[2]\n')
     with pytest.raises(ValidationError, match="line 2 is not an object"):
