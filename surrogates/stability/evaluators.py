@@ -34,8 +34,18 @@ if TYPE_CHECKING:
     from pymatgen.core import Composition
 
 __all__ = [
-    "CHARGES", "ON_HULL", "UNCERTAINTY", "DecompositionEnergy", "EnergyAboveHull", "Reaction", "StabilityWindow",
-    "Window", "decomposition_energy", "electrochemical_window", "relative_energy_error", "products",
+    "CHARGES",
+    "ON_HULL",
+    "UNCERTAINTY",
+    "DecompositionEnergy",
+    "EnergyAboveHull",
+    "Reaction",
+    "StabilityWindow",
+    "Window",
+    "decomposition_energy",
+    "electrochemical_window",
+    "products",
+    "relative_energy_error",
 ]  # fmt: skip
 
 UNCERTAINTY = 0.05
