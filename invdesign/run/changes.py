@@ -117,6 +117,10 @@ def plan_change(
     """Plan the change that a request to add, tell or withdraw makes.
 
     Args:
+        request: of the kind `add`, `tell` or `withdraw`.
+        campaign: of the run.
+        history: of the run.
+        store: of the run.
         waiting: external stage by number of the candidate that waits there; all other trials have ended.
 
     Raises:
