@@ -19,7 +19,7 @@ from typing import Literal
 from common import Row, spread_of
 from pymatgen.core import Composition
 
-from surrogates.stability.evaluators import energy_deviation
+from surrogates.stability.evaluators import relative_energy_error
 from surrogates.stability.reference import ReferenceSet
 from surrogates.stability.windows import CHARGES, Ion, Reaction, electrochemical_window
 
@@ -195,7 +195,7 @@ def compare_limit(
     except NoDatumError:
         gibbs = None
     value = window.oxidation if side == "oxidation" else window.reduction
-    sigma = reaction.voltage_deviation(energy_deviation(reference))
+    sigma = reaction.voltage_deviation(relative_energy_error(reference))
     return Comparison(formula, str(reaction), value, sigma, measured.value, gibbs, measured.sources)
 
 

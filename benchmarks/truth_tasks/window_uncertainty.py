@@ -9,7 +9,7 @@ from pymatgen.core import Composition
 from truth_windows import Comparison, mean_row
 
 from surrogates.potentials.correction import CORRECTION_SEPARATOR
-from surrogates.stability.evaluators import energy_deviation
+from surrogates.stability.evaluators import relative_energy_error
 from surrogates.stability.reference import load_shipped_set
 from surrogates.stability.windows import CHARGES
 from truth_tasks import window_binaries, window_oxoanion
@@ -44,7 +44,7 @@ def measure() -> list[Row]:
 
 def compare_oxoanions(name: str, *, corrected: bool) -> list[Comparison]:
     """The limits at which oxoanion salts form and decompose, with the deviation of a set's energies."""
-    per_atom = energy_deviation(load_shipped_set(name))
+    per_atom = relative_energy_error(load_shipped_set(name))
     found = []
     for reactions in (window_oxoanion.FORMED, window_oxoanion.DECOMPOSED):
         for salt, line in window_oxoanion.compare_limits(reactions).items():

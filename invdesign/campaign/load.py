@@ -183,7 +183,7 @@ class _Reader:
         imported = [campaign.space, campaign.optimizer, campaign.engine, *campaign.evaluators.values()]
         return (
             replace(campaign, code=(str(self.folder),))
-            if holds_code(imported) or _names_code(campaign.dump())
+            if holds_code(imported) or _refers_to_code(campaign.dump())
             else campaign
         )
 
@@ -607,12 +607,12 @@ def _asks_for_structure(evaluator: Any) -> bool:
     )
 
 
-def _names_code(dump: Any) -> bool:
-    """True if a dump names plug-ins as `module:Class`, which reading imports."""
+def _refers_to_code(dump: Any) -> bool:
+    """True if a dump names `module:Class`, which reading would import."""
     if isinstance(dump, dict):
         kind = dump.get("kind")
-        return (isinstance(kind, str) and ":" in kind) or any(_names_code(item) for item in dump.values())
-    return isinstance(dump, list) and any(_names_code(item) for item in dump)
+        return (isinstance(kind, str) and ":" in kind) or any(_refers_to_code(item) for item in dump.values())
+    return isinstance(dump, list) and any(_refers_to_code(item) for item in dump)
 
 
 def _list_parts(given: Sequence[str]) -> str:

@@ -232,7 +232,7 @@ class FitnessFunction(EvaluatorSettings):
         return module_file(Path(self.folder), self.path.partition(":")[0])
 
     def list_changes(self, source: Mapping[str, str], version: str | None = None) -> list[str]:
-        """List the differences to another state of the function, in words.
+        """List differences from another version of the function, in words.
 
         Args:
             source: hashes of that state, by part.

@@ -279,7 +279,7 @@ class _SwarmAsk:
         return self._places_or_own(ids, position)
 
     def _places_or_own(self, ids: Sequence[int], position: FloatArray) -> FloatArray:
-        """Places of trials, (m, d); the particle's own where there is none (-1)."""
+        """Positions of trials, (m, d); the particle's own where the id is -1."""
         places = position.copy()
         known = [row for row, id in enumerate(ids) if id >= 0]
         if known:

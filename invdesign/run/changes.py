@@ -117,6 +117,10 @@ def plan_change(
     """Plan the change that a request to add, tell or withdraw makes.
 
     Args:
+        request: of the kind `add`, `tell` or `withdraw`.
+        campaign: of the run.
+        history: of the run.
+        store: of the run.
         waiting: external stage by number of the candidate that waits there; all other trials have ended.
 
     Raises:
@@ -128,7 +132,7 @@ def plan_change(
     try:
         return {
             "add": planner.plan_addition,
-            "tell": planner.plan_results,
+            "tell": planner.plan_recording,
             "withdraw": planner.plan_withdrawal,
         }[request.kind]()
     except (StoreError, RefusedError):
@@ -273,8 +277,8 @@ class _Planner:
 
     # Results.
 
-    def plan_results(self) -> Change:
-        """Plan results from outside: measurements, and the candidates they reopen."""
+    def plan_recording(self) -> Change:
+        """Plan the recording of results, and the reopening of their candidates."""
         items = cast("list[dict[str, Any]]", self.request.detail["results"])
         new = [item for number, row in enumerate(items, 1) if (item := self._read_measurement(row, number))]
         self._raise_complaints()

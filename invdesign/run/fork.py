@@ -70,6 +70,8 @@ def fork(
     where the evaluator is the same and the genome stands for the same design.
 
     Args:
+        source: folder of the run to fork.
+        folder: of the new run.
         campaign: what the new run is to search; by default what the source does.
         take: which of its finished candidates the new run evaluates first.
         top: only the best so many.

@@ -106,6 +106,7 @@ class Reading:
         """Structure of candidate `id`.
 
         Args:
+            id: number of the candidate.
             role: "relaxed", "initial", ...; by default the last one an evaluator made, else the initial one.
         """
         trial = self.trial(id)

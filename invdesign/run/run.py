@@ -111,6 +111,7 @@ class Run(Reading):
         """Open the run in `folder` for reading; `execute` works on it.
 
         Args:
+            folder: of the run.
             trust_code: whether code beside its campaign may be imported, which runs it: classes at once, functions
                 when the run works.
             functions: fitness functions that no module holds, to work with them again.
@@ -358,6 +359,7 @@ class Run(Reading):
         """Add `genomes` to evaluate next; returns the new candidates' numbers.
 
         Args:
+            genomes: of the space.
             until: the last stage they run; known ones that ended before it are taken further.
 
         Raises:
@@ -394,6 +396,8 @@ class Run(Reading):
         """Withdraw results of candidates, with a reason; the history is kept.
 
         Args:
+            ids: numbers of the candidates.
+            reason: a sentence, which the run keeps.
             again: whether they are evaluated anew, or wait to be measured again; else they count no more.
             measurements: numbers of those that are taken back; by default all that is known.
 
@@ -547,6 +551,7 @@ def create_folder(folder: Path, advice: str = "") -> Iterator[None]:
     """Create a folder for a new run; remove it if the run cannot be created.
 
     Args:
+        folder: of the new run.
         advice: what to do where the disk is full.
 
     Raises:

@@ -182,6 +182,10 @@ def take_snapshot(
     """Status of a run from its history, in milliseconds even for large runs.
 
     Args:
+        campaign: of the run.
+        history: of the run.
+        state: see `RunStatus`.
+        reason: why it is not running.
         elapsed: seconds of work over all sessions.
         now_in: candidates now in each stage of the funnel.
         notes: the optimizer's (`protocols.collect_notes` its state); the campaign's own come before them.

@@ -29,6 +29,8 @@ def trials_table(store: Store, history: RunHistory, desirability: NDArray[np.flo
     `outside` says which were made outside the space, where any were; `passed` is the last stage it has passed; `NAME_at_STAGE` what a stage before the one that decides a property said.
 
     Args:
+        history: of the run.
+        store: of the run.
         desirability: shape (n,), a column of its own where there is one; a property of that name goes first.
     """
     import pandas as pd

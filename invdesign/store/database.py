@@ -75,6 +75,7 @@ def unwritable_error(path: Path, error: OSError, advice: str = "") -> StoreError
     """Error for a `path` that cannot be written.
 
     Args:
+        path: of the store.
         error: from the system.
         advice: for a full disk; by default to resume the run.
     """

@@ -187,7 +187,7 @@ def metal_states(element: str, others: frozenset[str]) -> tuple[tuple[int, float
 
 
 def _recorded_states(found: Element, *, alone: bool) -> set[int]:
-    """States in the ICSD, without those of clusters and pairs.
+    """Oxidation states of an element in the ICSD, without clusters and ion pairs.
 
     La2+ and Sn3+ in larger compounds are such states.
     """

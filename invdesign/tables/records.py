@@ -238,11 +238,11 @@ class Records:
                 starts.append(begin)
                 begin = consumed
         except csv.Error as error:
-            raise self.record_error(begin, error) from error
+            raise self.error_at(begin, error) from error
         return np.array([*starts, begin], dtype=np.int64)
 
-    def record_error(self, place: int, error: csv.Error) -> TableError:
-        """Error for the record at offset `place`.
+    def error_at(self, place: int, error: csv.Error) -> TableError:
+        """Build the error for the record at byte offset `place`.
 
         It explains the `error` of the CSV parser.
         """

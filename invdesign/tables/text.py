@@ -117,7 +117,7 @@ class TextTable:
         try:
             rows = list(parse_rows(iter([self._records.read_text(index, index + 1)]), self.head.separator))
         except csv.Error as error:
-            raise self._records.record_error(int(self._records.starts[index]), error) from error
+            raise self._records.error_at(int(self._records.starts[index]), error) from error
         return rows[0] if rows else []
 
     def find_places(self, columns: Sequence[str]) -> list[int]:
@@ -199,7 +199,7 @@ class TextTable:
         try:
             rows = list(parse_rows(io.StringIO(text, newline="\n"), self.head.separator))
         except csv.Error as error:
-            raise self._records.record_error(int(self._records.starts[first]), error) from error
+            raise self._records.error_at(int(self._records.starts[first]), error) from error
         if len(rows) != end - first:
             line = self._records.find_line(int(self._records.starts[first]))
             raise TableError(

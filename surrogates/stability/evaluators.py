@@ -34,8 +34,18 @@ if TYPE_CHECKING:
     from pymatgen.core import Composition
 
 __all__ = [
-    "CHARGES", "ON_HULL", "UNCERTAINTY", "DecompositionEnergy", "EnergyAboveHull", "Reaction", "StabilityWindow",
-    "Window", "decomposition_energy", "electrochemical_window", "energy_deviation", "products",
+    "CHARGES",
+    "ON_HULL",
+    "UNCERTAINTY",
+    "DecompositionEnergy",
+    "EnergyAboveHull",
+    "Reaction",
+    "StabilityWindow",
+    "Window",
+    "decomposition_energy",
+    "electrochemical_window",
+    "products",
+    "relative_energy_error",
 ]  # fmt: skip
 
 UNCERTAINTY = 0.05
@@ -44,8 +54,8 @@ CHGNet differ by 21 meV/atom on average over 31 anti-perovskites, and CHGNet 0.3
 theory by 40 to 50 meV/atom for Li3OCl."""
 
 
-def energy_deviation(reference: ReferenceSet) -> float:
-    """Standard deviation of the energies in `reference` against one another, eV/atom.
+def relative_energy_error(reference: ReferenceSet) -> float:
+    """Systematic error of energies in one reference set, eV/atom.
 
     It is that of the potential. A corrected potential has the error that its correction leaves in compounds it
     was not fitted to.
@@ -160,7 +170,7 @@ class DecompositionEnergy(_ReferenceEvaluator):
         value = decomposition_energy(self.reference.load(), composition, energy_per_atom)
         return Evaluation(
             properties={"decomposition_energy": value},
-            systematic={"decomposition_energy": energy_deviation(self.reference.load())},
+            systematic={"decomposition_energy": relative_energy_error(self.reference.load())},
         )
 
 
@@ -178,7 +188,7 @@ class EnergyAboveHull(_ReferenceEvaluator):
         value = max(0.0, decomposition_energy(self.reference.load(), composition, energy_per_atom))
         return Evaluation(
             properties={"energy_above_hull": value},
-            systematic={"energy_above_hull": energy_deviation(self.reference.load())},
+            systematic={"energy_above_hull": relative_energy_error(self.reference.load())},
         )
 
 
@@ -211,7 +221,7 @@ class StabilityWindow(_ReferenceEvaluator):
                 "window_width": window.width,
                 "window_of_products": float(window.of_products),
             },
-            systematic=window_deviations(window, energy_deviation(reference)),
+            systematic=window_deviations(window, relative_energy_error(reference)),
             details=window_details(
                 window,
                 self.ion,

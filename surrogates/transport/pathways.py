@@ -110,14 +110,14 @@ class _Net:
         graph = coo_array((np.ones(len(row)), (row, column)), shape=(self.count, self.count))
         _, region = connected_components(graph, directed=False)
         below = self.cost <= level
-        cycles = _drop_duplicates(region[self.ends[below]], self.winding[below])
+        cycles = _distinct_windings(region[self.ends[below]], self.winding[below])
         starts = np.flatnonzero(np.diff(cycles[:, 0], prepend=-1))
         groups = np.split(cycles[:, 1:], starts[1:])
         return max((int(np.linalg.matrix_rank(group)) for group in groups if len(group)), default=0)
 
 
-def _drop_duplicates(region: IntArray, winding: IntArray) -> IntArray:
-    """Distinct pairs of region and lattice vector, regions in order.
+def _distinct_windings(region: IntArray, winding: IntArray) -> IntArray:
+    """Distinct pairs of region and lattice vector, sorted by region.
 
     Args:
         region: shape (m,).

@@ -24,7 +24,7 @@ from surrogates.potentials.corrected import Corrected
 from surrogates.potentials.correction import find_correction, load_correction
 from surrogates.potentials.oxygen import COVALENT_STATES, oxygen_valences
 from surrogates.relaxation.relax import Relax, to_atoms
-from surrogates.stability.evaluators import UNCERTAINTY, electrochemical_window, energy_deviation
+from surrogates.stability.evaluators import UNCERTAINTY, electrochemical_window, relative_energy_error
 from surrogates.stability.oxygen_fit import (
     CORRECTION_NAME,
     Coefficients,
@@ -290,8 +290,8 @@ def test_a_corrected_set_is_its_base_with_energies_raised() -> None:
         assert after.cell == before.cell
         expected = before.energy + added(to_atoms(before.cell.build_structure()))
         assert after.energy == pytest.approx(expected, abs=1e-6)
-    assert energy_deviation(base) == UNCERTAINTY
-    assert energy_deviation(corrected) == load_correction(CORRECTION_NAME).error_per_atom
+    assert relative_energy_error(base) == UNCERTAINTY
+    assert relative_energy_error(corrected) == load_correction(CORRECTION_NAME).error_per_atom
 
 
 def test_a_corrected_set_is_pinned_like_any_other(tmp_path: Path) -> None:

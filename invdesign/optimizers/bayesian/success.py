@@ -157,7 +157,7 @@ class SuccessClassifier:
 
 
 def sharpen_score(score: Tensor, steep: float = BASE_STEEPNESS) -> Tensor:
-    """Sharpen a score, so that its logistic function is the weight of a candidate.
+    """Sharpen the logit of success; its logistic then weights an acquisition value.
 
     The weight is the probability itself where that is fair, and much less below. Where evaluations fail, models of the
     values have no data, and promise ever more as the rest of the space is worked through. An acquisition times the bare

@@ -328,7 +328,9 @@ def _complete_on_lattice(lattice: System, x: FloatArray) -> FloatArray | None:
 
 
 def _fit_unstepped(lattice: System, held: FloatArray, x: FloatArray) -> FloatArray | None:
-    """Fit the fractions without steps to the stepped ones of `held`.
+    """Move the unstepped fractions within the rules, with the stepped ones fixed.
+
+    The stepped ones are those of `held`.
 
     They stay as near to x as the rules allow.
     """

@@ -233,7 +233,7 @@ class Correlations:
 
     @cached_property
     def _pairs(self) -> tuple[FloatArray, ...]:
-        """Share of a shell's pairs that join two sites, shape (n, n) per shell.
+        """Weight of each pair of sites (n, n) in a shell, by shell.
 
         From the first class of the shell to the second.
         """
