@@ -58,3 +58,14 @@ def _imports_from(file: Path) -> Iterator[tuple[str, str]]:
             yield from ((node.module or "", alias.name) for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)
+
+
+@pytest.mark.parametrize("name", ["FloatArray", "depth_until", "notes_of"])
+def test_renamed_contracts_warn(name: str) -> None:
+    """The old name of a contract works for one version, with a warning that gives the new one."""
+    from invdesign import protocols
+
+    with pytest.warns(DeprecationWarning, match=rf"invdesign\.protocols\.{name} is now \w+"):
+        assert getattr(protocols, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'notes_off'"):
+        _ = protocols.notes_off  # type: ignore[attr-defined]

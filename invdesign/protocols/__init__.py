@@ -3,6 +3,11 @@
 A plug-in that keeps its contract (`invdesign.testing` checks it) is treated like a built-in one.
 """
 
+from __future__ import annotations
+
+import warnings
+
+from invdesign.arrays import FloatArray
 from invdesign.protocols.engines import Engine, Task, TaskResult
 from invdesign.protocols.evaluators import (
     Batch,
@@ -95,3 +100,18 @@ __all__ = [
     "place_genome",
     "potential_of",
 ]
+
+_RENAMED: dict[str, tuple[str, object]] = {  # old names, for one version
+    "FloatArray": ("invdesign.arrays.FloatArray", FloatArray),
+    "depth_until": ("count_stages_until", count_stages_until),
+    "notes_of": ("collect_notes", collect_notes),
+}
+
+
+def __getattr__(name: str) -> object:
+    if name in _RENAMED:
+        new, value = _RENAMED[name]
+        message = f"invdesign.protocols.{name} is now {new}; the old name goes with the next version"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return value
+    raise AttributeError(f"module 'invdesign.protocols' has no attribute '{name}'")
