@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+import pytest
+
 import invdesign
 from invdesign.version import __version__
 from tests.support import ROOT
