@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 
-from invdesign.arrays import FloatArray
+from invdesign import arrays
 from invdesign.protocols.engines import Engine, Task, TaskResult
 from invdesign.protocols.evaluators import (
     Batch,
@@ -102,7 +102,7 @@ __all__ = [
 ]
 
 _RENAMED: dict[str, tuple[str, object]] = {  # old names, for one version
-    "FloatArray": ("invdesign.arrays.FloatArray", FloatArray),
+    "FloatArray": ("invdesign.arrays.FloatArray", arrays.FloatArray),
     "depth_until": ("count_stages_until", count_stages_until),
     "notes_of": ("collect_notes", collect_notes),
 }
