@@ -243,7 +243,7 @@ def test_pyswarms_leaves_nothing_behind(tmp_path: Path) -> None:
 import logging, os, random
 import numpy as np
 before = random.getstate(), np.random.get_state()[1].tobytes()
-from invdesign.optimizers.swarm_backend import Flock, Rules, moved
+from invdesign.optimizers.swarm_backend import Flock, Rules, move_flock
 x = np.full((3, 2), 0.9)
 move_flock(Flock(x, x, x, x), Rules(0.6, 1.4, 1.4), seed=1)
 assert before == (random.getstate(), np.random.get_state()[1].tobytes())
