@@ -154,7 +154,7 @@ class Arguments:
         return True
 
     def _trust_class(self, plugin: type, path: str) -> None:
-        """Folder from which workers import the plug-in's class, unless installed."""
+        """Trust the folder from which workers import the plug-in's class."""
         if ":" not in registry.name_of(plugin):
             return
         import sys

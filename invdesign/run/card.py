@@ -167,12 +167,12 @@ def _candidate_label(row: Mapping[str, Any]) -> str:
     """Formula of the candidate, or else the plain values of its genome."""
     if row["formula"]:
         return re.sub(r"(?<=[A-Za-z)\]])([0-9.]+)", r"<sub>\1</sub>", escape(row["formula"]))
-    values = [f"{name} {_truncate_text(value)}" for name, value in row["genome"].items()]
+    values = [f"{name} {_format_value(value)}" for name, value in row["genome"].items()]
     text = ", ".join(values)
     return escape(text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 3]}...")
 
 
-def _truncate_text(value: object) -> str:
+def _format_value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -200,7 +200,7 @@ def _search_plot(run: Reading) -> str:
         first, second = (objective.property for objective in problem.objectives)
         front = np.isin(ids, run.front())
         x, y = run.history.column(first)[ids], run.history.column(second)[ids]
-        return _draw_points(x, y, (_titled_plot(first, units), _titled_plot(second, units)), marked=front)
+        return _draw_points(x, y, (_axis_title(first, units), _axis_title(second, units)), marked=front)
     if problem.scalarize is not None:
         name, values = "desirability", 1.0 - np.minimum(scores.values[feasible, 0], 1.0)
     else:
@@ -210,11 +210,11 @@ def _search_plot(run: Reading) -> str:
     best = np.minimum.accumulate(ranked)
     record = np.concatenate([[True], best[1:] < best[:-1]])
     return _draw_points(
-        ids.astype(np.float64), values, ("candidate", _titled_plot(name, units)), marked=record, steps=True
+        ids.astype(np.float64), values, ("candidate", _axis_title(name, units)), marked=record, steps=True
     )
 
 
-def _titled_plot(name: str, units: Mapping[str, str]) -> str:
+def _axis_title(name: str, units: Mapping[str, str]) -> str:
     return f"{name}, {units[name]}" if units.get(name) else name
 
 

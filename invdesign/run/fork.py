@@ -89,12 +89,12 @@ def fork(
     Store.open(
         source / STORE_FILE, writable=False
     ).close()  # says what is wrong with it, before anything is made
-    with create_folder(folder, _retry_command(source, folder)), lock_run(folder):
+    with create_folder(folder, _retry_advice(source, folder)), lock_run(folder):
         if (folder / STORE_FILE).exists():
             raise RunError(f"{folder} holds a run already; choose another folder for the fork")
         with _copy_store(source, folder) as old:
             run = _open_source(old, source, trust_code)
-            campaign = _with_budget(campaign or _fork_command(run), candidates)
+            campaign = _with_budget(campaign or _campaign_of_source(run), candidates)
             try:
                 return _create_fork(run, source, folder, campaign, take, top)
             finally:
@@ -106,7 +106,7 @@ def _copy_store(source: Path, folder: Path) -> Iterator[Path]:
     """Copy the source's store and bring it to the present schema."""
     place = folder / SNAPSHOT
     try:
-        with translate_database_errors(folder / STORE_FILE, _retry_command(source, folder)):
+        with translate_database_errors(folder / STORE_FILE, _retry_advice(source, folder)):
             shutil.rmtree(place, ignore_errors=True)  # of a fork that was killed
             place.mkdir()
         copy_store(source / STORE_FILE, place / STORE_FILE)
@@ -117,7 +117,7 @@ def _copy_store(source: Path, folder: Path) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _retry_command(source: Path, folder: Path) -> str:
+def _retry_advice(source: Path, folder: Path) -> str:
     """Advice for a full disk."""
     return f"Nothing is left of the new run; make room, and fork again: invdesign fork {source} {folder}"
 
@@ -129,7 +129,7 @@ def _open_source(snapshot: Path, source: Path, trust_code: bool) -> Run:
         raise RunError(str(error).replace(str(snapshot), str(source))) from error
 
 
-def _fork_command(run: Run) -> Campaign:
+def _campaign_of_source(run: Run) -> Campaign:
     return replace(run.campaign, text=run.store.read_entry("campaign_text"))
 
 
@@ -164,7 +164,7 @@ def _create_fork(
     selection = Selection(evaluations=same.keys() & internal, measurements=same, keys=keys)
     _write_requests(folder, genomes)
     counts: list[int] = []
-    advice = _retry_command(source, folder)
+    advice = _retry_advice(source, folder)
 
     def fill_store(unfinished: Path) -> None:
         counts.extend(copy_selection(unfinished, run.folder / STORE_FILE, selection, advice))

@@ -173,7 +173,7 @@ def _read_job(run: Run, evaluator: JobEvaluator, stage: str, id: int) -> Job:
     if found.failure is not None:
         told = Told(candidate=id, failure=found.failure.message, stage=stage, note=note)
         return Job(id, stage, folder, "failed", found.failure.message, told)
-    broken = _missing_outputs(found, evaluator)
+    broken = _describe_mismatch(found, evaluator)
     if broken:
         return Job(id, stage, folder, "unreadable", broken)
     told = Told(
@@ -197,7 +197,7 @@ def _list_files(folder: Path) -> str:
     return f"in its folder: {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}"
 
 
-def _missing_outputs(found: Evaluation, evaluator: JobEvaluator) -> str:
+def _describe_mismatch(found: Evaluation, evaluator: JobEvaluator) -> str:
     promised = {name for name in evaluator.provides if not is_structure(name)}
     roles = {name.removeprefix(STRUCTURE_PREFIX) for name in evaluator.provides if is_structure(name)}
     if set(found.properties) != promised or set(found.structures) != roles:

@@ -70,9 +70,9 @@ class Reading:
         if rows:
             reason = rows[-1]["reason"] or ""
             state = state_of(reason, ended=rows[-1]["ended"] is not None, held=is_held(self.folder))
-        return self._stored_status(state, reason)
+        return self._describe_state(state, reason)
 
-    def _stored_status(self, state: str, reason: str) -> RunStatus:
+    def _describe_state(self, state: str, reason: str) -> RunStatus:
         elapsed = self.store.worked_seconds()
         _, left = self.store.last_event() or (-1, None)
         notes = (*describe_origin(self.store), *collect_notes(left).values())

@@ -263,12 +263,12 @@ def _file_content(kind: str, detail: Mapping[str, Json], seen: Seen | None) -> d
     return cast("dict[str, Any]", strictjson.loads(text))
 
 
-def _host_name() -> str:
+def _host_hash() -> str:
     return blake2b(socket.gethostname().encode(), digest_size=4).hexdigest()
 
 
 def _write_file(path: Path, content: Mapping[str, object]) -> None:
-    temporary = path.with_name(f".{path.name}.{_host_name()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+    temporary = path.with_name(f".{path.name}.{_host_hash()}-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
         with temporary.open("w", encoding="utf-8", errors="backslashreplace") as file:
             json.dump(content, file, ensure_ascii=False)
@@ -282,7 +282,7 @@ def _write_file(path: Path, content: Mapping[str, object]) -> None:
 
 def _is_abandoned(path: Path, written: re.Match[str]) -> bool:
     """True if the writer of an unfinished file seems gone."""
-    if written["host"] == _host_name() and int(written["process"]) < 2**31:
+    if written["host"] == _host_hash() and int(written["process"]) < 2**31:
         return not psutil.pid_exists(int(written["process"]))
     try:
         return (
@@ -294,7 +294,7 @@ def _is_abandoned(path: Path, written: re.Match[str]) -> bool:
 
 def _move_aside(path: Path, reason: str) -> None:
     refused = path.parent / REFUSED
-    name = path.name if len(os.fsencode(path.name)) <= 200 else f"{_content_hash(path.name)}.json"
+    name = path.name if len(os.fsencode(path.name)) <= 200 else f"{_name_hash(path.name)}.json"
     try:
         refused.mkdir(exist_ok=True)
         if os.path.lexists(refused / name):
@@ -313,7 +313,7 @@ def _move_aside(path: Path, reason: str) -> None:
     LOGGER.warning("%s was moved to %s: %s", ascii(path.name)[1:-1], refused, reason[:SHOWN])
 
 
-def _content_hash(name: str) -> str:
+def _name_hash(name: str) -> str:
     return blake2b(os.fsencode(name), digest_size=16).hexdigest()
 
 
@@ -348,24 +348,24 @@ def _parse_request(id: str, content: object) -> Request:
         raise ValueError("it must be an object of kind and detail")  # noqa: TRY004 - what a file says, not a type
     unknown = sorted(set(content) - {"kind", "detail", "seen"})
     if unknown:
-        raise ValueError(f"it knows no {_check_names(unknown)}")
+        raise ValueError(f"it knows no {_join_names(unknown)}")
     if not _ID.fullmatch(id):
         raise ValueError(f"{id[:60]!a} is no id")
     kind, detail = content.get("kind"), content["detail"]
     if not isinstance(kind, str) or kind not in _DETAILS:
         raise ValueError(
-            f"kind must be one of {', '.join(_DETAILS)}, got {_check_short_text(kind, quote=chr(39))}"
+            f"kind must be one of {', '.join(_DETAILS)}, got {_quote_value(kind, quote=chr(39))}"
         )
     for name, (allowed, fits) in _DETAILS[kind].items():
         if not fits(detail.get(name)):
-            raise ValueError(f"{kind}: {name} must be {allowed}, got {_check_short_text(detail.get(name))}")
+            raise ValueError(f"{kind}: {name} must be {allowed}, got {_quote_value(detail.get(name))}")
     unknown = sorted(set(detail) - set(_DETAILS[kind]))
     if unknown:
-        raise ValueError(f"{kind} knows no {_check_names(unknown)}")
-    return Request(id, cast("Kind", kind), detail, _check_seen(content.get("seen")))
+        raise ValueError(f"{kind} knows no {_join_names(unknown)}")
+    return Request(id, cast("Kind", kind), detail, _parse_seen(content.get("seen")))
 
 
-def _check_seen(content: object) -> Seen | None:
+def _parse_seen(content: object) -> Seen | None:
     if content is None:
         return None
     if isinstance(content, dict) and set(content) <= {"event", "budget", "waiting"}:
@@ -378,28 +378,28 @@ def _check_seen(content: object) -> Seen | None:
             and all(isinstance(item, str) for item in behind)
         ):
             return Seen(cast("int", event), budget, tuple(behind))
-    raise ValueError(f"seen must be an object of event, budget and waiting, got {_check_short_text(content)}")
+    raise ValueError(f"seen must be an object of event, budget and waiting, got {_quote_value(content)}")
 
 
-def _check_names(names: Collection[str]) -> str:
+def _join_names(names: Collection[str]) -> str:
     return ", ".join(name[:60] for name in list(names)[:10])
 
 
-def _check_short_text(value: object, quote: str = "") -> str:
+def _quote_value(value: object, quote: str = "") -> str:
     if isinstance(value, str) and quote:
         return f"{quote}{value[:60]}{quote}"
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _check_objects(value: object) -> bool:
+def _is_object_list(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(item, dict) for item in value)
 
 
-def _check_results(value: object) -> bool:
+def _is_result_list(value: object) -> bool:
     texts = ("stage", "failure", "label", "note")
-    return _check_objects(value) and all(
-        _check_text(row.get(name)) for row in cast("list[Any]", value) for name in texts
+    return _is_object_list(value) and all(
+        _is_text(row.get(name)) for row in cast("list[Any]", value) for name in texts
     )
 
 
@@ -407,55 +407,53 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _check_numbers(value: object) -> bool:
+def _is_number_list(value: object) -> bool:
     return value is None or (isinstance(value, list) and all(_is_number(item) for item in value))
 
 
-def _check_positive(value: object) -> bool:
+def _is_positive(value: object) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
 
 
-def _check_positive_integer(value: object) -> bool:
-    return _check_positive(value) and not isinstance(value, float)
+def _is_positive_integer(value: object) -> bool:
+    return _is_positive(value) and not isinstance(value, float)
 
 
-def _check_flag(value: object) -> bool:
+def _is_flag(value: object) -> bool:
     return value is None or isinstance(value, bool)
 
 
-def _check_text(value: object) -> bool:
+def _is_text(value: object) -> bool:
     return value is None or (isinstance(value, str) and len(value) <= SENTENCE)
 
 
-def _check_sentence(value: object) -> bool:
+def _is_sentence(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and len(value) <= SENTENCE
 
 
 _DETAILS: Mapping[str, Mapping[str, tuple[str, Callable[[object], bool]]]] = {
     "add": {
-        "genomes": ("a list of genomes", _check_objects),
-        "until": ("the name of a stage", _check_text),
-        "made": (
-            "true or false",
-            _check_flag,
-        ),  # a fork's: genomes that were made and measured, inside the space or not
+        "genomes": ("a list of genomes", _is_object_list),
+        "until": ("the name of a stage", _is_text),
+        # Of a fork: genomes that were made and measured, inside the space or not.
+        "made": ("true or false", _is_flag),
     },
     "tell": {
-        "results": (f"a list of results, with texts of at most {SENTENCE} characters", _check_results),
-        "replace": ("true or false", _check_flag),
-        "takes": ("a list of measurements' numbers", _check_numbers),
+        "results": (f"a list of results, with texts of at most {SENTENCE} characters", _is_result_list),
+        "replace": ("true or false", _is_flag),
+        "takes": ("a list of measurements' numbers", _is_number_list),
     },
     "withdraw": {
-        "ids": ("a list of candidates' numbers", _check_numbers),
-        "reason": ("a sentence", _check_sentence),
-        "again": ("true or false", _check_flag),
-        "measurements": ("a list of measurements' numbers", _check_numbers),
-        "takes": ("a list of measurements' numbers", _check_numbers),
+        "ids": ("a list of candidates' numbers", _is_number_list),
+        "reason": ("a sentence", _is_sentence),
+        "again": ("true or false", _is_flag),
+        "measurements": ("a list of measurements' numbers", _is_number_list),
+        "takes": ("a list of measurements' numbers", _is_number_list),
     },
     "budget": {
-        "candidates": ("a positive whole number", _check_positive_integer),
-        "evaluations": ("a positive whole number", _check_positive_integer),
-        "hours": ("a positive number", _check_positive),
+        "candidates": ("a positive whole number", _is_positive_integer),
+        "evaluations": ("a positive whole number", _is_positive_integer),
+        "hours": ("a positive number", _is_positive),
     },
-    "stop": {"session": ("the name of a session", _check_text)},
+    "stop": {"session": ("the name of a session", _is_text)},
 }

@@ -152,13 +152,13 @@ class Run(Reading):
             raise CampaignChangedError(
                 f"the campaign was changed since {self.folder} was started:\n  {listed}\n"
                 "A run goes on under the campaign it began with; only budget and engine may change. "
-                f"Undo the change, or {self._resume_command()}"
+                f"Undo the change, or {self._fork_advice()}"
             )
         self._prepare_space()
         budgets.replace_limits(
             (campaign or self.campaign).budget, budget or {}
         )  # refused before anything is written
-        with lock_run(self.folder), _check_writable(self.folder) as store:
+        with lock_run(self.folder), _open_writable(self.folder) as store:
             self._take_up_budgets(store)
             held = (
                 budgets.stored_budget(store) if campaign is None else budgets.write_campaign(store, campaign)
@@ -176,7 +176,7 @@ class Run(Reading):
         Raises:
             RunLockedError: another process works on the run, and takes them up.
         """
-        with lock_run(self.folder), _check_writable(self.folder) as store:
+        with lock_run(self.folder), _open_writable(self.folder) as store:
             self._take_up_budgets(store)
 
     def _take_up_budgets(self, store: Store) -> None:
@@ -199,10 +199,10 @@ class Run(Reading):
             self.campaign.space.prepare()
         except InvdesignError as error:
             raise CampaignChangedError(
-                f"{str(error).removesuffix('.')}. Nothing was changed. You may also {self._resume_command()}"
+                f"{str(error).removesuffix('.')}. Nothing was changed. You may also {self._fork_advice()}"
             ) from error
 
-    def _resume_command(self) -> str:
+    def _fork_advice(self) -> str:
         return (
             "take what it evaluated into a new run under the changed one: "
             f"invdesign fork {self.folder} NEW --campaign FILE"
@@ -234,7 +234,7 @@ class Run(Reading):
             if isinstance(observer, Panel):  # else it would say for ever that the run is at work
                 observer(self.status())
             raise
-        status = self._stored_status(state_of(reason, ended=True, held=False), reason)
+        status = self._describe_state(state_of(reason, ended=True, held=False), reason)
         with suppress(OSError):  # a copy for readers on network file systems; the store has it all
             status.write(self.folder)
         if observer is not None:
@@ -247,7 +247,7 @@ class Run(Reading):
         """Hold the run during `work`, and note why it ended."""
         self.campaign.check_usable(f"invdesign resume {self.folder} --trust-code", self.folder)
         self._prepare_space()
-        with lock_run(self.folder), _check_writable(self.folder) as store, self._handle_signals():
+        with lock_run(self.folder), _open_writable(self.folder) as store, self._handle_signals():
             store.check_for_damage()  # what is damaged must not be built upon
             requests.remove_leftovers(self.folder)
             self.campaign = budgets.replace_budget(self.campaign, budgets.stored_budget(store))
@@ -255,7 +255,7 @@ class Run(Reading):
                 {**describe_environment(Path.cwd()), "evaluators": self._stage_fingerprints()}
             )
             try:
-                result = self._start_session(store, observer, work)
+                result = self._run_session(store, observer, work)
             except KeyboardInterrupt:
                 _end_session(store, STOPPED)
                 raise
@@ -278,7 +278,7 @@ class Run(Reading):
             self.store = Store.open(self.folder / STORE_FILE, writable=False)
         self._mark, self._history = self.store.history_version(), self._current_history(self.store)
 
-    def _start_session(self, store: Store, observer: Observer | None, work: Callable[[Loop], T]) -> T:
+    def _run_session(self, store: Store, observer: Observer | None, work: Callable[[Loop], T]) -> T:
         self._history = self._current_history(store)
         settle_folders(self.folder, self._end_check())  # before a worker may look
         campaign = self.campaign
@@ -571,7 +571,7 @@ def create_folder(folder: Path, advice: str = "") -> Iterator[None]:
 
 
 @contextmanager
-def _check_writable(folder: Path) -> Iterator[Store]:
+def _open_writable(folder: Path) -> Iterator[Store]:
     with Store.open(folder / STORE_FILE) as store:
         yield store
 

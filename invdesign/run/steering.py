@@ -207,7 +207,7 @@ def is_quick_withdrawal(run: Run, ids: Sequence[int], measurements: Sequence[int
     before = requests.waiting_requests(run.folder)
     later = _can_wait(run, before)
     quick = all(request.id in later or _is_quick(run, request) for request in before)
-    return quick and _is_taken_back(run, ids, measurements, again)
+    return quick and _needs_no_evaluation(run, ids, measurements, again)
 
 
 def apply_quick_requests(run: Run) -> None:
@@ -255,10 +255,10 @@ def _is_quick(run: Run, request: Request) -> bool:
         return all(stage.external for stage in run.campaign.stages)
     detail = cast("dict[str, Any]", request.detail)
     numbers = detail.get("ids") or [], detail.get("measurements") or []
-    return request.kind == "withdraw" and _is_taken_back(run, *numbers, again=bool(detail.get("again")))
+    return request.kind == "withdraw" and _needs_no_evaluation(run, *numbers, again=bool(detail.get("again")))
 
 
-def _is_taken_back(run: Run, ids: Sequence[int], measurements: Sequence[int], again: bool) -> bool:
+def _needs_no_evaluation(run: Run, ids: Sequence[int], measurements: Sequence[int], again: bool) -> bool:
     waiting = {id for ids_there in run.waiting().values() for id in ids_there}
     if not set(run.history.pending()) <= waiting:  # an interrupted run sees them through first
         return False

@@ -288,7 +288,7 @@ def try_files(rng: random.Random, state: Path, work: Path, findings: Findings) -
     inbox = crowd / requests.FOLDER
     aside = {path.name for path in (inbox / requests.REFUSED).glob("*")}
     for name in hostile - aside:
-        if f"{requests._content_hash(name)}.json" not in aside:
+        if f"{requests._name_hash(name)}.json" not in aside:
             findings.kinds[f"not set aside: {name!a}"] += 1
     left = [path.name for path in inbox.iterdir() if path.name != requests.REFUSED]
     findings.kinds["left in the inbox"] += len(left)

@@ -239,10 +239,10 @@ def test_leftovers_of_killed_writers_are_removed(folder: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     names = {
-        "gone": f".1.json.{requests._host_name()}-{gone.pid}-0123abcd",
+        "gone": f".1.json.{requests._host_hash()}-{gone.pid}-0123abcd",
         "old": ".1.json.0123abcd",
         "elsewhere": ".1.json.00000000-1-0123abcd",
-        "at work": f".1.json.{requests._host_name()}-{os.getpid()}-0123abcd",
+        "at work": f".1.json.{requests._host_hash()}-{os.getpid()}-0123abcd",
         "new": ".2.json.0123abcd",
         "another's": ".notes.txt",
     }
