@@ -13,8 +13,6 @@ from invdesign.errors import PluginError, nearest
 
 GROUP_PREFIX = "invdesign."
 GROUPS = ("evaluators", "potentials", "spaces", "optimizers", "generators", "engines", "commands")
-
-
 CONTRACT = {
     "spaces": ("build", "canonical", "count", "size"),
     "evaluators": ("evaluate", "external", "needs_trust"),
@@ -124,7 +122,7 @@ def load(group: str, name: str, *, trust_code: bool = False) -> type:
         trust_code: whether `module:Class` may be imported.
 
     Raises:
-        PluginError: the name is unknown, untrusted, or what it needs is not installed.
+        PluginError: the name is unknown or untrusted, what it needs is not installed, or a member of the contract is missing.
     """
     if ":" in name:
         if not trust_code:
@@ -132,7 +130,7 @@ def load(group: str, name: str, *, trust_code: bool = False) -> type:
                 f"'{name}' is code that is not installed as a plug-in, and importing it runs it. "
                 "If you trust it, say so with --trust-code."
             )
-        return _load_path(name)
+        return _load_path(group, name)
     entries = _entries_by_name(group)
     if name not in entries:
         singular = group.removesuffix("s")
@@ -203,7 +201,7 @@ def missing_member(group: str, plugin: type) -> str:
     return ""
 
 
-def _load_path(path: str) -> type:
+def _load_path(group: str, path: str) -> type:
     try:
         found = import_campaign_object(path)
     except FOREIGN_ERRORS as error:
@@ -213,6 +211,9 @@ def _load_path(path: str) -> type:
         raise PluginError(
             f"'{path}' is not a plug-in: make it a class derived from invdesign.settings.Settings."
         )
+    missing = missing_member(group, found)
+    if missing:
+        raise PluginError(f"'{path}' is none of the {group}: {missing}")
     plugin: type = found
     return plugin
 

@@ -229,10 +229,6 @@ class _Reader:
         except PluginError as error:
             self.add_mistake(at, str(error))
             return None
-        missing = registry.missing_member(group, plugin)
-        if missing:
-            self.add_mistake(at, f"'{kind}' is none of the {group}: {missing}")
-            return None
         try:
             return self._probe_plugin(
                 load(group, {**settings, "kind": kind}, folder=self.folder, trust_code=self.trust_code)

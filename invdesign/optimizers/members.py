@@ -26,12 +26,9 @@ def _load_optimizer(value: object, info: ValidationInfo) -> object:
         return value
     folder, trust_code = validation_context(info)
     try:
-        found = load("optimizers", value, folder=folder, trust_code=trust_code)
+        return load("optimizers", value, folder=folder, trust_code=trust_code)
     except PluginError as error:
         raise ValueError(str(error)) from error
-    if not registry.belongs_to("optimizers", found):
-        raise ValueError(f"'{registry.name_of(type(found))}' is none of the optimizers: it has no ask()")
-    return found
 
 
 OptimizerField: TypeAlias = Annotated[SerializeAsAny[Settings], BeforeValidator(_load_optimizer)]

@@ -158,7 +158,7 @@ class Run(Reading):
         budgets.replace_limits(
             (campaign or self.campaign).budget, budget or {}
         )  # refused before anything is written
-        with lock_run(self.folder), _open_writable(self.folder) as store:
+        with lock_run(self.folder), Store.open(self.folder / STORE_FILE) as store:
             self._take_up_budgets(store)
             held = (
                 budgets.stored_budget(store) if campaign is None else budgets.write_campaign(store, campaign)
@@ -176,7 +176,7 @@ class Run(Reading):
         Raises:
             RunLockedError: another process works on the run, and takes them up.
         """
-        with lock_run(self.folder), _open_writable(self.folder) as store:
+        with lock_run(self.folder), Store.open(self.folder / STORE_FILE) as store:
             self._take_up_budgets(store)
 
     def _take_up_budgets(self, store: Store) -> None:
@@ -247,7 +247,7 @@ class Run(Reading):
         """Hold the run during `work`, and note why it ended."""
         self.campaign.check_usable(f"invdesign resume {self.folder} --trust-code", self.folder)
         self._prepare_space()
-        with lock_run(self.folder), _open_writable(self.folder) as store, self._handle_signals():
+        with lock_run(self.folder), Store.open(self.folder / STORE_FILE) as store, self._handle_signals():
             store.check_for_damage()  # what is damaged must not be built upon
             requests.remove_leftovers(self.folder)
             self.campaign = budgets.replace_budget(self.campaign, budgets.stored_budget(store))
@@ -568,12 +568,6 @@ def create_folder(folder: Path, advice: str = "") -> Iterator[None]:
                 (folder / LOCK_FILE).unlink(missing_ok=True)
                 folder.rmdir()  # only if nothing else is in it
         raise
-
-
-@contextmanager
-def _open_writable(folder: Path) -> Iterator[Store]:
-    with Store.open(folder / STORE_FILE) as store:
-        yield store
 
 
 def _first_line(error: Exception) -> str:
