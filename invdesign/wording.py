@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 
 def format_duration(seconds: float, *, fine: bool = False) -> str:
@@ -45,11 +45,30 @@ def count_noun(number: int, noun: str) -> str:
     return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def list_numbers(numbers: Iterable[object], most: int) -> str:
-    """List the first `most` of `numbers`, and how many more there are."""
-    listed = [str(number) for number in numbers]
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
+def list_first(items: Sequence[object], most: int, between: str = ", ") -> str:
+    """List the first `most` of `items`, and how many more there are.
+
+    Args:
+        items: all of them.
+        most: number of those that are written.
+        between: text between two of them.
+
+    Examples:
+        >>> list_first([3, 5, 8, 13], 2)
+        '3, 5 and 2 more'
+    """
+    more = f" and {len(items) - most} more" if len(items) > most else ""
+    return between.join(map(str, items[:most])) + more
+
+
+def shorten_text(text: str, most: int) -> str:
+    """Shorten `text` to `most` characters, the last three of them dots.
+
+    Examples:
+        >>> shorten_text("antiperovskite", 9)
+        'antipe...'
+    """
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 from invdesign.candidate import Json
 from invdesign.errors import CampaignError, Mistake
 from invdesign.textfiles import UnreadableFileError, decode, read_bytes
+from invdesign.wording import shorten_text
 
 MAX_BYTES = 1_000_000  # of a campaign file (chosen)
 MAX_DEPTH = 32  # levels of nesting (chosen)
@@ -235,6 +236,6 @@ class _Converter:
         except ValueError:
             number = math.nan
         if not math.isfinite(number):
-            message = f"{text if len(text) <= 40 else text[:37] + '...'} is not a finite number"
+            message = f"{shorten_text(text, 40)} is not a finite number"
             self.mistakes.append(Mistake(path_text(place), message, node.start_mark.line + 1))
         return number

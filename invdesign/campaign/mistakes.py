@@ -13,6 +13,7 @@ from invdesign.campaign.document import Place
 from invdesign.campaign.model import Common
 from invdesign.errors import PluginError, nearest
 from invdesign.settings import Settings
+from invdesign.wording import shorten_text
 
 COMMON = tuple(Common.model_fields)
 
@@ -141,4 +142,4 @@ def _find_model(annotation: Any) -> type[BaseModel] | None:
 def quote_value(value: Any) -> str:
     """Write `value` as the file might, shortened if long."""
     text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shorten_text(text, 80)

@@ -37,6 +37,7 @@ from invdesign.functions import FitnessFunction
 from invdesign.problem import Constraint, Problem, Scalarize
 from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StageView
 from invdesign.settings import STORED_FOLDER, Frozen, Settings, load
+from invdesign.wording import shorten_text
 
 Positive = Annotated[float, Field(gt=0)]
 PositiveInt = Annotated[int, Field(gt=0)]
@@ -419,5 +420,4 @@ def _describe_difference(path: str, mine: Json, theirs: Json) -> str:
 def _shorten_value(value: Json) -> str:
     if value is None:
         return "(nothing)"
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shorten_text(str(value), 60)

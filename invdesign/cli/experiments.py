@@ -13,7 +13,7 @@ import typer
 
 from invdesign.cli.options import COUNT, NUMBER, AsJson, RunDir, TrustCode, Workers
 from invdesign.errors import RunError
-from invdesign.wording import align_columns, count_noun, list_numbers
+from invdesign.wording import align_columns, count_noun, list_first
 
 if TYPE_CHECKING:
     from invdesign.measurements import Measurement
@@ -144,7 +144,7 @@ def _nothing_lines(opened: Run, reason: str, *, pending: bool) -> list[str]:
     lines = [f"No new candidates: {_ending_reason(opened, reason)}"]
     if out:
         lines.append(
-            f"Handed out and without result: {list_numbers(out, MAX_LISTED)}. Bring results: invdesign tell {folder} FILE"
+            f"Handed out and without result: {list_first(out, MAX_LISTED)}. Bring results: invdesign tell {folder} FILE"
         )
     return lines
 
@@ -377,4 +377,4 @@ def _format_cell(cell: object) -> str:
 
 def _name_candidates(ids: Iterable[int]) -> str:
     ids = list(ids)
-    return f"candidate{'' if len(ids) == 1 else 's'} {list_numbers(ids, MAX_LISTED)}"
+    return f"candidate{'' if len(ids) == 1 else 's'} {list_first(ids, MAX_LISTED)}"

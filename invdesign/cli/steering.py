@@ -13,7 +13,7 @@ import typer
 
 from invdesign.cli.options import COUNT, NUMBER, AsJson, RunDir, TrustCode, Wait, number_parser
 from invdesign.errors import RunError
-from invdesign.wording import count_noun, list_numbers
+from invdesign.wording import count_noun, list_first
 
 if TYPE_CHECKING:
     from invdesign.candidate import Json
@@ -127,7 +127,7 @@ def add(
     new, known = steering.split_new_genomes(opened, genomes, until)
     opened.close()
     if known:
-        typer.echo(f"{count_noun(len(known), 'candidate')} known already: {list_numbers(known, MAX_LISTED)}")
+        typer.echo(f"{count_noun(len(known), 'candidate')} known already: {list_first(known, MAX_LISTED)}")
     if not new:
         typer.echo("Nothing to add.")
         return
@@ -136,7 +136,7 @@ def add(
     what = count_noun(len(new), "candidate")
     if outcome.state == "taken":
         numbers = steering.find_numbers(Run.open(run_dir, trust_code=trust_code), new)
-        typer.echo(f"Added {what}: {list_numbers(numbers, MAX_LISTED)}")
+        typer.echo(f"Added {what}: {list_first(numbers, MAX_LISTED)}")
     else:
         typer.echo(_describe_request(run_dir, f"add {what}", live=outcome.live))
 
@@ -198,7 +198,7 @@ def _describe_withdrawal(ids: list[int], measurements: list[int], *, again: bool
         follows = f"{each} will be {'measured again' if applied else 'evaluated anew'}"
     else:
         follows = f"{each} {'counts' if each == 'it' else 'count'} no more"
-    return f"Withdrawn: {count_noun(len(numbers), word)} ({list_numbers(numbers, MAX_LISTED)}); {follows}."
+    return f"Withdrawn: {count_noun(len(numbers), word)} ({list_first(numbers, MAX_LISTED)}); {follows}."
 
 
 def fork(
@@ -269,7 +269,7 @@ def _group_reasons(what: str, reasons: Mapping[Any, str]) -> list[str]:
     """A line per kind of reason; details of single candidates are dropped."""
     kinds = {id: reason.partition(", got ")[0] for id, reason in reasons.items()}
     lines = [
-        f"{count_noun(number, what)} ({list_numbers((id for id in kinds if kinds[id] == kind), MAX_LISTED)}): {kind}"
+        f"{count_noun(number, what)} ({list_first([id for id in kinds if kinds[id] == kind], MAX_LISTED)}): {kind}"
         for kind, number in Counter(kinds.values()).most_common()
     ]
     more = len(lines) - MAX_LISTED

@@ -9,6 +9,7 @@ from typing import Any
 
 from invdesign.candidate import Evaluation, Failure
 from invdesign.properties import Unit, is_structure
+from invdesign.wording import shorten_text
 
 MAX_SHOWN_CHARACTERS = 80  # of a value in a message (chosen)
 
@@ -147,19 +148,15 @@ def describe_value(value: Any) -> str:
     if value is None:
         return "None (is there no `return`?)"
     if isinstance(value, str):
-        return f"the text {_truncate_text(repr(value))}"
+        return f"the text {shorten_text(repr(value), MAX_SHOWN_CHARACTERS)}"
     if isinstance(value, bool | Real | complex):
-        return _truncate_text(repr(value))
+        return shorten_text(repr(value), MAX_SHOWN_CHARACTERS)
     if getattr(value, "shape", None) is not None:
         return f"an array of shape {tuple(value.shape)}"
     if isinstance(value, Mapping):
-        return f"a mapping with {_truncate_text(', '.join(map(str, value))) or 'nothing'}"
+        return f"a mapping with {shorten_text(', '.join(map(str, value)), MAX_SHOWN_CHARACTERS) or 'nothing'}"
     if isinstance(value, list | tuple):
         return f"a {type(value).__name__} of {len(value)}"
     if hasattr(value, "__await__") or hasattr(value, "__next__"):
         return f"a {type(value).__name__}, which is still to be worked through"
     return f"an object of type {type(value).__name__}"
-
-
-def _truncate_text(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[: MAX_SHOWN_CHARACTERS - 3]}..."

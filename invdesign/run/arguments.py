@@ -23,6 +23,7 @@ from invdesign.properties import is_structure
 from invdesign.protocols import is_evaluator
 from invdesign.run.completing import Entry, complete_stages, find_makers, provided_units, try_evaluator
 from invdesign.settings import Settings
+from invdesign.wording import shorten_text
 
 SOURCE = "optimize"
 DECORATE = '@invdesign.fitness(provides={{"{name}": "UNIT"}})'
@@ -367,5 +368,4 @@ def _to_json_types(value: Any) -> Any:
 
 
 def _quote_value(value: object) -> str:
-    text = repr(value)
-    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(value).__name__})"
+    return f"{shorten_text(repr(value), 60)} ({type(value).__name__})"

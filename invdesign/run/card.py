@@ -15,7 +15,7 @@ from invdesign.arrays import FloatArray
 from invdesign.errorbars import value_text
 from invdesign.problem import Merit
 from invdesign.properties import structure_fate, words_beside
-from invdesign.wording import format_duration
+from invdesign.wording import format_duration, shorten_text
 
 if TYPE_CHECKING:
     from invdesign.run.reading import Reading
@@ -168,8 +168,7 @@ def _candidate_label(row: Mapping[str, Any]) -> str:
     if row["formula"]:
         return re.sub(r"(?<=[A-Za-z)\]])([0-9.]+)", r"<sub>\1</sub>", escape(row["formula"]))
     values = [f"{name} {_format_value(value)}" for name, value in row["genome"].items()]
-    text = ", ".join(values)
-    return escape(text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 3]}...")
+    return escape(shorten_text(", ".join(values), MOST_LETTERS))
 
 
 def _format_value(value: object) -> str:

@@ -32,6 +32,7 @@ from invdesign.errors import RefusedError
 from invdesign.store.database import unwritable_error
 from invdesign.store.lock import holding_session
 from invdesign.textfiles import UnreadableFileError, decode, read_bytes
+from invdesign.wording import shorten_text
 
 FOLDER = "requests"
 REFUSED = "refused"  # within it
@@ -388,8 +389,7 @@ def _join_names(names: Collection[str]) -> str:
 def _quote_value(value: object, quote: str = "") -> str:
     if isinstance(value, str) and quote:
         return f"{quote}{value[:60]}{quote}"
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shorten_text(json.dumps(value), 60)
 
 
 def _is_object_list(value: object) -> bool:

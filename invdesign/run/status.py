@@ -21,7 +21,7 @@ from invdesign.standing import Standing
 from invdesign.store.files import replace_atomically
 from invdesign.store.store import Store
 from invdesign.store.values import parse_bounded_json, translate_value_errors
-from invdesign.wording import join_words
+from invdesign.wording import join_words, list_first
 
 FILE = "status.json"
 LISTED = 10  # candidates that a note names (chosen)
@@ -255,8 +255,7 @@ def outside_notes(history: RunHistory, problem: Problem, standing: Standing) -> 
 
 
 def _list_candidates(ids: Sequence[int]) -> str:
-    more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
-    return f"candidate{'' if len(ids) == 1 else 's'} {', '.join(map(str, ids[:LISTED]))}{more}"
+    return f"candidate{'' if len(ids) == 1 else 's'} {list_first(ids, LISTED)}"
 
 
 def failure_counts(history: RunHistory) -> dict[str, int]:

@@ -22,6 +22,7 @@ from invdesign.sheets.columns import CANDIDATE, FAILURE, GENOME, LABEL, STRUCTUR
 from invdesign.sheets.table import Row, Table
 from invdesign.structures.files import parse_structure
 from invdesign.tables.cells import Cell, parse_number
+from invdesign.wording import shorten_text
 from invdesign.worker import FOREIGN_ERRORS
 
 RELATIVE_TOLERANCE = 1e-5  # of a cell's number to a candidate's; chosen
@@ -333,8 +334,7 @@ def _cell_agrees(cell: Cell, expected: float | str | None, rounding: float = 0.0
 
 def quote_cell(cell: Cell) -> str:
     """Quote a `cell` for a message, shortened."""
-    text = cell if isinstance(cell, str) else json.dumps(cell)
-    return f"'{text}'" if len(text) <= 60 else f"'{text[:57]}...'"
+    return f"'{shorten_text(cell if isinstance(cell, str) else json.dumps(cell), 60)}'"
 
 
 def _error_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ from invdesign.candidate import Status, clean_detail
 from invdesign.store.database import damaged_store_error
 from invdesign.strictjson import LARGEST_INTEGER, check_depth
 from invdesign.structures.reading.raw import StructureFileError
+from invdesign.wording import shorten_text
 
 MAX_JSON_DEPTH = (
     100  # levels of nested JSON; chosen: beyond any campaign, and within Python's recursion limit
@@ -199,4 +200,4 @@ def _shorten_value(value: object) -> str:
         text = repr(value)
     except ValueError:  # Python refuses to print integers of more than 4300 digits
         return "a number of thousands of digits"
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shorten_text(text, 60)

@@ -10,6 +10,7 @@ import numpy as np
 
 from invdesign.arrays import FloatArray
 from invdesign.tables.units import is_unit
+from invdesign.wording import count_noun, list_first
 
 Cell = object  # str, int, float, bool or None; a structure where the source holds structures
 MAX_LISTED_ROWS = 10  # rows in a message; chosen
@@ -240,7 +241,5 @@ def describe_rows(rows: Sequence[object], word: str = "line") -> str:
         rows: numbers of the rows.
         word: noun before the numbers, in the singular.
     """
-    more = f" and {len(rows) - MAX_LISTED_ROWS} more" if len(rows) > MAX_LISTED_ROWS else ""
-    named = ", ".join(map(str, rows[:MAX_LISTED_ROWS]))
     places = f"{word}s" if len(rows) > 1 else word
-    return f"{len(rows)} row{'s' if len(rows) > 1 else ''} ({places} {named}{more})"
+    return f"{count_noun(len(rows), 'row')} ({places} {list_first(rows, MAX_LISTED_ROWS)})"

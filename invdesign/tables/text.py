@@ -26,6 +26,7 @@ from invdesign.tables.records import (
     parse_rows,
 )
 from invdesign.tables.units import is_unit
+from invdesign.wording import count_noun
 
 SEPARATORS = (",", ";", "\t")
 COMMENT_MARK = "#"
@@ -313,12 +314,12 @@ def find_mistake(headings: Sequence[str], cells: Sequence[str]) -> tuple[str, st
     named = max((place for place, heading in enumerate(headings, 1) if heading), default=0)
     if any(cell.strip() for cell in cells[len(headings) :]):
         hint = "A decimal comma, or text with a comma in it? Write 0.5, and text in quotation marks."
-        return "row", f"has {len(cells)} cells, and there are {_count_headings(headings)}.", hint
+        return "row", f"has {len(cells)} cells, and there are {count_noun(len(headings), 'heading')}.", hint
     if len(cells) < named:
         hint = "Give every row a cell for each heading, empty where there is nothing."
         return (
             "row",
-            f"has {len(cells)} cell{'s' if len(cells) != 1 else ''}, and there are {_count_headings(headings)}.",
+            f"has {count_noun(len(cells), 'cell')}, and there are {count_noun(len(headings), 'heading')}.",
             hint,
         )
     for place, (heading, cell) in enumerate(zip(headings, cells, strict=False), 1):
@@ -326,10 +327,6 @@ def find_mistake(headings: Sequence[str], cells: Sequence[str]) -> tuple[str, st
             hint = "Give it one; where the headings take two lines, write them in one."
             return f"column {place}", f"holds '{cell.strip():.40}' and has no heading.", hint
     return None
-
-
-def _count_headings(headings: Sequence[str]) -> str:
-    return f"{len(headings)} heading{'s' if len(headings) != 1 else ''}"
 
 
 def _pick_columns(rows: Sequence[Sequence[str]], wanted: Sequence[int]) -> list[Sequence[str]]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from invdesign.errors import InvdesignError, nearest
+from invdesign.wording import list_first
 
 # `name (unit)`, `name [unit]`, and `name / unit` of the SI Brochure (9th ed., section 5.4.1), a space on both sides.
 _HEADING = re.compile(r"(?P<name>.*?)\s*[\[(](?P<unit>[^\[\]()]*)[\])]")
@@ -202,13 +203,12 @@ def describe_missing_column(name: str, headings: Sequence[str]) -> str:
     """
     shown = [heading for heading in headings if heading]
     hint = nearest(name, shown)
-    more = f" and {len(shown) - 40} more" if len(shown) > 40 else ""
     comment = (
         ". Its headings begin with #: if that line is a comment, take it out"
         if "".join(shown[:1])[:1] == "#"
         else ""
     )
-    return f"{hint + ' ' if hint else ''}It has {', '.join(shown[:40]) or 'none'}{more}{comment}"
+    return f"{hint + ' ' if hint else ''}It has {list_first(shown, 40) or 'none'}{comment}"
 
 
 def is_same_unit(written: str, unit: str) -> bool:

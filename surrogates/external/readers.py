@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema
 from invdesign.candidate import Evaluation
 from invdesign.errors import nearest
 from invdesign.settings import Frozen
+from invdesign.wording import list_first
 from surrogates.external.folders import OWN_FILES, JobError
 from surrogates.relaxation.relax import GPA
 
@@ -175,9 +176,8 @@ def _require_file(folder: Path, result: Result) -> Path:
     if not file.is_file():
         there = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
         there = [name for name in there if name not in OWN_FILES]
-        more = f" and {len(there) - LISTED_NAMES} more" if len(there) > LISTED_NAMES else ""
         raise JobError(
-            f"the program wrote no {result.file}; there are {', '.join(there[:LISTED_NAMES]) or 'no files'}{more}",
+            f"the program wrote no {result.file}; there are {list_first(there, LISTED_NAMES) or 'no files'}",
             "missing",
         )
     size = file.stat().st_size

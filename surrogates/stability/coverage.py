@@ -11,6 +11,7 @@ from itertools import combinations
 from typing import Final
 
 from invdesign.errors import MissingReferenceError
+from invdesign.wording import list_first
 from surrogates.stability.reference import ReferenceSet
 
 COMPOUND_TABLE: Final = "known_compounds.tsv"
@@ -187,12 +188,14 @@ def coverage_notes(reference: ReferenceSet) -> tuple[str, ...]:
     binaries, ternaries = (_sort_by_abundance(reference, gaps) for gaps in (binaries, ternaries))
     notes = []
     if binaries:
-        pairs = _join_first([f"{' and '.join(gap.system)}{_describe_example(gap)}" for gap in binaries])
+        pairs = list_first(
+            [f"{' and '.join(gap.system)}{_describe_example(gap)}" for gap in binaries], LISTED_SYSTEMS
+        )
         notes.append(
             f"the reference set '{reference.name}' has no compound of {pairs}: candidates with both elements fail"
         )
     if ternaries:
-        named = _join_first([gap.known[0].formula for gap in ternaries])
+        named = list_first([gap.known[0].formula for gap in ternaries], LISTED_SYSTEMS)
         notes.append(
             f"these known compounds are not in the set: {named}. The reference set '{reference.name}' holds nothing of their "
             "three elements, so candidates of these may look more stable than they are; `invdesign reference show` "
@@ -212,9 +215,3 @@ def _sort_by_abundance(reference: ReferenceSet, gaps: Sequence[Gap]) -> list[Gap
     """
     counts = Counter(element for phase in reference.phases for element in phase.composition)
     return sorted(gaps, key=lambda gap: -sum(counts[element] for element in gap.system))
-
-
-def _join_first(texts: Sequence[str]) -> str:
-    """Join the first texts with commas, and count the rest."""
-    more = f" and {len(texts) - LISTED_SYSTEMS} more" if len(texts) > LISTED_SYSTEMS else ""
-    return ", ".join(texts[:LISTED_SYSTEMS]) + more

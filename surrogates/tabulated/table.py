@@ -39,6 +39,7 @@ from invdesign.tables.units import (
     is_same_unit,
     split_heading,
 )
+from invdesign.wording import count_noun
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -366,7 +367,7 @@ def _describe_reading(
         f"{name} ({provided.unit or 'no unit'}{_describe_heading(cells, name, provided.column or name)})"
         for name, provided in settings.provides_.items()
     ]
-    parts = [f"{cells.name}: {count} row{'s' if count != 1 else ''} read", f"columns {', '.join(columns)}"]
+    parts = [f"{cells.name}: {count_noun(count, 'row')} read", f"columns {', '.join(columns)}"]
     elements = sorted(
         {symbol for composition in compositions for symbol in list_element_symbols(composition)}
     )

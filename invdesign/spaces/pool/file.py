@@ -19,6 +19,7 @@ from invdesign.errors import InvdesignError
 from invdesign.settings import Frozen, resolve_path, validation_context
 from invdesign.structures.reading.read import SUFFIXES, is_structure_name
 from invdesign.textfiles import open_regular
+from invdesign.wording import count_noun, list_first
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
 DATABASE_SUFFIXES = (".db", ".json")
@@ -135,7 +136,7 @@ def _check_folder(path: Path, name: str) -> None:
     ]
     if strange:
         raise ValueError(
-            f"the folder '{name}' holds entries that are no regular files, such as a broken link or a pipe: {_shorten_list(strange)}. "
+            f"the folder '{name}' holds entries that are no regular files, such as a broken link or a pipe: {list_first(strange, MAX_NAMES_SHOWN)}. "
             "Remove them"
         )
     if not list_structure_files(path):
@@ -177,17 +178,12 @@ def describe_ignored(path: Path) -> str:
     parts = []
     if files:
         named = "1 file is" if len(files) == 1 else f"{len(files)} files are"
-        parts.append(f"{named} ignored, not named like structure files: {_shorten_list(files)}")
+        parts.append(f"{named} ignored, not named like structure files: {list_first(files, MAX_NAMES_SHOWN)}")
     if folders:
-        named = "1 folder" if len(folders) == 1 else f"{len(folders)} folders"
-        parts.append(f"{named} within it not searched: {_shorten_list(folders)}")
+        parts.append(
+            f"{count_noun(len(folders), 'folder')} within it not searched: {list_first(folders, MAX_NAMES_SHOWN)}"
+        )
     return "; ".join(parts)
-
-
-def _shorten_list(names: list[str]) -> str:
-    return ", ".join(names[:MAX_NAMES_SHOWN]) + (
-        f" and {len(names) - MAX_NAMES_SHOWN} more" if names[MAX_NAMES_SHOWN:] else ""
-    )
 
 
 def is_structure_file(path: Path) -> bool:

@@ -33,6 +33,7 @@ from invdesign.tables.cells import (
     parse_numbers,
     suggest_remedy,
 )
+from invdesign.wording import count_noun, list_first
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -318,12 +319,16 @@ class Survey:
         Args:
             headings: heading by name of columns that are named without their unit.
         """
-        rows = f"{self._name}: {_format_count(len(self.rows))} read"
+        rows = f"{self._name}: {count_noun(len(self.rows), 'row')} read"
         columns = [
             f"{name} ({self._describe_kind(name)}{f', headed {headings[name]!r}' if name in headings else ''})"
             for name in dict.fromkeys([*self._wanted.columns, *self._wanted.numbers])
         ]
-        parts = [rows, f"columns {_join_items(columns)}" if columns else "", self._describe_elements()]
+        parts = [
+            rows,
+            f"columns {list_first(columns, MAX_ROWS_NAMED)}" if columns else "",
+            self._describe_elements(),
+        ]
         doubts = list(self._suspects)
         return ("; ".join(filter(None, parts)), *doubts[:MAX_SUSPECTS_NAMED])
 
@@ -360,7 +365,7 @@ class Survey:
         if self._unreadable and not drop:
             problems.append(
                 f"{len(self._unreadable)} of {len(self.rows)} rows cannot be read (mend them, or leave them out with "
-                f"'missing: drop'): {_join_items([why.removesuffix('.') for why in self._unreadable.values()], '; ')}"
+                f"'missing: drop'): {list_first([why.removesuffix('.') for why in self._unreadable.values()], MAX_ROWS_NAMED, '; ')}"
             )
         if len(repeated) and not first:
             problems.append(self._describe_repeats(repeated))
@@ -391,7 +396,7 @@ class Survey:
         stay[kept] = True
         staying = [row for row in self._remarks if stay[row]]
         if staying:
-            shown = _join_items([self._remarks[row].removesuffix(".") for row in staying[:MAX_REMARKS]], "; ")
+            shown = "; ".join(self._remarks[row].removesuffix(".") for row in staying[:MAX_REMARKS])
             more = f"; and {len(staying) - MAX_REMARKS} more" if len(staying) > MAX_REMARKS else ""
             were = "was read with a remark" if len(staying) == 1 else "were read with remarks"
             found.append(f"{len(staying)} of {len(kept)} structures {were}: {shown}{more}")
@@ -431,7 +436,7 @@ class Survey:
                 )
             elif column.numbers:
                 yield (
-                    f"column '{name}' holds numbers in {_format_count(column.numbers)}, and something else in {where}. "
+                    f"column '{name}' holds numbers in {count_noun(column.numbers, 'row')}, and something else in {where}. "
                     f"{suggest_remedy(column.word)} Mend these, or say that all are text: columns: {{{name}: text}}"
                 )
             elif column.looks_numeric:
@@ -458,7 +463,7 @@ class Survey:
         if self._wanted.identified:
             names = list(dict.fromkeys(str(self.rows.read_name(row)) for row in repeated[:1000].tolist()))
             return (
-                f"{_format_count(len(repeated))} with the identifier of an earlier one: {_join_items(names)}. Make them differ, or "
+                f"{count_noun(len(repeated), 'row')} with the identifier of an earlier one: {list_first(names, MAX_ROWS_NAMED)}. Make them differ, or "
                 "keep the first of each with 'repeated: first'"
             )
         return (
@@ -470,16 +475,7 @@ class Survey:
         """Count and names of rows, up to ten: `3 rows (5, 8, 13)`."""
         names = [str(self.rows.read_name(row)) or f"number {row + 1}" for row in rows[:MAX_ROWS_NAMED]]
         more = f" and {len(rows) - MAX_ROWS_NAMED} more" if len(rows) > MAX_ROWS_NAMED else ""
-        return f"{_format_count(len(rows))} ({', '.join(names)}{more})"
-
-
-def _format_count(rows: int) -> str:
-    return f"{rows} row{'s' if rows != 1 else ''}"
-
-
-def _join_items(items: Sequence[str], between: str = ", ") -> str:
-    more = f" and {len(items) - MAX_ROWS_NAMED} more" if len(items) > MAX_ROWS_NAMED else ""
-    return between.join(items[:MAX_ROWS_NAMED]) + more
+        return f"{count_noun(len(rows), 'row')} ({', '.join(names)}{more})"
 
 
 def read_material(

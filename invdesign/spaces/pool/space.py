@@ -37,6 +37,7 @@ from invdesign.spaces.pool.index import ColumnUse, Kind, Rows, Survey, read_mate
 from invdesign.spaces.pool.sources import ROWS_INSPECTED, STRUCTURE_COLUMN, Source, name_columns, open_source
 from invdesign.structures.charges import ElementSymbol
 from invdesign.tables.cells import Cell, is_blank, is_missing_number, parse_number, suggest_remedy
+from invdesign.wording import list_first
 
 ROW_KEY = "row"  # the genome's only key
 MAX_BYTES_FOR_REMARKS = 200_000  # chosen; a larger unread pool would take over a second or two to read
@@ -527,8 +528,7 @@ def _describe_missing(name: str, missing: Sequence[tuple[str, str]], available: 
 
 
 def _list_columns(columns: Sequence[str]) -> str:
-    shown = ", ".join(columns[:40]) or "no columns"
-    return f"{shown} and {len(columns) - 40} more" if len(columns) > 40 else shown
+    return list_first(columns, 40) or "no columns"
 
 
 def _find_numeric_columns(settings: PoolSpace, source: Source) -> tuple[str, ...]:

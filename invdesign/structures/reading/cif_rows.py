@@ -19,6 +19,7 @@ from invdesign.structures.reading.cif_species import (
 from invdesign.structures.reading.cif_symmetry import Array
 from invdesign.structures.reading.cif_syntax import NULL_VALUES, Block
 from invdesign.structures.reading.raw import Limits, StructureFileError
+from invdesign.wording import list_first
 
 FRACTIONAL_TAGS = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
 CARTESIAN_TAGS = tuple(f"_atom_site_cartn_{axis}" for axis in "xyz")
@@ -353,5 +354,4 @@ def standard_axes(lattice: Array) -> Array:
 
 def list_names(labels: Sequence[str]) -> str:
     """List the first five `labels`, and the number of the others."""
-    names = list(dict.fromkeys(labels))
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return list_first(list(dict.fromkeys(labels)), 5)
