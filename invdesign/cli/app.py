@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 from invdesign import registry
 from invdesign.cli import experiments, steering, tiers
-from invdesign.cli.options import COUNT, NUMBER, AsJson, CampaignFile, RunDir, TrustCode, Workers
+from invdesign.cli.options import COUNT, INTERRUPTED, NUMBER, AsJson, CampaignFile, RunDir, TrustCode, Workers
 from invdesign.cli.output import visible_output
 from invdesign.errors import InvdesignError, RunError, StoreError
 from invdesign.version import __version__
@@ -21,8 +21,6 @@ from invdesign.version import __version__
 if TYPE_CHECKING:
     from invdesign.run.run import Run
     from invdesign.run.status import RunStatus
-
-INTERRUPTED = 130
 
 
 class _Group(TyperGroup):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invdesign.cli.options import COUNT, NUMBER, AsJson, RunDir, TrustCode, Workers
+from invdesign.cli.options import COUNT, INTERRUPTED, NUMBER, AsJson, RunDir, TrustCode, Workers
 from invdesign.errors import RunError
 from invdesign.wording import align_columns, count_noun, list_first
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from invdesign.run.told import Taken
     from invdesign.sheets.results import Results
 
-INTERRUPTED = 130
 MAX_LISTED = 12  # numbers in a sentence (chosen)
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
-DESIGN = frozenset({"parameters", "composition"})
 
 
 def _drop_own_fields(schema: dict[str, Any]) -> None:

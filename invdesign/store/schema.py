@@ -228,16 +228,26 @@ def row_to_candidate(row: Any) -> Candidate:
     return Candidate(row.id, parse_key(row.key), proposal)
 
 
+def parse_values(row: Any) -> dict[str, Any]:
+    """Parse the columns of a `row` that evaluations and measurements share.
+
+    They are fields of `StageResult` and of `Measurement`.
+    """
+    return {
+        "properties": parse_numbers(row.properties),
+        "noise": parse_numbers(row.noise),
+        "systematic": parse_numbers(row.systematic),
+        "details": parse_details(row.details),
+        "structures": parse_texts(row.structures),
+    }
+
+
 def row_to_result(row: Any) -> StageResult:
     """Convert an evaluation's `row` to a result without structure data."""
     return StageResult(
         candidate=row.candidate,
         stage=row.stage,
-        properties=parse_numbers(row.properties),
-        noise=parse_numbers(row.noise),
-        systematic=parse_numbers(row.systematic),
-        details=parse_details(row.details),
-        structures=parse_texts(row.structures),
+        **parse_values(row),
         failure=parse_failure(row.failure),
         cost=parse_costs(row.cost),
         cache_key=row.cache_key,
@@ -296,11 +306,7 @@ def row_to_measurement(row: Any) -> Measurement:
     return Measurement(
         key=row.key,
         stage=row.stage,
-        properties=parse_numbers(row.properties),
-        noise=parse_numbers(row.noise),
-        systematic=parse_numbers(row.systematic),
-        details=parse_details(row.details),
-        structures=parse_texts(row.structures),
+        **parse_values(row),
         failure=parse_failure(row.failure),
         label=row.label,
         note=row.note,

@@ -47,6 +47,7 @@ from invdesign.store.schema import (
     measurements,
     meta,
     parse_ending,
+    parse_values,
     row_to_candidate,
     row_to_measurement,
     row_to_result,
@@ -273,11 +274,6 @@ class Store:
         """
         with self._open_transaction() as writer:
             set_entry(writer.connection, key, value)
-
-    def row_counts(self) -> dict[str, int]:
-        """Numbers of rows by table after the last transaction."""
-        with self.open_connection() as connection:
-            return self._read_counts(connection)
 
     def _read_counts(self, connection: Connection) -> dict[str, int]:
         query = select(meta).where(meta.c.key == COUNTS_ENTRY)
@@ -712,11 +708,7 @@ class Store:
             row.cache_key: StageResult(
                 candidate=-1,
                 stage=row.stage,
-                properties=parse_numbers(row.properties),
-                noise=parse_numbers(row.noise),
-                systematic=parse_numbers(row.systematic),
-                details=parse_details(row.details),
-                structures=parse_texts(row.structures),
+                **parse_values(row),
                 cost=parse_costs(row.cost),
                 cache_key=row.cache_key,
             )

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.kernels import Kernel, Plan
+from invdesign.optimizers.bayesian.kernels import CATEGORY_WIDTH, LOG_CUBE_SIDE, Kernel, Plan
 
 ParameterValues = dict[str, FloatArray]
 
@@ -28,8 +28,6 @@ LENGTH_WIDTH = 1.3  # of a column's deviation from the common part, up to WIDE_F
 COMMON_WIDTH = 1.0  # of the part that all log lengthscales of a group share (chosen)
 WIDE_FROM = 10.0  # columns from which on LENGTH_WIDTH narrows (chosen)
 NARROWING_POWER = 0.8  # of that narrowing (chosen)
-# Logarithm of the cube's side in standard deviations of a uniform column
-LOG_CUBE_SIDE = 0.5 * float(np.log(12.0))
 ROUGH_START_SHIFT = 1.2  # by how much the second start's log lengthscales are shorter (chosen)
 NOISE_MEAN, NOISE_WIDTH = -7.0, 2.5  # log variance of learned noise (chosen)
 EXTRA_MEAN, EXTRA_WIDTH = -9.0, 2.0  # log variance added to noise that is stated (chosen)
@@ -39,7 +37,6 @@ OWN_SCALE_MEAN, OWN_SCALE_WIDTH = float(np.log(0.05)), 2.0
 TIE_WIDTH = 0.2  # of a source's log lengthscales around those of source 0 (chosen)
 TIE_ROWS = 4.0  # rows of source 0 beyond which that tie loosens (chosen)
 SHARE_WIDTH = 0.7  # of the share of f_0 in a source, around 1 (chosen)
-CATEGORY_WIDTH = 1.5  # of log lengthscales of categories (chosen)
 MIX_MEAN, MIX_WIDTH = 0.5, 1.5  # logit of the product's part in a mixed kernel (chosen)
 WARP_WIDTH = 0.5  # of the log exponents of input warping (chosen)
 

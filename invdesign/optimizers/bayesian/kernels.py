@@ -17,7 +17,10 @@ Smoothness = Literal["matern", "rbf"]
 
 MEAN_VARIANCE = 1.0  # prior variance of the unknown mean of scaled outcomes (chosen)
 OFFSET_VARIANCE = 1.0  # prior variance of another source's offset from that mean (chosen)
+CATEGORY_WIDTH = 1.5  # of the prior of log lengthscales of categories (chosen)
 CATEGORY_TOLERANCE = 1e-6  # codes of a category that differ less are the same (chosen)
+# Logarithm of the cube's side in standard deviations of a uniform column
+LOG_CUBE_SIDE = 0.5 * float(np.log(12.0))
 # Distance from the cube's faces within which warping would have an infinite slope (chosen)
 WARP_MARGIN = 1e-6
 

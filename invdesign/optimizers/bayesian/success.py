@@ -25,6 +25,8 @@ from invdesign.arrays import BoolArray, FloatArray, IntArray
 from invdesign.optimizers.bayesian.contracts import Hyperparameters
 from invdesign.optimizers.bayesian.data import Inputs
 from invdesign.optimizers.bayesian.kernels import (
+    CATEGORY_WIDTH,
+    LOG_CUBE_SIDE,
     category_correlation,
     distance_correlation,
     squared_distances,
@@ -41,11 +43,8 @@ FIT_ITERATIONS = 30  # of L-BFGS-B (chosen)
 NEWTON_STEPS = 50  # to the mode, at most (chosen)
 # Prior of log lengthscales in the unit cube; chosen, shorter than Hvarfner et al. (2024)
 LENGTH_MEAN, LENGTH_WIDTH = (float(np.sqrt(2.0) - 1.5), float(np.sqrt(3.0)))
-# Logarithm of the cube's side in standard deviations of a uniform column
-LOG_CUBE_SIDE = 0.5 * float(np.log(12.0))
 # Prior of the log standard deviation of the latent score (chosen)
 HEIGHT_MEAN, HEIGHT_WIDTH = float(np.log(3.0)), 0.5
-CATEGORY_WIDTH = 1.5  # of log lengthscales of categories (chosen)
 ROUGH_START_SHIFT = 1.0  # by how much the second start's log lengthscales are shorter (chosen)
 LARGEST_BASE_SCORE = 2.2  # logit of 0.9: no base rate makes the unknown safer than that (chosen)
 FAILURES_ONLY_SHIFT = 1.5  # by how much log lengthscales are shorter where nothing has succeeded (chosen)
