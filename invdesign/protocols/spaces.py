@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard, runtime_checkabl
 import numpy as np
 
 from invdesign.arrays import FloatArray
-from invdesign.candidate import Design, Genome
+from invdesign.candidate import Design, Genome, Json
 from invdesign.rng import Rng
 from invdesign.settings import Settings
 
@@ -187,6 +187,45 @@ class StructureSpace(SearchSpace, Protocol):
             structure: relaxed, seeded or generated, in any setting and cell.
             parent: genome that the structure was made from; None where there is none.
         """
+        ...
+
+
+@runtime_checkable
+class InheritingSpace(StructureSpace, Protocol):
+    """A space whose genomes are geometries: children inherit what relaxation made of their parents.
+
+    `adopt` then gives the relaxed genome. It raises `Infeasible` with the reason where the structure is none of the space's.
+    """
+
+    @property
+    def inherits_from(self) -> tuple[str, ...]:
+        """Roles of structures that are adopted, the preferred one last: `relaxed`, `dft`."""
+        ...
+
+
+@runtime_checkable
+class RecognisingSpace(SearchSpace, Protocol):
+    """A space that recognises different genomes as one crystal."""
+
+    @property
+    def alike(self) -> float:
+        """Euclidean distance of fingerprints below which two genomes are one crystal."""
+        ...
+
+    def fingerprints(self, genomes: Sequence[Genome]) -> FloatArray:
+        """Fingerprints of `genomes`, shape (n, d).
+
+        They do not depend on the rotation, the origin, the order of atoms or the choice of the cell.
+        """
+        ...
+
+
+@runtime_checkable
+class HintingSpace(SearchSpace, Protocol):
+    """A space that knows which settings of optimizers suit it."""
+
+    def hints(self) -> Mapping[str, Mapping[str, Json]]:
+        """Settings by kind of optimizer, for those that the user does not give: `{"genetic": {"population": 20}}`."""
         ...
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
-from invdesign.spaces.crystal import TOLERANCES, element_at, with_elements_alone
+from invdesign.spaces.framework import TOLERANCES, element_at, with_elements_alone
 from invdesign.spaces.ordering.amounts import VACANCY
 from invdesign.spaces.ordering.cell import OrderedCell
 

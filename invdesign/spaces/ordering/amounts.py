@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, GetJsonSchemaHandler, field_validato
 from pydantic_core import CoreSchema
 
 from invdesign.settings import Frozen, parse_name_list
-from invdesign.spaces.crystal import LISTED_SPECIES
+from invdesign.spaces.framework import LISTED_SPECIES
 from invdesign.structures.charges import check_element
 
 VACANCY = "vacancy"

@@ -26,8 +26,8 @@ from invdesign.errors import Infeasible, InvdesignError
 from invdesign.protocols import Descriptor, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen
-from invdesign.spaces.crystal import CrystalSpace, OxidationStates, build_design, read_codes
 from invdesign.spaces.described import rename_duplicates
+from invdesign.spaces.framework import FrameworkSpace, OxidationStates, build_design, read_codes
 from invdesign.spaces.ordering.adopt import recognise_ordering
 from invdesign.spaces.ordering.amounts import VACANCY, SiteChoice
 from invdesign.spaces.ordering.cell import OrderedCell, OrderingPlan, build_ordered_cell
@@ -64,7 +64,7 @@ class Clusters(Frozen):
     """Number of kinds of triplets, small ones first."""
 
 
-class OrderingSpace(CrystalSpace):
+class OrderingSpace(FrameworkSpace):
     """Orderings of species and vacancies on the sites of a crystal's supercells.
 
     A genome holds a list of species per group of sites, in the order of the supercell's sites:

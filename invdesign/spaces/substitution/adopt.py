@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invdesign.arrays import IntArray
-from invdesign.spaces.crystal import TOLERANCES, element_at, with_elements_alone
+from invdesign.spaces.framework import TOLERANCES, element_at, with_elements_alone
 from invdesign.spaces.substitution.geometry import Geometry
 
 if TYPE_CHECKING:

@@ -28,8 +28,14 @@ from invdesign.errors import Infeasible, InvdesignError
 from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen
-from invdesign.spaces.crystal import LISTED_SPECIES, CrystalSpace, OxidationStates, build_design, read_codes
 from invdesign.spaces.described import rename_duplicates
+from invdesign.spaces.framework import (
+    LISTED_SPECIES,
+    FrameworkSpace,
+    OxidationStates,
+    build_design,
+    read_codes,
+)
 from invdesign.spaces.substitution.adopt import recognise_decoration
 from invdesign.spaces.substitution.decorations import Decorations
 from invdesign.spaces.substitution.geometry import Geometry
@@ -97,7 +103,7 @@ def _check_site_name(name: str, info: ValidationInfo) -> str:
     return name
 
 
-class SubstitutionSpace(CrystalSpace):
+class SubstitutionSpace(FrameworkSpace):
     """Decorations of a crystal's sites with other elements.
 
     A genome holds a list of species per site group, in the order of the supercell's sites, or a single species

@@ -1,4 +1,4 @@
-"""Parts shared by spaces of crystals: settings, species on sites, building and adopting structures."""
+"""Parts shared by spaces on the sites of a known crystal: settings, species, building and adopting structures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OxidationStates = Annotated[
 """A field of oxidation states by element."""
 
 
-class CrystalSpace(CountableSpace):
+class FrameworkSpace(CountableSpace):
     """A space of structures on the sites of one parent crystal."""
 
     parent: ParentSource

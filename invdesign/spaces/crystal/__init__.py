@@ -1,0 +1,1 @@
+"""Crystals from scratch: cell, atoms and composition are searched."""
