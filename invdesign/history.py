@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray
-from invdesign.candidate import Candidate, Failure, Status, Trial
+from invdesign.candidate import Candidate, Failure, Genome, Status, Trial
 from invdesign.problem import Merit, Problem, Scores
 from invdesign.protocols import StageView
 from invdesign.standing import Standing
@@ -46,6 +46,7 @@ class RunHistory:
         fetch: reads one candidate from the store.
         stages: the funnel after the build stage. Where several provide the same property, the last one's value counts; where
             not given, the latest value.
+        fetch_relaxed: reads a trial's relaxed genome of one stage from the store.
     """
 
     def __init__(
@@ -53,14 +54,17 @@ class RunHistory:
         problem: Problem,
         fetch: Callable[[int], Candidate],
         stages: Sequence[StageView] = (),
+        fetch_relaxed: Callable[[int, str], Genome] | None = None,
     ) -> None:
         self._problem = problem
         self.fetch = fetch
+        self.fetch_relaxed = fetch_relaxed
         self.stages = tuple(stages)
         # Stages on demand come first here, so that the values of the search's own stages count.
         order = sorted(stages, key=lambda stage: not stage.on_demand)
         self._searched = 1 + sum(not stage.on_demand for stage in self.stages)
         self._last = {name: stage.name for stage in order for name in stage.provides}
+        self._rank = {stage.name: number for number, stage in enumerate(order)}
         self._length = 0
         self._status = np.zeros(1024, dtype=np.int64)
         self._depth = np.zeros(1024, dtype=np.int64)
@@ -83,6 +87,9 @@ class RunHistory:
         self._failures: dict[int, Failure] = {}
         self._gates: dict[int, str] = {}
         self._candidates: OrderedDict[int, Candidate] = OrderedDict()
+        self._relaxed: OrderedDict[int, Genome] = OrderedDict()
+        self._relaxed_at: dict[int, str] = {}  # stage of the relaxed genome by trial
+        self._adoption_refused: dict[int, str] = {}
         self._standing = Standing()
 
     def __len__(self) -> int:
@@ -153,6 +160,35 @@ class RunHistory:
         if result.structures:
             roles = (*self._roles.get(id, ()), *result.structures)
             self._roles[id] = tuple(map(sys.intern, dict.fromkeys(roles)))
+        if result.adoption_refused:
+            self._adoption_refused[id] = result.adoption_refused
+        if result.relaxed_genome is not None and self.note_relaxed(id, stage):
+            self._keep_relaxed(id, result.relaxed_genome)
+
+    def note_relaxed(self, id: int, stage: str) -> bool:
+        """Note that a `stage` gave trial `id` a relaxed genome; True if it is the one that counts."""
+        known = self._relaxed_at.get(id, stage)
+        if self._rank.get(stage, 0) < self._rank.get(known, 0):
+            return False
+        self._relaxed_at[id] = sys.intern(stage)
+        self._relaxed.pop(id, None)
+        return True
+
+    def relaxed_genome(self, id: int) -> Genome | None:
+        if id not in self._relaxed_at:
+            return None
+        if id in self._relaxed:
+            self._relaxed.move_to_end(id)
+            return self._relaxed[id]
+        assert self.fetch_relaxed is not None  # given wherever a store was read
+        return self._keep_relaxed(id, self.fetch_relaxed(id, self._relaxed_at[id]))
+
+    def _keep_relaxed(self, id: int, genome: Genome) -> Genome:
+        """Keep a recent relaxed genome in memory."""
+        self._relaxed[id] = genome
+        if len(self._relaxed) > CANDIDATES_KEPT:
+            self._relaxed.popitem(last=False)
+        return genome
 
     def _forget_remarks(self, name: str, id: int) -> None:
         """Remove errors and detail of a property's value."""
@@ -222,7 +258,15 @@ class RunHistory:
                 column.grow_to(self._length)[id] = np.nan
         self._status[id] = Status.PENDING
         self._depth[id] = 0
-        for known in (self._roles, self._failures, self._gates, self._details):
+        for known in (
+            self._roles,
+            self._failures,
+            self._gates,
+            self._details,
+            self._relaxed,
+            self._relaxed_at,
+            self._adoption_refused,
+        ):
             known.pop(id, None)
         self._pending.add(id)
         self._update_superseded(id)
@@ -408,6 +452,7 @@ class RunHistory:
             structures=self._roles.get(id, ()),
             failure=self._failures.get(id),
             gate=self._gates.get(id, ""),
+            adoption_refused=self._adoption_refused.get(id, ""),
         )
 
     def _trial_values(self, columns: Mapping[str, _Column], id: int) -> dict[str, float]:

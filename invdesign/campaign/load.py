@@ -147,6 +147,8 @@ class _Reader:
         optimizer = self._read_plugin(
             "optimizers", self._embed_priors(data.get("optimizer", "auto")), ("optimizer",)
         )
+        if space is not None and isinstance(optimizer, OptimizerSettings):
+            optimizer = optimizer.suit_space(space)
         engine = self._read_plugin("engines", data.get("engine", "local"), ("engine",))
         stages = self._read_stages(data.get("evaluate"))
         problem = self._read_problem(data, stages)

@@ -101,7 +101,7 @@ def run_table(folder: str | Path) -> InputFile:
     try:
         objectives = json.loads(store.read_entry("campaign"))["objectives"]
         problem = Problem(tuple(load_objective(row) for row in objectives))
-        history = store.load_history(RunHistory(problem, store.load_candidate))
+        history = store.load_history(RunHistory(problem, store.load_candidate, (), store.load_relaxed_genome))
         ids = np.flatnonzero(history.status_by_trial() == Status.COMPLETE).tolist()
         if not ids:
             raise RunError(f"the run in {folder} has no complete candidate to learn from")

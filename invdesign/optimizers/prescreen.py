@@ -91,7 +91,7 @@ class Prescreen(Frozen):
         finite = finite_space(context.space)
         if finite is not None and len(finite) <= WHOLE:
             return _Brood(context, surrogate, _whole_space(context, finite)).pick_members(min(wanted, n))
-        brood = _Brood(context, surrogate, _Members.from_offspring(context, parents))
+        brood = _Brood(context, surrogate, _Members.from_offspring(context, parents), bred=True)
         for generation in range(self.generations):
             found = brood.grow_generation(breed, self.children, OPTIMISM[generation % len(OPTIMISM)], rng)
             if found < self.children // 4:  # nearly all that the pool can breed is there
@@ -331,8 +331,10 @@ def _whole_space(context: Context, space: FiniteSpace) -> _Members:
 class _Brood:
     """Offspring judged by the models in one ask, and the pool that breeds."""
 
-    def __init__(self, context: Context, surrogate: Surrogate, members: _Members) -> None:
+    def __init__(self, context: Context, surrogate: Surrogate, members: _Members, *, bred: bool = False) -> None:
         self.context = context
+        # The first members are then trials, whose relaxed genomes are no proposals.
+        self.first = len(members.items) if bred else 0
         self.surrogate = surrogate
         self.members = list(members.items)
         self.keys = list(members.keys)
@@ -380,7 +382,8 @@ class _Brood:
     def pick_members(self, n: int) -> list[Offspring]:
         """Pick at most `n` members that were never asked, the most promising first."""
         history, surrogate = self.context.history, self.surrogate
-        new = np.array([row for row, key in enumerate(self.keys) if key not in history], dtype=np.int64)
+        rows = range(self.first, len(self.keys))
+        new = np.array([row for row in rows if self.keys[row] not in history], dtype=np.int64)
         if not len(new):
             return []
         predictions = self.predictions.select_rows(new)

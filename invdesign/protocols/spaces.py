@@ -219,6 +219,10 @@ class RecognisingSpace(SearchSpace, Protocol):
         """
         ...
 
+    def niche(self, genome: Genome) -> str:
+        """Name of the composition of a `genome`; crystals of different ones take no place from each other."""
+        ...
+
 
 @runtime_checkable
 class HintingSpace(SearchSpace, Protocol):

@@ -161,7 +161,7 @@ def _create_fork(
     _check_budget(campaign, run, taken)
     keys, unmeasured = _translate_measured_keys(run, entrance, same)
     internal = {stage.name for stage in run.campaign.stages if not stage.external}
-    selection = Selection(evaluations=same.keys() & internal, measurements=same, keys=keys)
+    selection = Selection(same.keys() & internal, same, keys, same_space)
     _write_requests(folder, genomes)
     counts: list[int] = []
     advice = _retry_advice(source, folder)

@@ -18,7 +18,7 @@ from invdesign.candidate import Candidate, Json, Proposal, Status, genome_key, t
 from invdesign.errors import RefusedError, RunError
 from invdesign.evaluation import Wave
 from invdesign.history import RunHistory
-from invdesign.protocols import Context, Engine, collect_notes
+from invdesign.protocols import Context, Engine, InheritingSpace, collect_notes
 from invdesign.run import budgets, requests
 from invdesign.run.changes import Change, find_handed_out, plan_change
 from invdesign.run.requests import Request
@@ -334,8 +334,10 @@ class Loop:
         return ""
 
     def _make_wave(self, asked: Sequence[Candidate], told: int) -> Wave:
+        space = self.campaign.space
         found = self.store.find_cached, self._numbers, told, self.store.combine_measurements
-        return Wave(asked, self.campaign.funnel, *found)
+        roles = space.inherits_from if isinstance(space, InheritingSpace) else ()
+        return Wave(asked, self.campaign.funnel, *found, inherits_from=roles)
 
     def _make_context(self) -> Context:
         return Context(

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, Index, Integer, Table, func, select
 
-from invdesign.candidate import OUTSIDE, Candidate, Json, Status, to_json
+from invdesign.candidate import OUTSIDE, Candidate, Genome, Json, Status, to_json
 from invdesign.errors import LostRunError, StoreError, nearest
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement, combine_measurements
@@ -46,7 +46,9 @@ from invdesign.store.schema import (
     inherited,
     measurements,
     meta,
+    parse_adoption,
     parse_ending,
+    parse_genome,
     parse_values,
     row_to_candidate,
     row_to_measurement,
@@ -519,10 +521,10 @@ class Store:
 
     def _fill_evaluations(self, rows: Iterable[tuple[Any, ...]], history: RunHistory) -> None:
         size = len(history)
-        names = ("id", "candidate", "stage", "failure", "withdrawn")
+        names = ("id", "candidate", "stage", "failure", "withdrawn", "relaxed_genome", "adoption_refused")
         pick, said = _column_picker(evaluations, names), _column_picker(evaluations, _RESULT_COLUMNS)
         for values in rows:
-            id, candidate, stage, failure, withdrawn = pick(values)
+            id, candidate, stage, failure, withdrawn, relaxed, refused = pick(values)
             if not 0 <= candidate < size:
                 raise ValueError(f"evaluation {id} is of candidate {candidate}, which there is not")
             if failure is None and withdrawn is None:
@@ -534,7 +536,13 @@ class Store:
                     parse_details(remarks),
                     parse_texts(roles),
                 )
-                history.record_result(StageResult(candidate, stage, *found, cost=parse_costs(cost)))
+                history.record_result(
+                    StageResult(
+                        candidate, stage, *found, cost=parse_costs(cost), adoption_refused=refused or ""
+                    )
+                )
+                if relaxed is not None:  # parsed when it is needed
+                    history.note_relaxed(candidate, stage)
 
     def load_unfinished(self) -> list[Unfinished]:
         """Load waves under way that were not told yet, oldest first."""
@@ -654,6 +662,20 @@ class Store:
         with translate_value_errors(self.path, f"candidate {id}"):
             return row_to_candidate(row)
 
+    def load_relaxed_genome(self, id: int, stage: str) -> Genome:
+        """Load the relaxed genome that a `stage` gave to the candidate with number `id`.
+
+        Raises:
+            KeyError: there is none.
+        """
+        where = (evaluations.c.candidate == id) & (evaluations.c.stage == stage)
+        where &= evaluations.c.withdrawn.is_(None) & evaluations.c.relaxed_genome.is_not(None)
+        found = self._select_rows(select(evaluations).where(where), evaluations)
+        if not found:
+            raise KeyError(id)
+        with translate_value_errors(self.path, f"the relaxed genome of candidate {id}"):
+            return parse_genome(found[-1].relaxed_genome)
+
     def load_structure(self, candidate: int, role: str) -> bytes | None:
         """Last compressed structure of a `candidate` under a `role`."""
         for result in reversed(self.load_results(candidate)):
@@ -709,6 +731,7 @@ class Store:
                 candidate=-1,
                 stage=row.stage,
                 **parse_values(row),
+                **parse_adoption(row),
                 cost=parse_costs(row.cost),
                 cache_key=row.cache_key,
             )
