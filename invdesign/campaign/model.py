@@ -16,7 +16,7 @@ from invdesign.campaign.functions import (
     attach_functions,
     check_usable,
     fitness_functions,
-    list_untrusted,
+    list_unimported,
     note_unstored_functions,
     stages_running_code,
 )
@@ -267,7 +267,7 @@ class Campaign:
     @property
     def wants_trust(self) -> bool:
         """True if working imports code or runs programs of the campaign."""
-        return bool(self.code or list_untrusted(self.evaluators) or stages_running_code(self.evaluators))
+        return bool(self.code or list_unimported(self.evaluators) or stages_running_code(self.evaluators))
 
     def check_usable(self, how: str, folder: Path | None = None) -> None:
         """Check that every function and program can be run.

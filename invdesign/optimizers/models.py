@@ -335,7 +335,7 @@ def matern_kernel(squares: FloatArray) -> tuple[FloatArray, FloatArray]:
     return (1.0 + root + root**2 / 3.0) * decay, (5.0 / 3.0) * (1.0 + root) * decay
 
 
-class _LogPosterior:
+class _NegativeLogPosterior:
     """Negative log posterior of a Gaussian process's lengthscales and noise.
 
     Variance and mean are profiled out. The prior of the lengthscales widens with the square root of the number of
@@ -406,7 +406,7 @@ def fit_gaussian_process(z: FloatArray, t: FloatArray) -> Predict:
     """
     from scipy.optimize import minimize
 
-    process = _LogPosterior(z, t)
+    process = _NegativeLogPosterior(z, t)
     bounds = [(np.log(0.05), np.log(1e3))] * (len(process.start) - 1) + [(np.log(1e-8), np.log(10.0))]
     found = minimize(
         process,

@@ -28,7 +28,7 @@ from invdesign.history import RunHistory
 from invdesign.protocols import PreparedSpace
 from invdesign.run import budgets, requests
 from invdesign.run.card import run_html
-from invdesign.run.changes import check_genome, refuse_promotion, write_tell_detail
+from invdesign.run.changes import explain_refused_genome, promotion_refusal, write_tell_detail
 from invdesign.run.loop import STOPPED, WAITS_FOR_MEASUREMENTS, Loop, Observer
 from invdesign.run.notebook import Panel, is_interactive, is_notebook
 from invdesign.run.reading import Reading, state_of
@@ -365,7 +365,7 @@ class Run(Reading):
         Raises:
             RunError: a genome is none of the space's, or all are known already.
         """
-        refused = [check_genome(self.campaign.space, genome) for genome in genomes]
+        refused = [explain_refused_genome(self.campaign.space, genome) for genome in genomes]
         complaints = [f"genome {n}: {said}" for n, said in enumerate(refused, 1) if said]
         if complaints:
             raise RunError(f"{join_complaints(complaints)}. Nothing was added.")
@@ -387,7 +387,7 @@ class Run(Reading):
         """
         for id in ids:
             if self.trial(id).candidate.outside:
-                raise RunError(f"{refuse_promotion(id)}. Nothing was added.")
+                raise RunError(f"{promotion_refusal(id)}. Nothing was added.")
         return self.add([self.trial(id).genome for id in ids], until=stage)
 
     def withdraw(

@@ -140,16 +140,16 @@ class Store:
             store = cls(path, writable=writable)
         try:
             with translate_database_errors(path):
-                store._check_version()
+                store._migrate_schema()
                 if checked:
-                    store._load_counts()
+                    store._check_and_load_state()
         except BaseException:
             store.close()
             raise
         return store
 
-    def _load_counts(self) -> None:
-        if self._writable and not self._ended_cleanly():
+    def _check_and_load_state(self) -> None:
+        if self._writable and not self._has_ended_cleanly():
             self._check_file()
         with self._open_snapshot() as connection:
             self._counts = self._read_counts(connection)
@@ -158,7 +158,7 @@ class Store:
             self._measured = connection.scalar(select(measurements.c.id).limit(1)) is not None
             self.inherits = connection.scalar(select(inherited.c.cache_key).limit(1)) is not None
 
-    def _check_version(self) -> None:
+    def _migrate_schema(self) -> None:
         with self._engine.connect() as connection:
             query = select(meta.c.value).where(meta.c.key == "schema_version")  # older ones have no checksum
             text = connection.scalar(query) or ""
@@ -182,7 +182,7 @@ class Store:
         with self._engine.begin() as connection:
             migrate_store(connection, found)
 
-    def _ended_cleanly(self) -> bool:
+    def _has_ended_cleanly(self) -> bool:
         with self._engine.connect() as connection:
             open_sessions = connection.scalar(
                 select(func.count()).select_from(sessions).where(sessions.c.ended.is_(None))
@@ -477,8 +477,8 @@ class Store:
         counted = (events.c.id, evaluations.c.id, tasks.c.id)
         with self.open_connection() as connection:
             newest = [connection.scalar(select(func.max(column))) or 0 for column in counted]
-            done = select(func.count()).select_from(tasks).where(tasks.c.status == "planned")
-            return newest[0], newest[1], newest[2] - (connection.scalar(done) or 0)
+            planned = select(func.count()).select_from(tasks).where(tasks.c.status == "planned")
+            return newest[0], newest[1], newest[2] - (connection.scalar(planned) or 0)
 
     def next_task_number(self) -> int:
         """First unused number of a task."""

@@ -231,7 +231,7 @@ class Supercell:
         return Electrostatics(self.parent.lattice, self.parent.positions)
 
     @cached_property
-    def fixed_charges(self) -> FloatArray:
+    def parent_charges(self) -> FloatArray:
         """Shape (n,): formal charges of the parent, 0 where unknown."""
         states = [self.framework.formal_charge(site) or 0.0 for site in range(len(self.framework.unit))]
         return np.repeat(states, self.count)
@@ -271,7 +271,7 @@ class Supercell:
         """
         mixed = self.framework.mixed
         grouped = {member for members in self.groups for member in members}
-        charges = self.fixed_charges.copy()
+        charges = self.parent_charges.copy()
         alike = [i for i, element in enumerate(self.parent.elements) if element in mixed and i not in grouped]
         total = sum(float(q) for i, q in enumerate(charges) if i not in grouped)
         unknown = len(alike)

@@ -171,7 +171,7 @@ class OrderingElectrostatics:
     def _exchange_costs(self) -> tuple[FloatArray, ...]:
         """Energy to move one unit of charge between two sites, per group."""
         groups = self.orderings.groups
-        return tuple(exchange_cost(self._site_matrix[g.first : g.last, g.first : g.last]) for g in groups)
+        return tuple(exchange_cost(self._site_matrix[g.first : g.stop, g.first : g.stop]) for g in groups)
 
     @cached_property
     def _form_cache(self) -> dict[bytes, QuadraticForm]:
@@ -266,7 +266,7 @@ class OrderingElectrostatics:
         for _ in range(steps):
             potential = 2.0 * (self._site_matrix @ charges) + form.field
             swaps = [
-                find_best_exchange(charges[g.first : g.last], potential[g.first : g.last], cost)
+                find_best_exchange(charges[g.first : g.stop], potential[g.first : g.stop], cost)
                 for g, cost in zip(self.orderings.groups, self._exchange_costs, strict=True)
             ]
             best = min(range(len(swaps)), key=lambda i: swaps[i][0])

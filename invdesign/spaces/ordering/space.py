@@ -246,7 +246,7 @@ class OrderingSpace(CrystalSpace):
         genome: dict[str, Json] = {CELL_KEY: number} if self.cells else {}
         listed = codes.tolist()
         for group in self._cells[number].orderings.groups:
-            genome[group.name] = [group.species[code] for code in listed[group.first : group.last]]
+            genome[group.name] = [group.species[code] for code in listed[group.first : group.stop]]
         return genome
 
     def canonical(self, genome: Genome) -> dict[str, Json]:
@@ -279,7 +279,7 @@ class OrderingSpace(CrystalSpace):
         """
         energies = np.empty(len(genomes))
         for number, rows, codes in self._group_by_cell(genomes):
-            charges = self._cells[number].charges
+            charges = self._cells[number].electrostatics
             if charges is None:
                 raise InvdesignError("an element's charge is not known; give oxidation_states")
             energies[rows] = charges.energies_per_site(codes)
@@ -339,7 +339,8 @@ class OrderingSpace(CrystalSpace):
     def _uses_electrostatics(self) -> bool:
         """True if electrostatic energies are wanted and differ between orderings."""
         return self.electrostatics and all(
-            cell.charges is not None and cell.charges.distinguishes_orderings for cell in self._cells
+            cell.electrostatics is not None and cell.electrostatics.distinguishes_orderings
+            for cell in self._cells
         )
 
     @cached_property
@@ -349,7 +350,7 @@ class OrderingSpace(CrystalSpace):
     def _evaluate_features(self, number: int, codes: IntArray) -> FloatArray:
         """Features of the orderings (m, n) of one supercell, shape (m, d)."""
         columns = [self._correlations[number].evaluate_orderings(codes)]
-        charges = self._cells[number].charges
+        charges = self._cells[number].electrostatics
         if self._uses_electrostatics and charges is not None:
             columns.append(charges.energies_per_site(codes)[:, None])
         return np.hstack(columns)

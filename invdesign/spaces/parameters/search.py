@@ -187,7 +187,7 @@ class Search:
         if self.listed is not None:
             if not self.anchors:
                 raise ValueError(
-                    f"no combination of values meets {self._find_conflict()}; loosen one of them"
+                    f"no combination of values meets {self._describe_conflict()}; loosen one of them"
                 )
         elif next(self._iterate_feasible(), None) is None:
             tries = (ANCHOR_DRAWS + MAX_DESCENTS * DESCENT_STEPS) // self._cost_per_try
@@ -201,7 +201,7 @@ class Search:
         """Cost of one try, in tries without linear constraints to repair."""
         return 4 if self.rules.linear else 1
 
-    def _find_conflict(self) -> str:
+    def _describe_conflict(self) -> str:
         """Find the fewest constraints that no listed combination meets together."""
         rules, listed = self.rules, self.listed or []
         words = [*map(str, rules.linear), *(expression.text for expression in rules.expressions)]

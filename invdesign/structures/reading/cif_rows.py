@@ -101,7 +101,7 @@ class RowReader:
         for tags, cartesian in ((FRACTIONAL_TAGS, False), (CARTESIAN_TAGS, True)):
             columns = [self.block.columns.get(tag) for tag in tags]
             given = [column for column in columns if column]
-            if not given or (not cartesian and self._prefer_cartesian(given)):
+            if not given or (not cartesian and self._prefers_cartesian(given)):
                 continue
             if len(given) < 3:
                 absent = next(tag for tag, column in zip(tags, columns, strict=True) if not column)
@@ -117,7 +117,7 @@ class RowReader:
             f"{self.name} has no atoms: it lists no coordinates (_atom_site_fract_x, _y, _z)"
         )
 
-    def _prefer_cartesian(self, given: Sequence[Sequence[str]]) -> bool:
+    def _prefers_cartesian(self, given: Sequence[Sequence[str]]) -> bool:
         unknown = all(value in NULL_VALUES for column in given for value in column)
         return unknown and self.block.find_column(CARTESIAN_TAGS[0]) is not None
 
