@@ -148,7 +148,7 @@ def note_unstored_functions(evaluators: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def list_unimported(evaluators: Mapping[str, Any]) -> list[FitnessFunction]:
-    """Functions among `evaluators` that must be imported from beside the campaign."""
+    """Functions among `evaluators` that are in a module and not imported yet."""
     found = fitness_functions(evaluators).values()
     return [item for item in found if item.path is not None and item.function is None]
 

@@ -61,8 +61,6 @@ class Budget(Frozen):
         """Largest number of candidates that can be evaluated completely.
 
         None if only hours limit it.
-
-        None if only hours limit it.
         """
         counts = [count for count in (self.candidates, self.evaluations) if count is not None]
         return min(counts, default=None)
@@ -383,7 +381,8 @@ class Campaign:
     def changes(self, other: Campaign) -> list[str]:
         """List the differences to an `other` campaign, a line each.
 
-        Budget and engine are free to change.
+        Budget, engine, description and failure rate are free to change. Files are compared by their contents, functions by
+        their source or their own version.
         """
         mine, theirs = _flatten_json(self._dump_essential()), _flatten_json(other._dump_essential())
         return [

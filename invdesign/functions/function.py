@@ -182,8 +182,6 @@ class FitnessFunction(EvaluatorSettings):
         """Restrict a candidate to what is required, read-only.
 
         The cache key holds just this.
-
-        The copy is read-only.
         """
         requires = self.requires
         design = item.design

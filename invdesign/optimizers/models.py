@@ -2,9 +2,6 @@
 
 A few hundred rows at most, so that fitting takes a fraction of a second. Smoothing follows from leave-one-out errors
 in closed form; the choice of the model, and its trust, from cross-validation.
-
-A few hundred rows at most, so that fitting takes a fraction of a second. What smoothing a model needs follows from
-left-out errors in closed form; which model is believed, and how far, from rows that it has not seen at all.
 """
 
 from __future__ import annotations
@@ -363,7 +360,7 @@ class _NegativeLogPosterior:
     def solve_system(
         self, theta: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray, float, float, float]:
-        """Solve for slope, inverse, whitened residual, mean, variance, log determinant.
+        """Solve for slope, inverse, inverse times residual, mean, variance, log determinant.
 
         Args:
             theta: logarithms of the lengthscales, then of the noise.
@@ -402,7 +399,7 @@ class _NegativeLogPosterior:
 def fit_gaussian_process(z: FloatArray, t: FloatArray) -> Predict:
     """Fit a Gaussian process (Matérn 5/2) to features `z` (n, d) and values `t` (n,).
 
-    It has a lengthscale per feature and a learned noise.
+    It has a lengthscale per feature, or one for all of more than `MAX_ARD_FEATURES`, and a learned noise.
     """
     from scipy.optimize import minimize
 

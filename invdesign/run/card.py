@@ -220,9 +220,9 @@ def _axis_title(name: str, units: Mapping[str, str]) -> str:
 def _draw_points(
     x: FloatArray, y: FloatArray, titles: tuple[str, str], *, marked: NDArray[np.bool_], steps: bool = False
 ) -> str:
-    """Draw points as SVG, marked ones highlighted, joined by a line.
+    """Draw points as SVG, marked ones highlighted.
 
-    The line goes by the steps of a record, or along a front.
+    With `steps` a line goes from record to record.
     """
     known = np.isfinite(x) & np.isfinite(y)
     x, y, marked = x[known], y[known], marked[known]

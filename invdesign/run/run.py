@@ -51,10 +51,11 @@ _NEVER = (-1, -1, -1)  # no store has this mark
 
 
 class Run(Reading):
-    """One run: read by anyone, executed by one process at a time.
+    """One run: read by anyone, changed by one process at a time.
 
     Make one with `Run.create`, or `Run.open` one that exists; `execute` works on it until the budget is
-    reached, the space is exhausted, or it is told to stop. All else only reads.
+    reached, the space is exhausted, or it is told to stop. `ask`, `tell`, `add`, `promote`, `withdraw`, `apply`, `change` and
+    `take_up_budgets` write to it, too. All else only reads.
 
     Examples:
         >>> import invdesign
@@ -132,7 +133,9 @@ class Run(Reading):
             raise
 
     def change(self, campaign: Campaign | None = None, budget: Mapping[str, float] | None = None) -> None:
-        """Change budget or engine; any other change is refused as a whole.
+        """Change budget, engine, description or failure rate of the campaign.
+
+        A campaign with any other change is refused as a whole.
 
         A limit that the campaign does not say differently than before stays as it was set since. Requests for
         another budget that wait are taken up first.
@@ -142,7 +145,8 @@ class Run(Reading):
             budget: limits that replace the campaign's, by name.
 
         Raises:
-            CampaignChangedError: the campaign differs in more than that; the message is the difference.
+            CampaignChangedError: the campaign differs in more than that, and the message is the difference; or a file of
+                the space has changed.
             RefusedError: the limits are no budget.
         """
         campaign = campaign and campaign.with_roles_of(self.campaign)

@@ -124,7 +124,7 @@ class Store:
     def open(cls, path: Path, *, writable: bool = True, checked: bool = True) -> Store:
         """Open an existing store.
 
-        It is checked first if its last session ended abnormally.
+        Row counts and indices are checked first; also the whole file, if it is writable and a session has no end.
 
         Args:
             path: the store's file.
@@ -449,9 +449,9 @@ class Store:
             raise damaged_store_error(self.path, f"table {table.name} has {number} rows, and had {expected}")
 
     def check_for_damage(self) -> None:
-        """Check all data that loading the history does not read.
+        """Check all data that loading the history does not read, but structures.
 
-        So damage shows before anything is built on it.
+        So damage shows before anything is built on it. Structures are checked when they are loaded.
 
         Raises:
             StoreError: a row is not as it was written, rows are missing, or SQLite finds its file or indices damaged.

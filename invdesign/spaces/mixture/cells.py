@@ -265,9 +265,10 @@ class Supercell:
         return Structure(lattice, [elements[i] for i in kept], positions)
 
     def _assign_charges(self, counts: Sequence[Sequence[int]]) -> tuple[list[list[float]], FloatArray]:
-        """Charges of each atom of each mixture, and of the parent's sites (n,).
+        """Charges of each mixture's components, and of the parent's sites (n,).
 
-        A mixed-valent element counts with its mean charge.
+        A mixed-valent element has the mean charge that balances all others; unknown charges are 0. Sites of mixtures keep the
+        parent's charge in the second.
         """
         mixed = self.framework.mixed
         grouped = {member for members in self.groups for member in members}

@@ -132,8 +132,8 @@ class QuadraticForm:
 class OrderingElectrostatics:
     """Electrostatic energies of a supercell's orderings.
 
-    The residual charge of a composition is spread evenly over the transition metals. Without any, it stays, and a
-    uniform background balances it.
+    The residual charge of a composition is spread evenly over the atoms of elements with several given states and of
+    transition metals without given ones. Without any, it stays, and a uniform background balances it.
 
     Attributes:
         electrostatics: of all N sites.
@@ -187,7 +187,7 @@ class OrderingElectrostatics:
         return self._form_cache[key]
 
     def _build_form(self, counts: IntArray) -> QuadraticForm:
-        """Quadratic form of a composition, its residual charge spread over the metals."""
+        """Quadratic form of a composition, its residual charge spread."""
         over = float(self.fixed.sum() + counts @ self.columns)
         takers = float(self.metals.sum() + counts @ self.metal_columns)
         share = over / takers if takers else 0.0

@@ -121,9 +121,9 @@ class OrderingOperators:
         return None
 
     def _swap_pair(self, number: int, codes: IntArray, rng: Rng) -> IntArray:
-        """Exchange one pair of unlike species, each pair equally likely.
+        """Exchange one pair of unlike species of a group.
 
-        Returns `codes` where no such pair is found.
+        Pairs of small groups are drawn more often. Returns `codes` where no such pair is found.
         """
         orderings = self.cells[number].orderings
         for _ in range(MAX_PAIR_DRAWS):

@@ -268,7 +268,8 @@ class OrderingSpace(CrystalSpace):
     def ewald_energy(self, genomes: Sequence[Genome]) -> FloatArray:
         """Electrostatic energies of the formal charges, shape (n,).
 
-        In eV per site of the supercell. Residual charge is spread evenly over the transition metals.
+        In eV per site of the supercell. Residual charge is spread evenly over the atoms of elements with several given states
+        and of transition metals without given ones; without any, a uniform background balances it.
 
         Args:
             genomes: n genomes.

@@ -202,7 +202,10 @@ class Search:
         return 4 if self.rules.linear else 1
 
     def _describe_conflict(self) -> str:
-        """Find the fewest constraints that no listed combination meets together."""
+        """Find the fewest constraints that no listed combination meets together.
+
+        Up to three are sought; where more are needed, all are named.
+        """
         rules, listed = self.rules, self.listed or []
         words = [*map(str, rules.linear), *(expression.text for expression in rules.expressions)]
         table = np.array([self._judge_constraints(values) for values in listed], dtype=np.bool_).reshape(
@@ -235,9 +238,9 @@ class Search:
         return _join_words([*map(str, self.rules.linear), *texts])
 
     def _iterate_feasible(self) -> Iterator[Values]:
-        """Yield feasible values at random points, then at the ends of walks.
+        """Yield feasible values at random points, or at the ends of walks.
 
-        They are the same each time.
+        Walks are made only where no point gives any. The values are the same each time.
         """
         rng = np.random.Generator(np.random.Philox(key=0))
         width = len(self.rules.parameters)
