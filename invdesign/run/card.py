@@ -15,11 +15,11 @@ from invdesign.arrays import FloatArray
 from invdesign.errorbars import value_text
 from invdesign.problem import Merit
 from invdesign.properties import structure_fate, words_beside
+from invdesign.run.status import RunStatus, counted_failures
 from invdesign.wording import format_duration, shorten_text
 
 if TYPE_CHECKING:
     from invdesign.run.reading import Reading
-    from invdesign.run.status import RunStatus
 
 
 ACCENT = "#0f9488"
@@ -285,13 +285,12 @@ def _draw_axes(x: FloatArray, y: FloatArray, titles: tuple[str, str]) -> str:
 
 
 def _failure_line(run: Reading, status: RunStatus) -> str:
-    failures = run.history.failures_by_trial()
     said = ""
     if status.state == "failed":
         said = f'<div style="color:#b91c1c">{escape(status.reason.removeprefix("failed: "))}</div>'
     elif status.failures:
         causes = ", ".join(f"{cause} ({count})" for cause, count in list(status.failures.items())[:3])
-        number, failure = next(iter(failures.items()))
+        number, failure = next(iter(counted_failures(run.history).items()))
         example = f"candidate {number}: {failure.message}"
         said = f'<div style="{SOFT}">failed at {escape(causes)}; for example {escape(example)}</div>'
     return said + _note_lines(status)

@@ -12,7 +12,7 @@ import numpy as np
 
 from invdesign import pareto
 from invdesign.campaign.model import Campaign
-from invdesign.candidate import Status
+from invdesign.candidate import Failure, Status
 from invdesign.errorbars import value_text
 from invdesign.history import RunHistory
 from invdesign.problem import Merit, Problem, describe_objective
@@ -264,8 +264,13 @@ def failure_counts(history: RunHistory) -> dict[str, int]:
 
     Infeasible trials count as failures, withdrawn ones do not.
     """
-    failures = [f for f in history.failures_by_trial().values() if f.kind != WITHDRAWN]
+    failures = counted_failures(history).values()
     return dict(Counter(f"{f.stage}: {f.kind}" for f in failures).most_common())
+
+
+def counted_failures(history: RunHistory) -> dict[int, Failure]:
+    """Causes in a `history` by number of the trial, for failed and infeasible ones."""
+    return {id: f for id, f in history.failures_by_trial().items() if f.kind != WITHDRAWN}
 
 
 def stage_counts(
