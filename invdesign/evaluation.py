@@ -287,7 +287,7 @@ class Wave:
             step.done.append(planned.id)
             answers = json.loads(result.payload or "[]")
             for id, answer in zip(planned.members, answers, strict=True):
-                self._read_answer(self._members[id], planned.stage, answer, step)
+                self._apply_answer(self._members[id], planned.stage, answer, step)
         for number in range(len(self._stages)):
             self._plan_stage(number, step)
         return step
@@ -313,7 +313,7 @@ class Wave:
             state = self._members[members[0]]
             self._fail_candidate(state, Failure(cause.kind, planned.stage, cause.message), step)
 
-    def _read_answer(self, state: _Progress, stage: str, answer: Mapping[str, Any], step: Step) -> None:
+    def _apply_answer(self, state: _Progress, stage: str, answer: Mapping[str, Any], step: Step) -> None:
         """Read a worker's answer for one candidate."""
         failure = Failure(*answer["failure"]) if "failure" in answer else None
         if stage == BUILD:

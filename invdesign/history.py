@@ -296,7 +296,7 @@ class RunHistory:
         return self._depth[: self._length]
 
     def failures_by_trial(self) -> Mapping[int, Failure]:
-        """Cause of failure by number of the trial, for failed and infeasible ones."""
+        """Causes by number of the trial, for failed, infeasible and withdrawn ones."""
         return self._failures
 
     def property_names(self) -> tuple[str, ...]:

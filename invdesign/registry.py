@@ -157,7 +157,7 @@ def _load_entry(group: str, entry: EntryPoint) -> type:
         raise PluginError(
             f"the plug-in '{entry.name}' of {_distribution_of(entry)} is no class of settings: {entry.value} is {found!r:.60}."
         )
-    missing = missing_member(group, found)
+    missing = describe_missing_member(group, found)
     if missing:
         raise PluginError(
             f"the plug-in '{entry.name}' of {_distribution_of(entry)} is none of the {group}: {missing}"
@@ -180,7 +180,7 @@ def belongs_to(group: str, plugin: object) -> bool:
     return hasattr(plugin, CONTRACT[group][0])
 
 
-def missing_member(group: str, plugin: type) -> str:
+def describe_missing_member(group: str, plugin: type) -> str:
     """Sentence on the first member of a contract that a class lacks.
 
     Args:
@@ -211,7 +211,7 @@ def _load_path(group: str, path: str) -> type:
         raise PluginError(
             f"'{path}' is not a plug-in: make it a class derived from invdesign.settings.Settings."
         )
-    missing = missing_member(group, found)
+    missing = describe_missing_member(group, found)
     if missing:
         raise PluginError(f"'{path}' is none of the {group}: {missing}")
     plugin: type = found

@@ -16,7 +16,7 @@ from invdesign.campaign.functions import (
     attach_functions,
     check_usable,
     fitness_functions,
-    list_untrusted,
+    list_unimported,
     note_unstored_functions,
     stages_running_code,
 )
@@ -59,8 +59,6 @@ class Budget(Frozen):
     @property
     def most(self) -> int | None:
         """Largest number of candidates that can be evaluated completely.
-
-        None if only hours limit it.
 
         None if only hours limit it.
         """
@@ -267,7 +265,7 @@ class Campaign:
     @property
     def wants_trust(self) -> bool:
         """True if working imports code or runs programs of the campaign."""
-        return bool(self.code or list_untrusted(self.evaluators) or stages_running_code(self.evaluators))
+        return bool(self.code or list_unimported(self.evaluators) or stages_running_code(self.evaluators))
 
     def check_usable(self, how: str, folder: Path | None = None) -> None:
         """Check that every function and program can be run.
@@ -383,7 +381,8 @@ class Campaign:
     def changes(self, other: Campaign) -> list[str]:
         """List the differences to an `other` campaign, a line each.
 
-        Budget and engine are free to change.
+        Budget, engine, description and failure rate are free to change. Files are compared by their contents, functions by
+        their source or their own version.
         """
         mine, theirs = _flatten_json(self._dump_essential()), _flatten_json(other._dump_essential())
         return [

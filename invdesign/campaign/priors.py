@@ -54,9 +54,7 @@ def _embed_anywhere(value: Any, folder: Path, place: Place, mistakes: list[tuple
 def _embed_list(items: list[Any], folder: Path, place: Place, mistakes: list[tuple[Place, str]]) -> list[Any]:
     """Replace runs in a list of priors by tables.
 
-    `{run: FOLDER, ...}` becomes `{table: ..., ...}`; unreadable ones are left out.
-
-    Drop unreadable ones.
+    `{run: FOLDER, ...}` becomes `{table: ..., ...}`; unreadable ones are left out and noted in `mistakes`.
     """
     found = []
     for number, item in enumerate(items):

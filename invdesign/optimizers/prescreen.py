@@ -198,7 +198,7 @@ class Surrogate:
 
     Attributes:
         models: by property.
-        success: chance of becoming a complete trial; None where all did.
+        success: chance of becoming a complete trial; None where all rows were complete, or none.
         base: share of the rows that were complete.
         x: shape (n, d), features of the rows.
         scores: of the rows.
@@ -401,9 +401,9 @@ class _Brood:
         return [self.members[new[row]] for row in rows]
 
     def _predict_pending(self) -> tuple[FloatArray, FloatArray]:
-        """Predicted values (k, m) and features (k, d) of pending trials.
+        """Predicted values (k, m) and features (l, d) of pending trials.
 
-        Their places are taken.
+        Values are of those predicted feasible, features of all. Their places are taken.
         """
         history = self.context.history
         pending = [id for id in history.pending() if is_training_candidate(self.context, id)]

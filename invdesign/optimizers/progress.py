@@ -105,7 +105,10 @@ def count_stagnation(
 
 
 def _choose_elite(population: Sequence[int], ranked: Ranking, size: int) -> list[int]:
-    """Members that survive a restart: the best, or at most half a front."""
+    """Members that survive a restart: the best one, or the front.
+
+    Of a front, at most half a population survives.
+    """
     if ranked.scores.values.shape[1] == 1:
         return list(population[:1])
     front = {ranked.ids[row] for row in ranked.scores.front().tolist()}

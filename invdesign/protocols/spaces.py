@@ -86,7 +86,7 @@ class SpaceSettings(Settings):
     """Base class of search spaces, with the defaults of the contract."""
 
     def canonical(self, genome: Genome) -> Genome:
-        """Return `genome` itself: each candidate is written in one way."""
+        """Return a copy of `genome`: each candidate is written in one way."""
         return dict(genome)
 
     def count(self) -> int | None:

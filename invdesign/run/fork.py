@@ -103,7 +103,10 @@ def fork(
 
 @contextmanager
 def _copy_store(source: Path, folder: Path) -> Iterator[Path]:
-    """Copy the source's store and bring it to the present schema."""
+    """Copy the source's store, in the present schema and checked for damage.
+
+    Yields the folder with the copy, which is removed in the end.
+    """
     place = folder / SNAPSHOT
     try:
         with translate_database_errors(folder / STORE_FILE, _retry_advice(source, folder)):

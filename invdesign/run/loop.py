@@ -22,7 +22,13 @@ from invdesign.protocols import Context, Engine, InheritingSpace, collect_notes
 from invdesign.run import budgets, requests
 from invdesign.run.changes import Change, find_handed_out, plan_change
 from invdesign.run.requests import Request
-from invdesign.run.status import RunStatus, describe_origin, failure_counts, take_snapshot
+from invdesign.run.status import (
+    RunStatus,
+    counted_failures,
+    describe_origin,
+    failure_counts,
+    take_snapshot,
+)
 from invdesign.run.told import Taken
 from invdesign.run.work import settle_folders
 from invdesign.steps import Step, Unfinished, UserEvent
@@ -487,7 +493,7 @@ class Loop:
             return
         causes = list(failure_counts(self.history).items())[:3]
         listed = ", ".join(f"{cause} ({count})" for cause, count in causes)
-        example = next(iter(self.history.failures_by_trial().values())).message
+        example = next(iter(counted_failures(self.history).values())).message
         raise RunError(
             f"{failed} of {len(status)} candidates failed, more than max_failure_rate allows "
             f"({self.campaign.max_failure_rate:g}). Causes: {listed}; for example: {example}. "

@@ -126,7 +126,7 @@ class Store:
     def open(cls, path: Path, *, writable: bool = True, checked: bool = True) -> Store:
         """Open an existing store.
 
-        It is checked first if its last session ended abnormally.
+        Row counts and indices are checked first; also the whole file, if it is writable and a session has no end.
 
         Args:
             path: the store's file.
@@ -142,16 +142,16 @@ class Store:
             store = cls(path, writable=writable)
         try:
             with translate_database_errors(path):
-                store._check_version()
+                store._migrate_schema()
                 if checked:
-                    store._load_counts()
+                    store._check_and_load_state()
         except BaseException:
             store.close()
             raise
         return store
 
-    def _load_counts(self) -> None:
-        if self._writable and not self._ended_cleanly():
+    def _check_and_load_state(self) -> None:
+        if self._writable and not self._has_ended_cleanly():
             self._check_file()
         with self._open_snapshot() as connection:
             self._counts = self._read_counts(connection)
@@ -160,7 +160,7 @@ class Store:
             self._measured = connection.scalar(select(measurements.c.id).limit(1)) is not None
             self.inherits = connection.scalar(select(inherited.c.cache_key).limit(1)) is not None
 
-    def _check_version(self) -> None:
+    def _migrate_schema(self) -> None:
         with self._engine.connect() as connection:
             query = select(meta.c.value).where(meta.c.key == "schema_version")  # older ones have no checksum
             text = connection.scalar(query) or ""
@@ -184,7 +184,7 @@ class Store:
         with self._engine.begin() as connection:
             migrate_store(connection, found)
 
-    def _ended_cleanly(self) -> bool:
+    def _has_ended_cleanly(self) -> bool:
         with self._engine.connect() as connection:
             open_sessions = connection.scalar(
                 select(func.count()).select_from(sessions).where(sessions.c.ended.is_(None))
@@ -451,9 +451,9 @@ class Store:
             raise damaged_store_error(self.path, f"table {table.name} has {number} rows, and had {expected}")
 
     def check_for_damage(self) -> None:
-        """Check all data that loading the history does not read.
+        """Check all data that loading the history does not read, but structures.
 
-        So damage shows before anything is built on it.
+        So damage shows before anything is built on it. Structures are checked when they are loaded.
 
         Raises:
             StoreError: a row is not as it was written, rows are missing, or SQLite finds its file or indices damaged.
@@ -479,8 +479,8 @@ class Store:
         counted = (events.c.id, evaluations.c.id, tasks.c.id)
         with self.open_connection() as connection:
             newest = [connection.scalar(select(func.max(column))) or 0 for column in counted]
-            done = select(func.count()).select_from(tasks).where(tasks.c.status == "planned")
-            return newest[0], newest[1], newest[2] - (connection.scalar(done) or 0)
+            planned = select(func.count()).select_from(tasks).where(tasks.c.status == "planned")
+            return newest[0], newest[1], newest[2] - (connection.scalar(planned) or 0)
 
     def next_task_number(self) -> int:
         """First unused number of a task."""
