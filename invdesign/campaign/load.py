@@ -39,7 +39,7 @@ from invdesign.evaluation import Stage
 from invdesign.functions import FitnessFunction
 from invdesign.problem import Constraint, Problem, Scalarize
 from invdesign.properties import STRUCTURE_PREFIX, is_structure
-from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StructureSpace
+from invdesign.protocols import AnyOptimizer, Evaluator, OptimizerSettings, SearchSpace, StructureSpace
 from invdesign.rng import rng_for
 from invdesign.roles import INITIAL, roles_by_path
 from invdesign.settings import InputFile, holds_code, load

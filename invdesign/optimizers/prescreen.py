@@ -331,7 +331,9 @@ def _whole_space(context: Context, space: FiniteSpace) -> _Members:
 class _Brood:
     """Offspring judged by the models in one ask, and the pool that breeds."""
 
-    def __init__(self, context: Context, surrogate: Surrogate, members: _Members, *, bred: bool = False) -> None:
+    def __init__(
+        self, context: Context, surrogate: Surrogate, members: _Members, *, bred: bool = False
+    ) -> None:
         self.context = context
         # The first members are then trials, whose relaxed genomes are no proposals.
         self.first = len(members.items) if bred else 0
@@ -382,8 +384,8 @@ class _Brood:
     def pick_members(self, n: int) -> list[Offspring]:
         """Pick at most `n` members that were never asked, the most promising first."""
         history, surrogate = self.context.history, self.surrogate
-        rows = range(self.first, len(self.keys))
-        new = np.array([row for row in rows if self.keys[row] not in history], dtype=np.int64)
+        bred = range(self.first, len(self.keys))
+        new = np.array([row for row in bred if self.keys[row] not in history], dtype=np.int64)
         if not len(new):
             return []
         predictions = self.predictions.select_rows(new)
