@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from invdesign.arrays import BoolArray, FloatArray, IntArray
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.spaces.crystal.distances import sum_covalent_radii
 from invdesign.spaces.crystal.geometry import Crystal, find_bonds
 
 # Atoms up to this far apart hold together; chosen: gaps of van der Waals layers are below (MoS2 3.0, graphite 3.35 Å).
 MAX_GAP = 4.5  # Å
+SHORT_STEP = 3.2  # Å, of a first try (chosen)
 GAP_SHARE = 1.5  # of the sum of covalent radii, for large atoms (Cs-Cs 5.3 Å in the metal); chosen
 
 
@@ -30,29 +31,45 @@ def is_bound(crystal: Crystal, reach: FloatArray) -> bool:
         reach: shape (k, k), distances up to which atoms hold together, Å.
     """
     present = np.unique(crystal.species)
-    first, second, offset, distance = find_bonds(crystal, float(reach[np.ix_(present, present)].max()))
+    farthest = float(reach[np.ix_(present, present)].max())
+    # Short steps suffice in most crystals, and there are far fewer of them.
+    return any(_spans_space(crystal, np.minimum(reach, limit)) for limit in (SHORT_STEP, farthest))
+
+
+def _spans_space(crystal: Crystal, reach: FloatArray) -> bool:
+    """True if steps up to `reach` (k, k) lead everywhere."""
+    size = len(crystal)
+    first, second, offset, distance = find_bonds(crystal, float(reach.max()))
     near = distance <= reach[crystal.species[first], crystal.species[second]]
     first, second, offset = first[near], second[near], offset[near]
-    reached, cells = _walk(len(crystal), first, second, offset)
-    if not reached.all():
+    cells = _walk(size, first, second, offset)
+    if cells is None:
         return False
     # A step that closes a loop leads to an image: its offset does not agree with the cells of its ends.
     loops = cells[first] + offset - cells[second]
-    return bool(np.linalg.matrix_rank(np.unique(loops, axis=0)) == 3)
+    # Of whole numbers, so this determinant is one too: 0 unless three loops are independent.
+    return bool(np.linalg.det(loops.T @ loops) > 0.5)
 
 
-def _walk(size: int, first: IntArray, second: IntArray, offset: FloatArray) -> tuple[BoolArray, FloatArray]:
-    """Walk from atom 0 along bonds; return which atoms are reached (n,), and in which cells (n, 3)."""
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import breadth_first_order
+def _walk(size: int, first: IntArray, second: IntArray, offset: FloatArray) -> FloatArray | None:
+    """Walk from atom 0 along steps; return the cells in which atoms are reached, shape (n, 3).
 
-    bonds = csr_array((np.ones(len(first)), (first, second)), shape=(size, size))
-    order, before = breadth_first_order(bonds, 0, return_predecessors=True)
-    _, where = np.unique(first * size + second, return_index=True)
-    steps = {(int(first[bond]), int(second[bond])): offset[bond] for bond in where}
-    cells, reached = np.zeros((size, 3)), np.zeros(size, dtype=np.bool_)
-    reached[order] = True
-    for atom in order[1:].tolist():
-        origin = int(before[atom])
-        cells[atom] = cells[origin] + steps[origin, atom]
-    return reached, cells
+    Args:
+        size: number of atoms, n.
+        first, second: shape (p,), atoms of each step.
+        offset: shape (p, 3), cell of the second atom relative to the first's.
+
+    Returns:
+        None if an atom is not reached.
+    """
+    links: list[list[tuple[int, int]]] = [[] for _ in range(size)]
+    for step, (start, end) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+        links[start].append((end, step))
+    cells, reached, waiting = np.zeros((size, 3)), {0}, [0]
+    for atom in waiting:
+        for end, step in links[atom]:
+            if end not in reached:
+                cells[end] = cells[atom] + offset[step]
+                reached.add(end)
+                waiting.append(end)
+    return cells if len(reached) == size else None

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from invdesign.arrays import FloatArray, IntArray
+from invdesign.arrays import BoolArray, FloatArray, IntArray
 
 DECIMALS = 6  # of cells (Å) and fractional positions in a genome; chosen: far below any force's resolution
 SAME_METRIC = 1e-4  # relative difference of metrics below which a cell counts as reduced already (chosen)
+OWN_PLACE = 1e-8  # Å, distance below which a point is the atom itself
+_PERIODIC: IntArray = np.array([1, 1, 1], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,9 @@ def find_neighbours(crystal: Crystal, reach: float) -> tuple[IntArray, IntArray,
     Returns:
         For p pairs: first (p,), second (p,), distance in Å (p,), 0 where two atoms coincide.
     """
-    first, second, _, distance = find_bonds(crystal, reach)
-    return first, second, distance
+    first, second, _, distance = _find_points(crystal, reach)
+    apart = _drop_own_places(first, second, distance)
+    return first[apart], second[apart], distance[apart]
 
 
 def find_bonds(crystal: Crystal, reach: float) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
@@ -135,20 +138,31 @@ def find_bonds(crystal: Crystal, reach: float) -> tuple[IntArray, IntArray, Floa
     Returns:
         For p pairs, in both directions: first (p,), second (p,), offset of the second atom in cells (p, 3), distance in Å (p,).
     """
+    first, second, offset, distance = _find_points(crystal, reach)
+    apart = _drop_own_places(first, second, distance)
+    return first[apart], second[apart], offset[apart], distance[apart]
+
+
+def _find_points(crystal: Crystal, reach: float) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """Pairs as `find_bonds`, with each atom in its own place as well."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     points = np.ascontiguousarray(crystal.positions @ crystal.cell)
-    first, second, offset, distance = find_points_in_spheres(
+    found: tuple[IntArray, IntArray, FloatArray, FloatArray] = find_points_in_spheres(
         all_coords=points,
         center_coords=points,
         r=float(reach),
-        pbc=np.array([1, 1, 1], dtype=np.int64),
+        pbc=_PERIODIC,
         lattice=np.ascontiguousarray(crystal.cell),
-        tol=1e-8,
+        tol=OWN_PLACE,
     )
-    # An atom in its own place is no pair; another atom in that place is.
-    apart = (first != second) | (distance > 1e-8)
-    return first[apart], second[apart], offset[apart], distance[apart]
+    return found
+
+
+def _drop_own_places(first: IntArray, second: IntArray, distance: FloatArray) -> BoolArray:
+    """False for atoms in their own place: another atom in that place is a pair, shape (p,)."""
+    apart: BoolArray = (distance > OWN_PLACE) | (first != second)
+    return apart
 
 
 def find_closest_pair(crystal: Crystal, shortest: FloatArray) -> tuple[int, int, float] | None:
