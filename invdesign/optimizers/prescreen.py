@@ -331,7 +331,9 @@ def _whole_space(context: Context, space: FiniteSpace) -> _Members:
 class _Brood:
     """Offspring judged by the models in one ask, and the pool that breeds."""
 
-    def __init__(self, context: Context, surrogate: Surrogate, members: _Members, *, bred: bool = False) -> None:
+    def __init__(
+        self, context: Context, surrogate: Surrogate, members: _Members, *, bred: bool = False
+    ) -> None:
         self.context = context
         # The first members are then trials, whose relaxed genomes are no proposals.
         self.first = len(members.items) if bred else 0

@@ -510,7 +510,9 @@ class Store:
         return history
 
     def _fill_candidates(self, rows: Iterable[tuple[Any, ...]], history: RunHistory) -> None:
-        pick = _column_picker(candidates, ("id", "key", "operator", "formula", "status", "depth", "failure", "gate"))
+        pick = _column_picker(
+            candidates, ("id", "key", "operator", "formula", "status", "depth", "failure", "gate")
+        )
         for number, values in enumerate(rows):
             id, key, operator, formula, status, *ended = pick(values)
             if id != number:

@@ -70,7 +70,9 @@ def _energies_from_programs(places: FloatArray, energies: FloatArray) -> FloatAr
 
     mixing = np.vstack([places.T, np.ones(len(places))])
     found = [linprog(energies, A_eq=mixing, b_eq=column, method="highs") for column in mixing.T]
-    return np.array([item.fun if item.status == 0 else own for item, own in zip(found, energies, strict=True)])
+    return np.array(
+        [item.fun if item.status == 0 else own for item, own in zip(found, energies, strict=True)]
+    )
 
 
 def unreached_fractions(fractions: FloatArray) -> FloatArray:

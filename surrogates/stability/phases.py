@@ -40,7 +40,9 @@ def to_fractions(amounts: Mapping[str, float]) -> Composition | None:
     if not total > 0:
         return None
     return tuple(
-        (symbol, round(amount / total, FRACTION_DIGITS)) for symbol, amount in sorted(amounts.items()) if amount
+        (symbol, round(amount / total, FRACTION_DIGITS))
+        for symbol, amount in sorted(amounts.items())
+        if amount
     )
 
 
@@ -64,7 +66,6 @@ class Lowest:
     candidate: int | None = None
     name: str = ""
     missing: tuple[str, ...] = ()
-
 
 
 class PhaseTable:
@@ -211,7 +212,7 @@ class PhaseTable:
     def _spans_few_dimensions(self, system: frozenset[str]) -> bool:
         """True if the compositions of a system span fewer dimensions than its elements allow."""
         fractions = self._tabulate_fractions(self._list_phases(system), system)
-        return project_onto_span(fractions).shape[1] < len(system) - 1
+        return bool(project_onto_span(fractions).shape[1] < len(system) - 1)
 
 
 def _comes_before(candidate: int | None, other: int | None) -> bool:
