@@ -384,8 +384,8 @@ class _Brood:
     def pick_members(self, n: int) -> list[Offspring]:
         """Pick at most `n` members that were never asked, the most promising first."""
         history, surrogate = self.context.history, self.surrogate
-        rows = range(self.first, len(self.keys))
-        new = np.array([row for row in rows if self.keys[row] not in history], dtype=np.int64)
+        bred = range(self.first, len(self.keys))
+        new = np.array([row for row in bred if self.keys[row] not in history], dtype=np.int64)
         if not len(new):
             return []
         predictions = self.predictions.select_rows(new)
