@@ -53,7 +53,9 @@ def _explain_potential(
     assert stage.evaluator is not None
     wanted, found = derivation.potential_id, stage.evaluator.potential_id
     if wanted is not None and wanted != found:
-        source = f"{stage.name} with {found}" if found is not None else f"{stage.name}, which names no potential"
+        source = (
+            f"{stage.name} with {found}" if found is not None else f"{stage.name}, which names no potential"
+        )
         yield (
             f"{kind} works with energies of {wanted}, but {name} comes from {source}: energies of two potentials must not meet.",
             "Use the same potential, or build a reference set for yours: invdesign reference build --help",
