@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Candidate, Failure, Genome, Status, Trial
+from invdesign.derived import Deriver
 from invdesign.problem import Merit, Problem, Scores
-from invdesign.protocols import StageView
+from invdesign.protocols import Derivation, StageView
 from invdesign.standing import Standing
 from invdesign.steps import Finished, StageResult, Step
 from invdesign.worker import BUILD
@@ -47,6 +48,7 @@ class RunHistory:
         stages: the funnel after the build stage. Where several provide the same property, the last one's value counts; where
             not given, the latest value.
         fetch_relaxed: reads a trial's relaxed genome of one stage from the store.
+        derivations: make properties of all ended trials together; their values are up to date whenever they are read.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class RunHistory:
         fetch: Callable[[int], Candidate],
         stages: Sequence[StageView] = (),
         fetch_relaxed: Callable[[int, str], Genome] | None = None,
+        derivations: Sequence[Derivation] = (),
     ) -> None:
         self._problem = problem
         self.fetch = fetch
@@ -90,6 +93,8 @@ class RunHistory:
         self._relaxed: OrderedDict[int, Genome] = OrderedDict()
         self._relaxed_at: dict[int, str] = {}  # stage of the relaxed genome by trial
         self._adoption_refused: dict[int, str] = {}
+        self._formulas: dict[int, str] = {}
+        self._deriver = Deriver(derivations)
         self._standing = Standing()
 
     def __len__(self) -> int:
@@ -130,14 +135,40 @@ class RunHistory:
 
     def apply_step(self, step: Step) -> None:
         """Record the results and endings of a committed `step`."""
+        for built in step.built:
+            self.record_formula(built.candidate, built.formula)
         for result in step.results:
             self.record_result(result)
         for ending in step.finished:
             self.finish_trial(ending)
 
+    def record_formula(self, id: int, formula: str) -> None:
+        """Record the reduced `formula` of trial `id`, which its genome decides for good."""
+        if formula:
+            self._formulas[id] = sys.intern(formula)
+
+    def formula_of(self, id: int) -> str:
+        return "" if id in self._pending else self._formulas.get(id, "")
+
+    def _update_derived(self) -> None:
+        """Write what derivations say of the trials that ended since the last call."""
+        for update in self._deriver.derive_due(self):
+            ids = update.ids.tolist()
+            for name, values in update.derived.columns.items():
+                self._values[name].grow_to(self._length)[update.ids] = values
+                said = update.derived.details.get(name, ())
+                for id in ids:
+                    self._details.get(id, {}).pop(name, None)
+                for id, text in zip(ids, said, strict=False):
+                    if text:
+                        self._details.setdefault(id, {})[name] = text
+            if update.whole:
+                self._standing = Standing()
+
     def record_result(self, result: StageResult) -> None:
         """Record the `result` of one stage for one trial."""
         id, stage = result.candidate, result.stage
+        self._deriver.note_result(id)
         for name, value in result.properties.items():
             self._by_stage[name, stage].grow_to(self._length)[id] = value
             if self._last.get(name, stage) != stage:
@@ -207,6 +238,7 @@ class RunHistory:
         if ending.gate:
             self._gates[ending.candidate] = ending.gate
         self._pending.discard(ending.candidate)
+        self._deriver.note_result(ending.candidate)
         self._update_superseded(ending.candidate)
 
     def _update_superseded(self, id: int) -> None:
@@ -216,7 +248,7 @@ class RunHistory:
         later = False
         for trial in reversed(self.trials_of(id)):
             if later and trial not in self._superseded:
-                counted = self.scores([trial]).merit[0] == Merit.FEASIBLE
+                counted = self._score_ids([trial]).merit[0] == Merit.FEASIBLE
                 self._superseded.add(trial)
                 self._standing = Standing() if counted else self._standing
             elif not later and trial in self._superseded:
@@ -252,6 +284,7 @@ class RunHistory:
 
     def reset_trial(self, id: int) -> None:
         """Make trial `id` pending again and forget its results."""
+        self._deriver.note_loss(id)
         by_stage = (self._by_stage, self._noise_by_stage, self._systematic_by_stage)
         for columns in (self._values, self._noise, self._systematic, *by_stage, self._seconds):
             for column in columns.values():
@@ -301,10 +334,12 @@ class RunHistory:
 
     def property_names(self) -> tuple[str, ...]:
         """Properties known of any trial."""
+        self._update_derived()
         return tuple(self._values)
 
     def value_of(self, name: str, id: int) -> float:
         """Value of property `name` for trial `id`; NaN where unknown."""
+        self._update_derived()
         column = self._values.get(name)
         return float("nan") if column is None else float(column.grow_to(self._length)[id])
 
@@ -314,6 +349,7 @@ class RunHistory:
         return found[0], found[1]
 
     def column(self, name: str, stage: str | None = None) -> FloatArray:
+        self._update_derived()
         column = self._values.get(name) if stage is None else self._by_stage.get((name, stage))
         return self._copy_column(column)
 
@@ -371,6 +407,7 @@ class RunHistory:
 
     def details_by_trial(self) -> Mapping[int, Mapping[str, str]]:
         """Details by property, by number of the trial."""
+        self._update_derived()
         return self._details
 
     def seconds(self, stage: str) -> FloatArray:
@@ -383,6 +420,11 @@ class RunHistory:
         return column.grow_to(self._length)[: self._length].copy()
 
     def scores(self, ids: Sequence[int] | None = None) -> Scores:
+        self._update_derived()
+        return self._score_ids(ids)
+
+    def _score_ids(self, ids: Sequence[int] | None = None) -> Scores:
+        """Scores of all trials or of `ids`, with derived values as they are."""
         index = np.arange(self._length) if ids is None else np.asarray(ids, dtype=np.int64)
         status, hidden = self._status[index], None
         if self._superseded:  # a genome counts once: in its latest trial
@@ -395,6 +437,7 @@ class RunHistory:
 
     def outside_scores(self) -> Scores:
         """Scores of the candidates made outside the space, as if they were in it."""
+        self._update_derived()
         index = np.array(self.outside(), dtype=np.int64)
         return self._score_rows(index, self._status[index])
 
@@ -413,8 +456,9 @@ class RunHistory:
     def update_standing(self) -> Standing:
         """Front and extremes of the feasible trials.
 
-        The cost is that of the trials that ended since the last call.
+        The cost is that of the trials that ended since the last call, and of all where derived values changed.
         """
+        self._update_derived()
         self._standing.update(self)
         return self._standing
 
@@ -439,6 +483,7 @@ class RunHistory:
         return candidate
 
     def trial(self, id: int) -> Trial:
+        self._update_derived()
         candidate = self.candidate(id)
         properties = self._trial_values(self._values, id)
         return Trial(

@@ -12,10 +12,20 @@ from invdesign.beside import OWN_PACKAGES, import_campaign_object
 from invdesign.errors import PluginError, nearest
 
 GROUP_PREFIX = "invdesign."
-GROUPS = ("evaluators", "potentials", "spaces", "optimizers", "generators", "engines", "commands")
+GROUPS = (
+    "evaluators",
+    "derivations",
+    "potentials",
+    "spaces",
+    "optimizers",
+    "generators",
+    "engines",
+    "commands",
+)
 CONTRACT = {
     "spaces": ("build", "canonical", "count", "size"),
     "evaluators": ("evaluate", "external", "needs_trust"),
+    "derivations": ("derive", "requires", "provides", "potential_id", "prepare"),
     "potentials": ("compute", "label", "prepare"),
     "optimizers": ("ask",),
     "engines": ("open",),
@@ -24,6 +34,7 @@ CONTRACT = {
 BASES = {
     "spaces": "invdesign.protocols.SpaceSettings",
     "evaluators": "invdesign.protocols.EvaluatorSettings",
+    "derivations": "invdesign.protocols.DerivationSettings",
     "potentials": "invdesign.protocols.PotentialSettings",
 }
 """Class with defaults of all members but the first, by group."""

@@ -9,7 +9,7 @@ from typing import Annotated, TypeAlias, cast
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
 
 from invdesign import registry
-from invdesign.arrays import FloatArray
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Candidate, Genome, Json, Proposal, Trial
 from invdesign.errors import PluginError
 from invdesign.problem import Scores
@@ -119,6 +119,12 @@ class MemberHistory:
 
     def relaxed_genome(self, id: int) -> Genome | None:
         return self._history.relaxed_genome(id)
+
+    def formula_of(self, id: int) -> str:
+        return self._history.formula_of(id)
+
+    def status_by_trial(self) -> IntArray:
+        return self._history.status_by_trial()
 
     def pending(self) -> Sequence[int]:
         return self._history.pending()

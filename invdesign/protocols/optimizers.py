@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self, TypeVar
 from pydantic import ValidationError
 
 from invdesign import registry
-from invdesign.arrays import FloatArray
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Candidate, Genome, Json, Proposal, Status, Trial
 from invdesign.problem import Problem, Scores
 from invdesign.protocols.spaces import HintingSpace, SearchSpace
@@ -77,6 +77,14 @@ class History(Protocol):
 
         It is that of the last stage of the funnel that gave one; None without one.
         """
+        ...
+
+    def formula_of(self, id: int) -> str:
+        """Reduced formula of trial `id`; empty while it is pending, and where its design has no composition."""
+        ...
+
+    def status_by_trial(self) -> IntArray:
+        """`Status` of every trial, shape (n,)."""
         ...
 
     def pending(self) -> Sequence[int]:

@@ -60,6 +60,7 @@ class Reading:
                 store.load_candidate,
                 self.campaign.all_views,
                 store.load_relaxed_genome,
+                self.campaign.derivations,
             )
         )
 

@@ -206,6 +206,14 @@ class Run(Reading):
                 f"{str(error).removesuffix('.')}. Nothing was changed. You may also {self._fork_advice()}"
             ) from error
 
+    def _prepare_derivations(self) -> None:
+        """Let the derivations read their files, so that changed ones fail here."""
+        for derivation in self.campaign.derivations:
+            try:
+                derivation.prepare()
+            except InvdesignError as error:
+                raise CampaignChangedError(f"{str(error).removesuffix('.')}. Nothing was changed.") from error
+
     def _fork_advice(self) -> str:
         return (
             "take what it evaluated into a new run under the changed one: "
@@ -251,6 +259,7 @@ class Run(Reading):
         """Hold the run during `work`, and note why it ended."""
         self.campaign.check_usable(f"invdesign resume {self.folder} --trust-code", self.folder)
         self._prepare_space()
+        self._prepare_derivations()
         with lock_run(self.folder), Store.open(self.folder / STORE_FILE) as store, self._handle_signals():
             store.check_for_damage()  # what is damaged must not be built upon
             requests.remove_leftovers(self.folder)

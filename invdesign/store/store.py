@@ -510,12 +510,15 @@ class Store:
         return history
 
     def _fill_candidates(self, rows: Iterable[tuple[Any, ...]], history: RunHistory) -> None:
-        pick = _column_picker(candidates, ("id", "key", "operator", "status", "depth", "failure", "gate"))
+        pick = _column_picker(
+            candidates, ("id", "key", "operator", "formula", "status", "depth", "failure", "gate")
+        )
         for number, values in enumerate(rows):
-            id, key, operator, status, *ended = pick(values)
+            id, key, operator, formula, status, *ended = pick(values)
             if id != number:
                 raise ValueError(f"candidate {number} is missing")
             history.add_candidate(number, parse_key(key), outside=operator == OUTSIDE)
+            history.record_formula(number, formula or "")
             if status != Status.PENDING:
                 history.finish_trial(parse_ending(number, status, *ended))
 

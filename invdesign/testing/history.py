@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from invdesign.arrays import FloatArray
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Candidate, Failure, Genome, Proposal, Status, Trial, genome_key
 from invdesign.problem import Problem, Scores
 
@@ -39,6 +39,7 @@ class MemoryHistory:
         self._before: dict[int, int] = {}
         self._pending: set[int] = set()
         self._relaxed: dict[int, Genome] = {}
+        self._formulas: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._trials)
@@ -75,6 +76,7 @@ class MemoryHistory:
         structures: Sequence[str] = (),
         relaxed_genome: Genome | None = None,
         adoption_refused: str = "",
+        formula: str = "",
     ) -> None:
         """End trial `id`, or amend it.
 
@@ -91,6 +93,7 @@ class MemoryHistory:
             structures: roles of the structures that evaluations made.
             relaxed_genome: genome of the structure it became, where its space inherits.
             adoption_refused: reason why that structure has no genome.
+            formula: reduced formula of its composition, where it has one.
         """
         failed = status in {Status.INFEASIBLE, Status.FAILED}
         failure = Failure(status.name.lower(), "evaluate", "as told") if failed else None
@@ -106,6 +109,7 @@ class MemoryHistory:
             structures=tuple(structures),
             adoption_refused=adoption_refused,
         )
+        self._formulas[id] = formula
         self._relaxed.pop(id, None)
         if relaxed_genome is not None:
             self._relaxed[id] = relaxed_genome
@@ -123,6 +127,12 @@ class MemoryHistory:
 
     def relaxed_genome(self, id: int) -> Genome | None:
         return self._relaxed.get(id)
+
+    def formula_of(self, id: int) -> str:
+        return self._formulas.get(id, "")
+
+    def status_by_trial(self) -> IntArray:
+        return np.array([trial.status for trial in self._trials], dtype=np.int64)
 
     def pending(self) -> Sequence[int]:
         return sorted(self._pending)
