@@ -9,7 +9,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class SiteClass:
     letters: tuple[str, ...]
 
 
-@lru_cache(maxsize=None)
+@cache
 def list_site_classes(number: int) -> tuple[SiteClass, ...]:
     """List the classes of positions of a space group, the largest multiplicity first."""
     letters: dict[tuple[int, bool], list[str]] = defaultdict(list)
