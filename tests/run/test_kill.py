@@ -23,6 +23,7 @@ from tests.support import (
     finished,
     funnel,
     promoting,
+    relaxing,
     scripted,
     started,
     wait_until,
@@ -182,6 +183,17 @@ def test_every_optimizer_survives_kills(search: str, tmp_path: Path) -> None:
     report = killed_at_statements(data, tmp_path / "killed", most=175)
     assert report["deaths"] > 5
     assert report["digest"] == finished(data, tmp_path / "reference").digest()
+
+
+def test_relaxed_genomes_survive_kills(tmp_path: Path) -> None:
+    """Crystals bred from what relaxation made of their parents are the same ones, with several asks under way."""
+    data = relaxing(20, optimizer={"kind": "genetic", "mode": "steady_state", "population": 4})
+    report = killed_at_statements(data, tmp_path / "killed", most=140)
+    reference = finished(data, tmp_path / "reference")
+    assert report["deaths"] > 5
+    assert any(reference.trial(id).candidate.proposal.parents for id in range(len(reference.history)))
+    assert any(reference.trial(id).adoption_refused for id in range(len(reference.history)))
+    assert report["digest"] == reference.digest()
 
 
 STAGED = {"kind": "bayesian", "initial": 8, "batch": 2, "costs": {"Sketch": 1, "Density": 30}, "effort": 0.2}

@@ -20,14 +20,12 @@ from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context
 from invdesign.run.fork import fork
 from invdesign.run.run import Run
-from invdesign.run.told import Told
 from invdesign.store import schema
 from invdesign.testing import MemoryHistory
-from tests.plugins.crystals import read_lines, settle_structure, spoil
+from tests.plugins.crystals import read_lines, tell_settled
 from tests.run.test_kill import same
-from tests.support import Data, campaign, finished
+from tests.support import CRYSTALS, Data, campaign, finished, relaxing
 
-CRYSTALS = "tests.plugins.crystals"
 GENETIC = {"kind": "genetic", "population": 4}
 SETTLED = {f"{CRYSTALS}:Settling": {}}
 DFT = {"role": "dft", "start": "relaxed", "energy": "dft_energy_per_atom"}
@@ -39,18 +37,8 @@ def space(**fields: Any) -> Data:
 
 
 def search(candidates: int = 12, **changes: Any) -> Data:
-    """A search of crystals that evaluations change."""
-    return {
-        "version": 1,
-        "name": "crystals",
-        "seed": 1,
-        "space": space(),
-        "evaluate": [SETTLED],
-        "objectives": [{"minimize": "energy_per_atom"}],
-        "optimizer": GENETIC,
-        "budget": {"candidates": candidates},
-        **changes,
-    }
+    """A search of crystals that all settle."""
+    return relaxing(candidates, **{"space": space(), "evaluate": [SETTLED], **changes})
 
 
 def settling(**fields: Any) -> list[Data]:
@@ -335,17 +323,7 @@ def test_a_reopened_trial_loses_its_relaxed_genome(tmp_path: Path) -> None:
 
 def told(run: Run, ids: list[int], fate: Any = "settle") -> None:
     """Tell a run what became of candidates, as somebody outside would find it."""
-    structures = {id: run.design(id).structures["initial"] for id in ids}
-    run.tell(
-        [
-            Told(
-                id,
-                properties={"energy_per_atom": 0.1 * id},
-                structures={"relaxed": spoil(settle_structure(structures[id]), fate)},
-            )
-            for id in ids
-        ]
-    )
+    run.tell([tell_settled(run, id, fate) for id in ids])
 
 
 def outside(folder: Path, workers: int = 0, **fields: Any) -> Run:
