@@ -19,7 +19,9 @@ from invdesign.history import RunHistory
 from invdesign.problem import Problem
 from invdesign.settings import InputFile
 
-RELAXED_COLUMN = "relaxed_genome"  # genomes of what the trials became; priors are read by those that were asked
+RELAXED_COLUMN = (
+    "relaxed_genome"  # genomes of what the trials became; priors are read by those that were asked
+)
 PRIOR = "prior"  # the key of an optimizer's settings that lists tables and runs
 
 
@@ -112,7 +114,9 @@ def run_table(folder: str | Path) -> InputFile:
         genomes = {"genome": [to_json(history.candidate(id).genome) for id in ids]}
         relaxed = [history.relaxed_genome(id) for id in ids]
         if any(relaxed):
-            genomes[RELAXED_COLUMN] = ["" if genome is None else to_json(canonical(genome)) for genome in relaxed]
+            genomes[RELAXED_COLUMN] = [
+                "" if genome is None else to_json(canonical(genome)) for genome in relaxed
+            ]
     finally:
         store.close()
     return InputFile(name=f"{folder.name}.csv", text=_write_csv(genomes, ids, columns))

@@ -17,7 +17,14 @@ from invdesign.optimizers.genetic import Genetic
 from invdesign.optimizers.progress import learn_rates
 from invdesign.optimizers.survival import find_repeated, rank_trials, select_unlike
 from invdesign.problem import Objective, Problem
-from invdesign.protocols import Context, HintingSpace, InheritingSpace, Operator, RecognisingSpace, SpaceSettings
+from invdesign.protocols import (
+    Context,
+    HintingSpace,
+    InheritingSpace,
+    Operator,
+    RecognisingSpace,
+    SpaceSettings,
+)
 from invdesign.rng import Rng
 from invdesign.settings import load
 from invdesign.spaces.operators import GenomeOperator

@@ -123,7 +123,9 @@ class SpyingSpace(CrystalSpace):
     """File that gets the number of the process at each adoption."""
     bred: str = ""
     """File that gets name, parents and child of each operator."""
-    adopting: Literal["well", "raise", "exit", "none", "list", "number", "nan", "another", "hang", "die", "die once"] = "well"
+    adopting: Literal[
+        "well", "raise", "exit", "none", "list", "number", "nan", "another", "hang", "die", "die once"
+    ] = "well"
     """What `adopt` does."""
     edition: int = Field(default=0, ge=0)
     """Makes another space of the same crystals."""
@@ -143,7 +145,9 @@ class SpyingSpace(CrystalSpace):
             raise SystemExit(3)
         if self.adopting == "hang":
             time.sleep(3600.0)
-        if self.adopting == "die" or (self.adopting == "die once" and len(read_lines(Path(self.adopted))) == 1):
+        if self.adopting == "die" or (
+            self.adopting == "die once" and len(read_lines(Path(self.adopted))) == 1
+        ):
             os._exit(9)
         found: dict[str, Any] = dict(super().adopt(structure, parent))
         if self.adopting == "nan":

@@ -121,7 +121,12 @@ SEARCHES: dict[str, Data] = {
         20, optimizer={"kind": "genetic", "population": 6, "mode": "steady_state"}
     ),
     "crystals, portfolio": relaxing(
-        20, optimizer={"kind": "portfolio", "members": [{"kind": "genetic", "population": 4}, "random"], "at_once": 3}
+        20,
+        optimizer={
+            "kind": "portfolio",
+            "members": [{"kind": "genetic", "population": 4}, "random"],
+            "at_once": 3,
+        },
     ),
     "phases": phases(),
 }

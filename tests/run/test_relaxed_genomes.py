@@ -83,7 +83,9 @@ def test_relaxed_genomes_are_what_the_space_adopts(run: Run) -> None:
     assert all(run.campaign.space.build(genome) for genome in found.values())
     again = Run.open(run.folder, trust_code=True)
     assert relaxed(again) == found
-    assert [to_json(canonical(found[id])) for id in found] == [row[1] for row in rows(again, "relaxed_genome")]
+    assert [to_json(canonical(found[id])) for id in found] == [
+        row[1] for row in rows(again, "relaxed_genome")
+    ]
 
 
 def test_the_asked_genome_stays(run: Run) -> None:
@@ -133,7 +135,9 @@ def test_workers_adopt(optimizer: Data, tmp_path: Path) -> None:
     here = finished(search(space=space(adopted=str(log)), optimizer=optimizer), tmp_path / "here")
     assert set(read_lines(log)) == {os.getpid()}
     log.unlink()
-    there = finished(search(space=space(adopted=str(log)), optimizer=optimizer), tmp_path / "there", workers=2)
+    there = finished(
+        search(space=space(adopted=str(log)), optimizer=optimizer), tmp_path / "there", workers=2
+    )
     assert len(read_lines(log)) == 12
     assert os.getpid() not in read_lines(log)
     same(here, there)
@@ -397,9 +401,10 @@ def test_killed_before_an_adoption_is_known(tmp_path: Path, monkeypatch: pytest.
     def die(*_: object) -> None:
         raise Killed
 
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(invdesign.evaluation.Wave, "_apply_adoption", die)
-        told(run, ids)
+        with pytest.raises(Killed):
+            told(run, ids)
     planned = [tuple(row) for row in run.store.read_rows(schema.tasks, ("stage", "status"))]
     assert ("build: adopt", "planned") in planned
     run.close()
