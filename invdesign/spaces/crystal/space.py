@@ -17,7 +17,7 @@ from invdesign.spaces.crystal.adopt import adopt_structure
 from invdesign.spaces.crystal.fingerprints import ALIKE, CoarseFeatures, Distances
 from invdesign.spaces.crystal.genomes import read_canonical, write_genome
 from invdesign.spaces.crystal.geometry import Crystal
-from invdesign.spaces.crystal.operators import WithRules, list_makers
+from invdesign.spaces.crystal.makers import WithRules, list_ways
 from invdesign.spaces.crystal.planning import (
     build_rules,
     plan_elements,
@@ -27,7 +27,7 @@ from invdesign.spaces.crystal.planning import (
     read_space_groups,
 )
 from invdesign.spaces.crystal.rules import CrystalRules, find_fault
-from invdesign.spaces.operators import operators_on_codes
+from invdesign.spaces.operators import FromCodes, GenomeOperator
 from invdesign.structures.charges import check_element
 
 if TYPE_CHECKING:
@@ -217,10 +217,11 @@ class CrystalSpace(SpaceSettings):
     @cached_property
     def _operators(self) -> Mapping[str, Operator]:
         rules = self._rules
-        makers = {
-            name: (arity, WithRules(maker, rules)) for name, (arity, maker) in list_makers(rules).items()
+        read, write = self._read_genome, self._write_genome
+        return {
+            name: GenomeOperator(way.arity, FromCodes(WithRules(way.maker, rules), read, write), way.share)
+            for name, way in list_ways(rules).items()
         }
-        return operators_on_codes(makers, self._read_genome, self._write_genome)
 
     def _read_genome(self, genome: Genome) -> Crystal:
         return read_canonical(genome, self._rules)
@@ -239,7 +240,7 @@ class CrystalSpace(SpaceSettings):
         return self._write_genome(self._read_genome(genome))
 
     def operators(self) -> Mapping[str, Operator]:
-        """Operators by name; `random` starts without symmetry."""
+        """Operators by name: starts, crossover (`splice`), mutations, and changes of the composition."""
         return self._operators
 
     def build(self, genome: Genome) -> Design:
@@ -310,6 +311,11 @@ class CrystalSpace(SpaceSettings):
         return np.array(rows).reshape(len(genomes), self._distances.width)
 
     # HintingSpace.
+
+    def niche(self, genome: Genome) -> str:
+        """Reduced composition of a `genome`: `Al2O3`."""
+        counts = self._rules.count_atoms(self._read_genome(genome))
+        return self._rules.write_counts(counts // max(int(np.gcd.reduce(counts)), 1))
 
     def hints(self) -> Mapping[str, Mapping[str, Json]]:
         """Settings of optimizers that suit relaxations of crystals."""

@@ -29,12 +29,27 @@ def draw_p1(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crysta
     """
     del parents
     counts = rules.compositions.draw(rng)
+    return draw_with_room(counts, rules.volume(counts).starts, rules.room, rules, rng)
+
+
+def draw_with_room(
+    counts: IntArray, volumes: tuple[float, float], room: FloatArray, rules: CrystalRules, rng: Rng
+) -> Crystal | None:
+    """Draw a crystal without symmetry whose atoms have room.
+
+    Args:
+        counts: shape (k,), atoms of each element.
+        volumes: bounds of the cell's volume, Å³.
+        room: shape (k, k), distances that atoms keep, Å; less of it where they do not fit in otherwise.
+        rules: of the space.
+        rng: the only source of randomness.
+    """
     species = np.repeat(np.arange(len(counts)), counts)
     for share in SHRINKAGE:
-        cell = draw_cell(counts, rules, rng)
+        cell = draw_cell(counts, volumes, rules, rng)
         if cell is None:
             return None
-        positions = place_atoms(cell, species, share * rules.room, rng)
+        positions = place_atoms(cell, species, share * room, rng)
         if positions is not None:
             found = settle(Crystal(cell, species, positions), rules)
             if found is not None:
@@ -42,17 +57,20 @@ def draw_p1(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crysta
     return None
 
 
-def draw_cell(counts: IntArray, rules: CrystalRules, rng: Rng) -> FloatArray | None:
-    """Draw a reduced cell whose volume suits a composition; None if none has room.
+def draw_cell(
+    counts: IntArray, volumes: tuple[float, float], rules: CrystalRules, rng: Rng
+) -> FloatArray | None:
+    """Draw a reduced cell in which the images of an atom have room; None if none is found.
 
     Args:
         counts: shape (k,), atoms of each element.
+        volumes: bounds of its volume, Å³.
         rules: of the space; a fixed cell is the one drawn.
         rng: the only source of randomness.
     """
     if rules.cell is not None:
         return rules.cell
-    volume = rng.uniform(*rules.volume(counts).starts)
+    volume = rng.uniform(*volumes)
     shortest = float(np.diag(rules.shortest)[counts > 0].max())
     for _ in range(CELL_TRIES):
         cell = draw_cell_shape(rng) * np.cbrt(volume)
