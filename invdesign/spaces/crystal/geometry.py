@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from invdesign.arrays import BoolArray, FloatArray, IntArray
+from invdesign.structures.symmetry import call_spglib
 
 DECIMALS = 6  # of cells (Å) and fractional positions in a genome; chosen: far below any force's resolution
 SAME_METRIC = 1e-4  # relative difference of metrics below which a cell counts as reduced already (chosen)
@@ -101,11 +102,9 @@ def reduce_cell(crystal: Crystal) -> Crystal:
     Source:
         Grosse-Kunstleve, Sauter & Adams, Acta Crystallogr. A 60, 1 (2004), through spglib.
     """
-    import spglib
-
     if is_reduced(crystal.cell):
         return to_lower_triangle(crystal)
-    reduced = spglib.niggli_reduce(crystal.cell)
+    reduced = call_spglib("niggli_reduce", crystal.cell)
     if reduced is None or not is_reduced(reduced):
         raise np.linalg.LinAlgError("the cell cannot be reduced")
     positions = crystal.positions @ crystal.cell @ np.linalg.inv(reduced)
