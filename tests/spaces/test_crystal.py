@@ -131,7 +131,8 @@ def test_the_space_keeps_its_contracts_and_travels() -> None:
     genome = draw(ALUMINA, 1)
     again = pickle.loads(pickle.dumps(ALUMINA))
     assert to_json(draw(again, 1)) == to_json(genome)
-    assert ALUMINA.count() is None and ALUMINA.size() is None
+    assert ALUMINA.count() is None
+    assert ALUMINA.size() is None
     for space in (ALUMINA, space_of(**OXIDE), space_of(elements=[*"HBCNOFPSKV"], atoms=[1, 3])):
         width = space.features([draw(space, 0)]).shape[1]
         assert width == len(space.descriptors()) <= 60
