@@ -216,8 +216,3 @@ def find_closest_pair(crystal: Crystal, shortest: FloatArray) -> tuple[int, int,
         worst = int(share.argmin())
         return int(first[worst]), int(second[worst]), float(distance[worst])
     return None
-
-
-def has_room(crystal: Crystal, shortest: FloatArray) -> bool:
-    """True if no two atoms are closer than `shortest` (k, k) allows for their species, Å."""
-    return find_closest_pair(crystal, shortest) is None
