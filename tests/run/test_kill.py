@@ -131,6 +131,14 @@ def test_killed_anywhere_for_long(tmp_path: Path) -> None:
     killed_often(funnel(120, delay=0.03, population=20), tmp_path, kills=150, seed=1000)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_anywhere_on_crystals(tmp_path: Path) -> None:
+    """The same where children inherit what workers adopt, with several asks under way."""
+    steady = {"kind": "genetic", "mode": "steady_state", "population": 6}
+    killed_often(relaxing(40, optimizer=steady), tmp_path, kills=30, seed=2000)
+
+
 def killed_at_statements(data: dict[str, Any], folder: Path, most: int, seed: int = 1) -> dict[str, Any]:
     """What `tests.plugins.killing` says of a run that dies before a random one of its next `most` statements."""
     folder.mkdir(exist_ok=True)

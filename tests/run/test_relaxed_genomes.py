@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import invdesign.evaluation
+import invdesign.history
 from invdesign.campaign.priors import run_table
 from invdesign.candidate import Genome, Proposal, Status, canonical, genome_key, to_json
 from invdesign.optimizers.bayesian.priors import PriorTable, read_priors
@@ -20,6 +21,7 @@ from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context
 from invdesign.run.fork import fork
 from invdesign.run.run import Run
+from invdesign.spaces.crystal import CrystalSpace
 from invdesign.store import schema
 from invdesign.testing import MemoryHistory
 from tests.plugins.crystals import read_lines, tell_settled
@@ -86,6 +88,17 @@ def test_relaxed_genomes_are_what_the_space_adopts(run: Run) -> None:
     assert [to_json(canonical(found[id])) for id in found] == [
         row[1] for row in rows(again, "relaxed_genome")
     ]
+
+
+def test_relaxed_genomes_are_read_again_from_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that keeps two in memory breeds the same children as one that keeps all."""
+    whole = finished(search(16), tmp_path / "whole")
+    monkeypatch.setattr(invdesign.history, "CANDIDATES_KEPT", 2)
+    run = finished(search(16), tmp_path / "run")
+    same(run, whole)
+    assert relaxed(run) == relaxed(Run.open(run.folder, trust_code=True)) == relaxed(whole)
 
 
 def test_the_asked_genome_stays(run: Run) -> None:
@@ -156,6 +169,38 @@ def test_members_of_a_portfolio_inherit(tmp_path: Path) -> None:
     assert parents <= known | made  # the latter between crossover and mutation
     assert parents & known
     assert parents.isdisjoint(run.trial(id).candidate.key for id in range(len(run.history)))
+
+
+MODELLED: dict[str, Data] = {
+    "pre-screen": {**GENETIC, "prescreen": {"models": ["linear"]}},
+    "bayesian": {"kind": "bayesian", "initial": 8, "batch": 4, "effort": 0.05},
+}
+
+
+@pytest.mark.parametrize("name", ["pre-screen", pytest.param("bayesian", marks=pytest.mark.slow)])
+def test_models_learn_from_what_was_asked(name: str, tmp_path: Path) -> None:
+    """Their features are of asked genomes; children descend from relaxed ones, which are never asked themselves."""
+    asked: set[str] = set()
+
+    features = CrystalSpace.features
+
+    def note(self: CrystalSpace, genomes: Any) -> Any:
+        asked.update(map(genome_key, genomes))
+        return features(self, genomes)
+
+    spied = space(bred=str(tmp_path / "bred"))
+    read = campaign(search(24, space=spied, optimizer=MODELLED[name]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CrystalSpace, "features", note)
+        run = finished(read, tmp_path / "run")
+    known = {genome_key(genome) for genome in relaxed(run).values()}
+    own = {run.trial(id).candidate.key for id in range(len(run.history))}
+    lines = read_lines(tmp_path / "bred")
+    parents, made = {key for _, keys, _ in lines for key in keys}, {child for _, _, child in lines}
+    assert parents & known
+    assert parents <= known | made
+    assert known.isdisjoint(own)
+    assert len(asked & own) >= 20  # rows of the training data
 
 
 # What is refused.
