@@ -15,6 +15,7 @@ import invdesign.evaluation
 import invdesign.history
 from invdesign.campaign.priors import run_table
 from invdesign.candidate import Genome, Proposal, Status, canonical, genome_key, to_json
+from invdesign.cli.describe import describe_candidate
 from invdesign.optimizers.bayesian.priors import PriorTable, read_priors
 from invdesign.optimizers.common import inherited_genome
 from invdesign.problem import Objective, Problem
@@ -239,6 +240,8 @@ def test_what_is_none_of_the_space_breeds_nothing(fate: str, tmp_path: Path) -> 
     assert all(np.isfinite(trial.properties["energy_per_atom"]) for trial in trials)
     assert all(REFUSED[fate] in trials[id].adoption_refused for id in barren)
     assert barren.isdisjoint(parent for trial in trials for parent in trial.candidate.proposal.parents)
+    shown = [any("breeds nothing: " in line for line in describe_candidate(run, id)) for id in range(20)]
+    assert shown == [id in barren for id in range(20)]
     again = Run.open(run.folder, trust_code=True)
     assert [again.trial(id).adoption_refused for id in range(20)] == [t.adoption_refused for t in trials]
 
