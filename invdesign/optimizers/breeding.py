@@ -327,7 +327,7 @@ class MemberCache:
         return cast("dict[int, Any]", self._context.cache.setdefault(f"genetic {name}", {}))
 
     def find_breeding(self, ids: Sequence[int]) -> list[int]:
-        """Those of the trials `ids` that have a genome to inherit."""
+        """Select the trials among `ids` that have a genome to inherit."""
         return [id for id in ids if self._load_genome(id) is not None]
 
     def _load_genome(self, id: int) -> Genome | None:
