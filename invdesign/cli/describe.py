@@ -310,6 +310,11 @@ def describe_candidate(run: Run, id: int) -> list[str]:
         )
         if name in row["details"]:
             lines.append(f"    {row['details'][name]}")
+    derived = {name for item in run.campaign.derivations for name in item.provides}
+    lines += [
+        f"  {name}: {row['details'][name]}"
+        for name in sorted((derived & row["details"].keys()) - row["properties"].keys())
+    ]
     for name, stage, value in row["earlier"]:
         same = {flag: other for flag, at, other in row["earlier"] if at == stage}
         unit = units.get(name, "")

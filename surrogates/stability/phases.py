@@ -134,10 +134,12 @@ class PhaseTable:
             return False
         changed = {self.rows[place].elements for place in self._lowered}
         new = {self.rows[place].elements for place in self._added}
+        # A new composition may also change which compounds are the ends of the systems that it belongs to.
+        larger = [system for system in self._systems if any(other <= system for other in new)]
         due = [
             system
             for system in self._systems
-            if any(other <= system for other in changed) or any(system <= other for other in new)
+            if any(other <= system for other in changed) or any(system <= other for other in larger)
         ]
         before, missing = self.hull, [row.missing for row in self.rows]
         self.hull = np.concatenate([before, np.full(len(self.rows) - len(before), np.nan)])
