@@ -96,3 +96,18 @@ def lowest_energy(sr: int, ti: int) -> float:
         return known
     share = 2 * sr / (2 * sr + 3 * ti)
     return share * ENERGIES[1, 0] + (1 - share) * ENERGIES[0, 1] + 0.1
+
+
+class OxideVolume(EvaluatorSettings):
+    """`volume_per_atom`, the same for all."""
+
+    @property
+    def requires(self) -> frozenset[str]:
+        return frozenset({"composition"})
+
+    @property
+    def provides(self) -> Mapping[str, Unit]:
+        return {"volume_per_atom": "Å^3/atom"}
+
+    def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
+        return [Evaluation(properties={"volume_per_atom": 10.0}) for _ in inputs]

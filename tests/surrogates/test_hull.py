@@ -105,7 +105,7 @@ def test_named_end_members() -> None:
     np.testing.assert_allclose(run.column(DISTANCE), [0.0, 0.15983])
     find(run, "SrTiO3", -12.18683)
     assert np.isnan(run.value_of(DISTANCE, 2))
-    with pytest.raises(ValidationError, match="'Xx2' is not a formula|unknown element"):
+    with pytest.raises(ValidationError, match="Xx"):
         Hull(end_members=("Xx2",))
 
 
