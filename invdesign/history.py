@@ -95,6 +95,7 @@ class RunHistory:
         self._adoption_refused: dict[int, str] = {}
         self._formulas: dict[int, str] = {}
         self._derived = {name: _Column() for item in derivations for name in item.provides}
+        self._explained: dict[str, set[int]] = {}  # trials with a derived detail, by property
         self._deriver = Deriver(derivations)
         self._standing = Standing()
 
@@ -161,15 +162,14 @@ class RunHistory:
     def _update_derived(self) -> None:
         """Write what derivations say of the trials that ended since the last call."""
         for update in self._deriver.derive_due(self):
-            ids = update.ids.tolist()
             for name, values in update.derived.columns.items():
                 self._derived[name].grow_to(self._length)[update.ids] = values
-                said = update.derived.details.get(name, ())
-                for id in ids:
-                    self._details.get(id, {}).pop(name, None)
-                for id, text in zip(ids, said, strict=False):
-                    if text:
-                        self._details.setdefault(id, {})[name] = text
+                if update.whole:
+                    for id in self._explained.pop(name, ()):
+                        self._details.get(id, {}).pop(name, None)
+                for id, text in update.derived.details.get(name, {}).items():
+                    self._details.setdefault(id, {})[name] = text
+                    self._explained.setdefault(name, set()).add(id)
             if update.whole:
                 self._standing = Standing()
 

@@ -217,8 +217,9 @@ def test_facets_and_programs_agree(seed: int, dimensions: int) -> None:
     fractions = rng.dirichlet(np.ones(dimensions + 1), 20)
     energies = rng.normal(size=20)
     places = lower_hull.project_onto_span(fractions)
-    facets = lower_hull._energies_from_facets(places, energies)
-    np.testing.assert_allclose(lower_hull._energies_from_programs(places, energies), facets, atol=1e-8)
+    facets = lower_hull._energies_from_facets(places, places, energies)
+    programs = lower_hull._energies_from_programs(places, places, energies)
+    np.testing.assert_allclose(programs, facets, atol=1e-8)
     hull = lower_hull.hull_energies(fractions, energies)
     assert (hull <= energies).all()
     assert (hull == energies).sum() >= dimensions + 1
