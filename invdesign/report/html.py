@@ -289,6 +289,7 @@ def _asked_values(facts: Facts) -> dict[str, Any]:
             {"name": stage.name, "settings": tables.plugin_settings(stage.evaluator)}
             for stage in campaign.stages
         ],
+        "derivations": [_plugin_values(item) for item in campaign.derivations],
         "budget": ", ".join(f"{value:,} {name}" for name, value in limits.items()),
     }
 

@@ -15,6 +15,7 @@ import invdesign
 from invdesign.cli.describe import describe_candidate
 from invdesign.errors import CampaignError
 from invdesign.report.html import render_report
+from invdesign.run.fork import fork
 from invdesign.run.run import Run
 from invdesign.run.told import Told
 from surrogates.stability.hull import Hull
@@ -184,3 +185,13 @@ def test_unknown_distance_is_said(tmp_path: Path) -> None:
     )
     lines = "\n".join(describe_candidate(run, unknown))
     assert f"{DISTANCE}: unknown until competing phases with" in lines
+
+
+def test_fork_derives_anew(tmp_path: Path) -> None:
+    """A fork takes the energies of its source, and has the distances to its own hull."""
+    finished(oxides(30, optimizer="random"), tmp_path / "run")
+    fork(tmp_path / "run", tmp_path / "fork", trust_code=True)
+    forked = Run.open(tmp_path / "fork", trust_code=True)
+    forked.use_workers(0)
+    forked.execute()
+    np.testing.assert_allclose(distances(forked), expected(forked), atol=1e-8)
