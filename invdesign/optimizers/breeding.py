@@ -76,6 +76,7 @@ class OperatorKit:
         self.on_vectors = [name for name in useful if name not in self.own] if dimensions else []
         self.categorical = np.array([item.kind == "categorical" for item in dimensions], dtype=np.bool_)
         self.starts = [name for name, operator in self.own.items() if operator.arity == 0]
+        self.weights = {name: float(getattr(operator, "share", 1.0)) for name, operator in self.own.items()}
         self.mutates = any(operator.arity == 1 for operator in self.own.values())
 
     @cached_property
@@ -110,7 +111,11 @@ class OperatorKit:
             (crossing, crossover * (1.0 - part)),
             (mutating, 1.0 - crossover),
         )
-        weights = {name: share / len(group) for group, share in groups for name in group}
+        weights = {
+            name: share * self.weights.get(name, 1.0) / sum(self.weights.get(other, 1.0) for other in group)
+            for group, share in groups
+            for name in group
+        }
         total = sum(weights.values())
         if total == 0.0:  # of the kind that is wanted there is none
             return dict.fromkeys(usable, 1.0 / max(len(usable), 1))
@@ -211,7 +216,8 @@ class Breeder:
         if parents not in self._wheels:
             found = self.kit.operator_shares(self.crossover, parents)
             if not found:  # starts, of which a few are no evidence
-                found = dict.fromkeys(self.kit.starts, 1.0 / len(self.kit.starts))
+                whole = sum(self.kit.weights[name] for name in self.kit.starts)
+                found = {name: self.kit.weights[name] / whole for name in self.kit.starts}
             if self.credit is not None:
                 found = match_probabilities(found, self.credit)
             self._wheels[parents] = (list(found), list(accumulate(found.values())))
