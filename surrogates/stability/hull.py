@@ -17,6 +17,7 @@ from invdesign.errors import InvdesignError
 from invdesign.properties import Unit
 from invdesign.protocols import DerivationSettings, Derived, History, Phase
 from invdesign.structures.formulas import parse_composition
+from surrogates.stability.coverage import coverage_notes
 from surrogates.stability.phases import Composition, PhaseTable, parse_fractions, to_fractions
 from surrogates.stability.reference import ReferenceField
 
@@ -82,6 +83,14 @@ class Hull(DerivationSettings):
         content = None if self.reference is None else self.reference.hash
         text = json.dumps([registry.name_of(type(self)), fields, content, self.version], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on known compounds that the reference set lacks."""
+        try:
+            return () if self.reference is None else coverage_notes(self.reference.load())
+        except InvdesignError:  # not the pinned set; `prepare` tells the reason
+            return ()
 
     def prepare(self) -> None:
         """Read the reference set."""
