@@ -502,7 +502,8 @@ class RunHistory:
             structures=self._roles.get(id, ()),
             failure=self._failures.get(id),
             gate=self._gates.get(id, ""),
-            adoption_refused=self._adoption_refused.get(id, ""),
+            # Of no matter where another stage gave a relaxed genome: the trial breeds.
+            adoption_refused="" if id in self._relaxed_at else self._adoption_refused.get(id, ""),
         )
 
     def _trial_values(self, columns: Mapping[str, _Column], id: int) -> dict[str, float]:

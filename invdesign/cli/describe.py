@@ -340,6 +340,9 @@ def describe_candidate(run: Run, id: int) -> list[str]:
         made = run.trial(id).structures
         role = made[-1] if made else INITIAL
         lines.append(f"  structure ({role}): {len(structure)} atoms, a b c α β γ = {lattice}")
+    refused = run.trial(id).adoption_refused
+    if refused:
+        lines.append(f"  breeds nothing: {refused}")
     said = [f"  {text}" for text in explain_errors(lines)]
     return _escape_newlines(
         [*lines, *said, *(f"  note: {text}" for text in property_caveats(list(row["properties"])))]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from invdesign.rng import Rng
 from invdesign.spaces.crystal.changes import add_atoms, remove_atoms, repeat, transmute
 from invdesign.spaces.crystal.fresh import draw_like, draw_repeated, draw_symmetric_like, draw_symmetric_start
@@ -76,6 +78,10 @@ def list_ways(rules: CrystalRules) -> Mapping[str, Way]:
     idle = set()
     if len(rules.elements) == 1:
         idle |= {"permute"}
+    if (np.gcd.reduce(rows, axis=1) == 1).all():  # no cell holds a smaller one
+        idle |= {"repeated", "repeat"}
+    if rows.sum(axis=1).max() == 1:  # a displaced atom alone is the same crystal
+        idle |= {"rattle"}
     if rules.cell is not None:
         idle |= {"strain", "lattice", "repeated", "symmetric", "symmetric_like", "repeat"}
     if rules.compositions.is_single:

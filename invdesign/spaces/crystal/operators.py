@@ -166,6 +166,8 @@ def permute(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crysta
                 return None
             other = int(rng.choice(others))
             species[one], species[other] = species[other], species[one]
+        if (species == parent.species).all():  # swaps may undo each other
+            continue
         found = settle(make_crystal(parent.cell, species, parent.positions), rules)
         if found is not None:
             return found
@@ -208,6 +210,8 @@ def rattle(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal
     inverse = np.linalg.inv(parent.cell)
     for _ in range(TRIES):
         moved = rng.random(len(parent)) < rng.uniform(*MOVED_SHARE)
+        if not moved.any():
+            moved[int(rng.integers(len(parent)))] = True
         moves = rng.normal(0.0, rng.uniform(*RATTLES), parent.positions.shape) * moved[:, None]
         found = settle(make_crystal(parent.cell, parent.species, parent.positions + moves @ inverse), rules)
         if found is not None:
