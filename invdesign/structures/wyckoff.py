@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,8 @@ PRIMITIVE_CELLS: Mapping[str, tuple[tuple[float, float, float], ...]] = {
     "R": ((2 / 3, 1 / 3, 1 / 3), (-1 / 3, 1 / 3, 1 / 3), (-1 / 3, -2 / 3, 1 / 3)),
 }
 """Primitive vectors as rows by letter, in vectors of the conventional cell."""
+LATTICE_SHIFTS = np.array(list(itertools.product(range(-3, 4), repeat=3)), dtype=np.float64)
+"""Lattice translations by which an image may differ from a point, shape (343, 3)."""
 SAME_POINT = 1e-6  # fractional distance below which two images of a point are one (chosen)
 LONGEST_RATIO = 2.0  # of two lengths of a random cell; chosen, as structure searches usually do
 ANGLES = (60.0, 120.0)  # degrees, of a random cell where the lattice system leaves them free (chosen)
@@ -286,3 +289,25 @@ def _make_position(
     same = np.abs(apart - np.round(apart)).max(axis=2) < SAME_POINT
     kept = [row for row in range(len(sample)) if not same[row, :row].any()]
     return WyckoffPosition(letter, multiplicity, coordinates, linear[kept], constant[kept])
+
+
+def fit_parameters(
+    position: WyckoffPosition, point: FloatArray, cell: FloatArray
+) -> tuple[FloatArray, float]:
+    """Fit the free parameters of a position to a point near one of its images.
+
+    Args:
+        position: Wyckoff position.
+        point: fractional coordinates in the primitive cell.
+        cell: the primitive cell, vectors as rows, Å; it measures distances.
+
+    Returns:
+        (free parameters (f,) within [0, 1), distance of the point from the nearest image, Å).
+    """
+    linear = position.linear.transpose(0, 2, 1) @ cell  # shape (m, f, 3)
+    wanted = (point - position.constant)[:, None, :] + LATTICE_SHIFTS  # shape (m, t, 3), fractional
+    wanted = wanted @ cell
+    fitted = wanted @ np.linalg.pinv(linear)
+    missed = ((fitted @ linear - wanted) ** 2).sum(axis=2)
+    image, shift = np.unravel_index(int(missed.argmin()), missed.shape)
+    return fitted[image, shift] % 1.0, float(np.sqrt(missed[image, shift]))

@@ -142,6 +142,8 @@ class Partitions:
 def draw_index(weights: Sequence[int], rng: Rng) -> int:
     """Draw an index with a probability proportional to its weight, which may be a large integer."""
     total = sum(weights)
+    if total == weights[-1]:
+        return len(weights) - 1
     mark = rng.random() * total
     return next(
         (index for index, reached in enumerate(itertools.accumulate(weights)) if mark < reached),
@@ -178,10 +180,12 @@ def draw_sites(group: SpaceGroup, partitions: Partitions, rng: Rng) -> list[tupl
     """
     unused = {place: list(kind.letters) for place, kind in enumerate(partitions.classes)}
     sites = []
-    for species, place, uses in partitions.draw(rng):
+    drawn = partitions.draw(rng)
+    choices = iter(rng.random(sum(uses for _, _, uses in drawn)).tolist())
+    for species, place, uses in drawn:
         for _ in range(uses):
             letters = unused[place]
-            chosen = int(rng.integers(len(letters)))
+            chosen = int(next(choices) * len(letters))
             fixed = partitions.classes[place].capacity is not None
             sites.append((species, group.positions[letters.pop(chosen) if fixed else letters[chosen]]))
     return sorted(sites, key=lambda site: (site[1].free, -site[1].primitive_multiplicity))
@@ -196,12 +200,16 @@ def list_translations(cell: FloatArray, reach: float) -> FloatArray:
         cell: shape (3, 3), vectors as rows, Å; a reduced one needs few.
         reach: Å.
     """
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    most = np.floor(reach / heights + 0.5).astype(int)
-    ranges = [np.arange(-n, n + 1) for n in most]
-    grid = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-    translations: FloatArray = grid @ cell
+    inverse = np.linalg.inv(cell)
+    most = np.floor(reach * np.sqrt((inverse**2).sum(axis=0)) + 0.5).astype(int)
+    translations: FloatArray = _list_offsets(*most.tolist()) @ cell
     return translations
+
+
+@lru_cache(maxsize=1000)
+def _list_offsets(*most: int) -> FloatArray:
+    """List whole numbers of three vectors, each up to its highest number in both directions."""
+    return np.array(list(itertools.product(*(range(-n, n + 1) for n in most))), dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,10 +301,9 @@ def place_sites(
         room: shape (k, k), shortest distance by species, Å.
         rng: draws the free parameters.
     """
-    lengths = np.linalg.norm(frame.translations, axis=1)
-    shortest = lengths[lengths > 0.0].min(initial=np.inf)
-    if any(shortest < room[species, species] for species, _ in sites):
-        return None
+    edge = float(np.sqrt((frame.cell**2).sum(axis=1).min()))
+    if any(edge < room[species, species] for species, _ in sites):
+        return None  # atoms are too close to their own images: the edges of a reduced cell are its shortest vectors
     placed = np.empty((0, 3))
     species: list[int] = []
     for own, position in sites:
