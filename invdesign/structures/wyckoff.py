@@ -227,7 +227,9 @@ class SpaceGroup:
 
 @cache
 def _load_table() -> dict[str, dict[str, Any]]:
-    table: dict[str, dict[str, Any]] = json.loads((files("invdesign.structures") / "wyckoff.json").read_text())
+    table: dict[str, dict[str, Any]] = json.loads(
+        (files("invdesign.structures") / "wyckoff.json").read_text()
+    )
     return table
 
 

@@ -26,7 +26,9 @@ from invdesign.structures.wyckoff import AXES, CENTRING, GROUPS, draw_cell
 
 DENOMINATOR = 48  # of all coordinates of fixed points; spglib's translations are multiples of 1/24
 PRECISION = 1e-6  # of fractional coordinates
-SHIFTS = np.array(list(itertools.product(range(-3, 4), repeat=3)))  # lattice translations tried, shape (343, 3)
+SHIFTS = np.array(
+    list(itertools.product(range(-3, 4), repeat=3))
+)  # lattice translations tried, shape (343, 3)
 VECTORS = sorted(
     (v for v in itertools.product(range(-2, 3), repeat=3) if any(v)),
     key=lambda v: (sum(map(abs, v)), sum(n < 0 for n in v), [-n for n in v]),
@@ -179,7 +181,9 @@ def name_letter(
     return dataset.wyckoffs[0], moved
 
 
-def find_type(point: FloatArray, operations: tuple[IntArray, FloatArray], types: Sequence[set[object]]) -> int:
+def find_type(
+    point: FloatArray, operations: tuple[IntArray, FloatArray], types: Sequence[set[object]]
+) -> int:
     """Find the Wyckoff position among `types` that a `point` belongs to."""
     rotations, translations = operations
     fixing = [np.zeros((1, 3), dtype=int)]

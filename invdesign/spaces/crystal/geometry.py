@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from invdesign.arrays import FloatArray, IntArray
+from invdesign.arrays import BoolArray, FloatArray, IntArray
+from invdesign.structures.symmetry import call_spglib
 
 DECIMALS = 6  # of cells (Å) and fractional positions in a genome; chosen: far below any force's resolution
 SAME_METRIC = 1e-4  # relative difference of metrics below which a cell counts as reduced already (chosen)
+MAX_STEPS = 100  # of the reduction of a cell; chosen: some 5 suffice
+OWN_PLACE = 1e-8  # Å, distance below which a point is the atom itself
+_PERIODIC: IntArray = np.array([1, 1, 1], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +70,76 @@ def to_lower_triangle(crystal: Crystal) -> Crystal:
     return make_crystal(cell, crystal.species, sign * crystal.positions)
 
 
+def is_reduced(cell: FloatArray) -> bool:
+    """True if a cell is reduced in Niggli's sense to within `SAME_METRIC`.
+
+    The special conditions for equal lengths and products are left out: rounding decides them.
+
+    Source:
+        International Tables for Crystallography A, section 3.1.3: main conditions of reduced cells.
+    """
+    ((aa, ab, ac), (_, bb, bc), (_, _, cc)) = (cell @ cell.T).tolist()
+    slack = SAME_METRIC * cc
+    if (
+        aa > bb + slack
+        or bb > cc + slack
+        or 2 * abs(bc) > bb + slack
+        or 2 * max(abs(ab), abs(ac)) > aa + slack
+    ):
+        return False
+    if min(ab, ac, bc) >= -slack:
+        return True
+    return bool(max(ab, ac, bc) <= slack and aa + bb + 2 * (ab + ac + bc) >= -slack)
+
+
 def reduce_cell(crystal: Crystal) -> Crystal:
     """Describe a crystal in its Niggli-reduced cell, turned to a lower triangle.
 
     A cell that is reduced to within `SAME_METRIC` is kept, so that rounding never changes the choice of vectors.
 
+    Raises:
+        numpy.linalg.LinAlgError: the cell has no volume, or cannot be reduced.
+
     Source:
         Grosse-Kunstleve, Sauter & Adams, Acta Crystallogr. A 60, 1 (2004), through spglib.
     """
-    import spglib
-
-    reduced = spglib.niggli_reduce(crystal.cell)
-    if reduced is None:
+    if is_reduced(crystal.cell):
         return to_lower_triangle(crystal)
-    metric, found = crystal.cell @ crystal.cell.T, reduced @ reduced.T
-    if np.abs(metric - found).max() <= SAME_METRIC * np.abs(metric).max():
-        return to_lower_triangle(crystal)
+    reduced = call_spglib("niggli_reduce", crystal.cell)
+    if reduced is None or not is_reduced(reduced):  # it does not end where lengths are nearly equal
+        reduced = _reduce_by_steps(crystal.cell)
     positions = crystal.positions @ crystal.cell @ np.linalg.inv(reduced)
     return to_lower_triangle(make_crystal(reduced, crystal.species, positions))
+
+
+def _reduce_by_steps(cell: FloatArray) -> FloatArray:
+    """Reduce a cell (3, 3) by steps that shorten a vector, until the main conditions hold.
+
+    Raises:
+        numpy.linalg.LinAlgError: they do not hold after `MAX_STEPS`: the cell has no volume, or nearly none.
+    """
+    found = np.array(cell, dtype=np.float64)
+    for _ in range(MAX_STEPS):
+        found = _align_signs(found[np.argsort(np.linalg.norm(found, axis=1), kind="stable")])
+        if is_reduced(found):
+            return found
+        metric = found @ found.T
+        # Type II: the diagonal of the cell is shorter than c.
+        if metric[0, 0] + metric[1, 1] + 2 * (metric[0, 1] + metric[0, 2] + metric[1, 2]) < 0:
+            found[2] = found.sum(axis=0)
+        for short, long in ((0, 1), (0, 2), (1, 2)):
+            found[long] -= np.round(found[long] @ found[short] / (found[short] @ found[short])) * found[short]
+    raise np.linalg.LinAlgError("the cell cannot be reduced")
+
+
+def _align_signs(cell: FloatArray) -> FloatArray:
+    """Invert vectors of a cell (3, 3) so that its products are all positive, or none is."""
+    bc, ac, ab = cell[1] @ cell[2], cell[0] @ cell[2], cell[0] @ cell[1]
+    choices = [np.array(signs) for signs in ((1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))]
+    products = [(b * c * bc, a * c * ac, a * b * ab) for a, b, c in choices]
+    worst = [min(*own, 0.0) if bc * ac * ab > 0 else -max(*own, 0.0) for own in products]
+    aligned: FloatArray = cell * choices[int(np.argmax(worst))][:, None]
+    return aligned
 
 
 def round_crystal(crystal: Crystal) -> Crystal:
@@ -99,31 +155,69 @@ def find_neighbours(crystal: Crystal, reach: float) -> tuple[IntArray, IntArray,
     """Find pairs of atoms within `reach` (Å), each in both directions, self-images included.
 
     Returns:
-        For p pairs: first (p,), second (p,), distance in Å (p,).
+        For p pairs: first (p,), second (p,), distance in Å (p,), 0 where two atoms coincide.
     """
+    first, second, _, distance = _find_points(crystal, reach)
+    apart = _drop_own_places(first, second, distance)
+    return first[apart], second[apart], distance[apart]
+
+
+def find_bonds(crystal: Crystal, reach: float) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """Find pairs of atoms within `reach` (Å) with the cells of the second atoms.
+
+    Returns:
+        For p pairs, in both directions: first (p,), second (p,), offset of the second atom in cells (p, 3), distance in Å (p,).
+    """
+    first, second, offset, distance = _find_points(crystal, reach)
+    apart = _drop_own_places(first, second, distance)
+    return first[apart], second[apart], offset[apart], distance[apart]
+
+
+def _find_points(crystal: Crystal, reach: float) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """Pairs as `find_bonds`, with each atom in its own place as well."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     points = np.ascontiguousarray(crystal.positions @ crystal.cell)
-    first, second, _, distance = find_points_in_spheres(
+    found: tuple[IntArray, IntArray, FloatArray, FloatArray] = find_points_in_spheres(
         all_coords=points,
         center_coords=points,
         r=float(reach),
-        pbc=np.array([1, 1, 1], dtype=np.int64),
+        pbc=_PERIODIC,
         lattice=np.ascontiguousarray(crystal.cell),
-        tol=1e-8,
+        tol=OWN_PLACE,
     )
-    apart = distance > 1e-8
-    return first[apart], second[apart], distance[apart]
+    return found
+
+
+def _drop_own_places(first: IntArray, second: IntArray, distance: FloatArray) -> BoolArray:
+    """False for atoms in their own place: another atom in that place is a pair, shape (p,)."""
+    apart: BoolArray = (distance > OWN_PLACE) | (first != second)
+    return apart
+
+
+def find_closest_pair(crystal: Crystal, shortest: FloatArray) -> tuple[int, int, float] | None:
+    """Find the pair of atoms farthest below its smallest distance.
+
+    Args:
+        crystal: in a reduced cell.
+        shortest: shape (k, k), smallest distances by species, Å.
+
+    Returns:
+        Numbers of the atoms and their distance, Å; None if no pair is too close.
+    """
+    edges = np.linalg.norm(crystal.cell, axis=1)
+    limits = np.diag(shortest)[crystal.species]
+    if edges.min() < limits.max():  # before neighbours are sought: a flat cell would have too many
+        atom = int(limits.argmax())
+        return atom, atom, float(edges.min())
+    first, second, distance = find_neighbours(crystal, float(shortest.max()))
+    share = distance / shortest[crystal.species[first], crystal.species[second]]
+    if len(share) and share.min() < 1.0:
+        worst = int(share.argmin())
+        return int(first[worst]), int(second[worst]), float(distance[worst])
+    return None
 
 
 def has_room(crystal: Crystal, shortest: FloatArray) -> bool:
     """True if no two atoms are closer than `shortest` (k, k) allows for their species, Å."""
-    reach = float(shortest.max())
-    # Where atoms stand on each other their distance is 0, which `find_neighbours` leaves out.
-    first, second, distance = find_neighbours(crystal, reach)
-    if (distance < shortest[crystal.species[first], crystal.species[second]]).any():
-        return False
-    apart = crystal.positions[:, None, :] - crystal.positions[None, :, :]
-    apart -= np.round(apart)
-    overlap = (np.abs(apart).max(axis=2) < 1e-7) & ~np.eye(len(crystal), dtype=bool)
-    return not overlap.any()
+    return find_closest_pair(crystal, shortest) is None
