@@ -40,7 +40,7 @@ def count_operations(crystal: Crystal) -> float:
 
 @pytest.mark.parametrize("number", GROUPS)
 def test_crystal_has_the_symmetry_of_its_group(number: int) -> None:
-    """spglib finds all operations of the group in a crystal drawn in it."""
+    """All operations of the group are found by spglib in a crystal drawn in it."""
     group = find_space_group(number)
     general = max(position.primitive_multiplicity for position in group.positions.values())
     counts = (general, min(kind.multiplicity for kind in list_site_classes(number)))
