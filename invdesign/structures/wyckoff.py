@@ -170,7 +170,7 @@ class WyckoffPosition:
     @property
     def free(self) -> int:
         """Number of free parameters; a position without any holds at most one atom's images."""
-        return self.linear.shape[2]
+        return int(self.linear.shape[2])
 
     def place_images(self, parameters: FloatArray) -> FloatArray:
         """Fractional coordinates of the images in the primitive cell.

@@ -59,7 +59,9 @@ class FixedSpace:
     def pick_point(self) -> FloatArray:
         """Pick a point in general position."""
         free = np.array([0.1357, 0.2719, 0.4231])[: len(self.directions)]
-        return np.array(self.offset) + free @ np.array(self.directions, dtype=float).reshape(-1, 3)
+        directions = np.array(self.directions, dtype=np.float64).reshape(-1, 3)
+        point: FloatArray = np.array(self.offset) + free @ directions
+        return point
 
 
 @cache
@@ -99,7 +101,7 @@ def solve_shifted(matrix: IntArray, levels: FloatArray) -> Iterator[FloatArray]:
 def list_fixed_spaces(rotations: IntArray, translations: FloatArray) -> list[FixedSpace]:
     """List the fixed spaces of all operations and their lattice translations, and the meeting points of axes."""
     unit = np.eye(3, dtype=int)
-    found = {}
+    found: dict[object, FixedSpace] = {}
     for rotation, translation in zip(rotations, translations, strict=True):
         matrix = rotation - unit
         for point in solve_shifted(matrix, LATTICE_SHIFTS - translation):

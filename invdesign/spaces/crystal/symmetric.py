@@ -6,6 +6,7 @@ The atoms of each element are partitioned exactly over Wyckoff positions, so a d
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,10 +63,12 @@ class Partitions:
     Attributes:
         classes: of the space group.
         counts: number of atoms per species in the primitive cell.
+        by_letter: True if positions of one class are told apart.
     """
 
     classes: tuple[SiteClass, ...]
     counts: tuple[int, ...]
+    by_letter: bool = False
     _known: dict[tuple[int, ...], int] = field(default_factory=dict, repr=False)
 
     @property
@@ -100,11 +103,22 @@ class Partitions:
             return 0
         key = (species, place, left, *capacities)
         if key not in self._known:
+            size = self.classes[place].multiplicity
             self._known[key] = sum(
-                self._count(species, place + 1, left - used * self.classes[place].multiplicity, rest)
+                self._count_letters(place, used, capacities)
+                * self._count(species, place + 1, left - used * size, rest)
                 for used, rest in self._list_uses(place, left, capacities)
             )
         return self._known[key]
+
+    def _count_letters(self, place: int, used: int, capacities: tuple[int, ...]) -> int:
+        """Count the choices of positions for `used` uses of a class; 1 where they are not told apart."""
+        if not self.by_letter:
+            return 1
+        kind = self.classes[place]
+        if kind.capacity is None:
+            return math.comb(len(kind.letters) + used - 1, used)
+        return math.comb(capacities[place], used)
 
     def _list_uses(
         self, place: int, left: int, capacities: tuple[int, ...]
@@ -131,7 +145,11 @@ class Partitions:
             while left:
                 uses = self._list_uses(place, left, capacities)
                 size = self.classes[place].multiplicity
-                ways = [self._count(species, place + 1, left - u * size, rest) for u, rest in uses]
+                ways = [
+                    self._count_letters(place, used, capacities)
+                    * self._count(species, place + 1, left - used * size, rest)
+                    for used, rest in uses
+                ]
                 used, capacities = uses[draw_index(ways, rng)]
                 if used:
                     drawn.append((species, place, used))
@@ -152,14 +170,15 @@ def draw_index(weights: Sequence[int], rng: Rng) -> int:
 
 
 @lru_cache(maxsize=CACHED_PARTITIONS)
-def find_partitions(number: int, counts: tuple[int, ...]) -> Partitions:
+def find_partitions(number: int, counts: tuple[int, ...], by_letter: bool = False) -> Partitions:
     """Find the partitions of a composition in a space group.
 
     Args:
         number: of the space group.
         counts: atoms per species in the primitive cell, at least one species with atoms.
+        by_letter: True if positions of one class are told apart.
     """
-    return Partitions(list_site_classes(number), counts)
+    return Partitions(list_site_classes(number), counts, by_letter)
 
 
 def list_fitting_groups(counts: Sequence[int], groups: Sequence[int] = GROUPS) -> tuple[int, ...]:
@@ -264,7 +283,7 @@ def find_free_place(
     placed: FloatArray,
     limits: tuple[FloatArray, float],
     rng: Rng,
-) -> FloatArray | None:
+) -> tuple[FloatArray, FloatArray] | None:
     """Find a place for the images of one position; None where none of those tried has room.
 
     All images see the same surroundings, so only the first one's distances are measured.
@@ -275,9 +294,13 @@ def find_free_place(
         placed: shape (n, 3), fractional coordinates of the atoms before it.
         limits: (shortest distance to each of them (n,), shortest distance between two images), Å.
         rng: draws the free parameters.
+
+    Returns:
+        (free parameters (f,), fractional coordinates of the images (m, 3)).
     """
     trials = POINTS_AT_ONCE if position.free else 1
-    images = position.place_images(rng.random((trials, position.free))) @ frame.basis
+    parameters = rng.random((trials, position.free))
+    images = position.place_images(parameters) @ frame.basis
     first = images[:, 0]
     good = np.ones(trials, dtype=bool)
     to_placed, between = limits
@@ -285,12 +308,26 @@ def find_free_place(
         good &= (frame.measure_closest(first, images[:, 1:]) >= between).all(axis=1)
     if len(placed) and good.any():
         good[good] = (frame.measure_closest(first[good], placed) >= to_placed).all(axis=1)
-    return images[int(good.argmax())] if good.any() else None
+    chosen = int(good.argmax())
+    return (parameters[chosen], images[chosen]) if good.any() else None
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedSites:
+    """Occupied positions with the atoms on them.
+
+    Attributes:
+        parameters: free parameters of each position.
+        crystal: in the cell of the frame.
+    """
+
+    parameters: tuple[FloatArray, ...]
+    crystal: Crystal
 
 
 def place_sites(
     sites: Sequence[tuple[int, WyckoffPosition]], frame: Frame, room: FloatArray, rng: Rng
-) -> Crystal | None:
+) -> PlacedSites | None:
     """Place positions one after the other; None where one finds no room.
 
     Args:
@@ -304,13 +341,15 @@ def place_sites(
         return None  # atoms are too close to their own images: the edges of a reduced cell are its shortest vectors
     placed = np.empty((0, 3))
     species: list[int] = []
+    chosen = []
     for own, position in sites:
         found = find_free_place(position, frame, placed, (room[own, species], float(room[own, own])), rng)
         if found is None:
             return None
-        placed = np.concatenate([placed, found])
-        species += [own] * len(found)
-    return make_crystal(frame.cell, species, placed)
+        chosen.append(found[0])
+        placed = np.concatenate([placed, found[1]])
+        species += [own] * len(found[1])
+    return PlacedSites(tuple(chosen), make_crystal(frame.cell, species, placed))
 
 
 def draw_in_group(
@@ -336,9 +375,9 @@ def draw_in_group(
         sites = draw_sites(group, partitions, rng)
         conventional = draw_cell(number, volume * rng.uniform(*STRETCH) * group.centring, rng)
         frame = make_frame(conventional, group, float(room.max()))
-        crystal = place_sites(sites, frame, room, rng)
-        if crystal is not None:
-            return crystal
+        placed = place_sites(sites, frame, room, rng)
+        if placed is not None:
+            return placed.crystal
     return None
 
 
