@@ -82,6 +82,18 @@ class LatticeSystem:
         degrees = [next(free) if angle is None else angle for angle in self.angles]
         return build_cell([lengths[place] for place in self.lengths], degrees)
 
+    def read_cell(self, cell: FloatArray) -> tuple[float, ...]:
+        """Free lengths (Å) and angles (degrees) of a conventional cell (3, 3), vectors as rows."""
+        edges = np.linalg.norm(cell, axis=1)
+        lengths = [float(edges[self.lengths.index(number)]) for number in range(self.free_lengths)]
+        metric = cell @ cell.T
+        angles = [
+            float(np.degrees(np.arccos(metric[i, j] / (edges[i] * edges[j]))))
+            for (i, j), angle in zip(((1, 2), (0, 2), (0, 1)), self.angles, strict=True)
+            if angle is None
+        ]
+        return (*lengths, *angles)
+
 
 LATTICE_SYSTEMS: Mapping[int, LatticeSystem] = {
     last: LatticeSystem(name, lengths, angles)
@@ -171,6 +183,11 @@ class WyckoffPosition:
     def free(self) -> int:
         """Number of free parameters; a position without any holds at most one atom's images."""
         return int(self.linear.shape[2])
+
+    @property
+    def free_axes(self) -> tuple[str, ...]:
+        """Names of the free parameters, those of `x`, `y` and `z` in `coordinates`."""
+        return tuple(axis for axis in AXES if axis in self.coordinates)
 
     def place_images(self, parameters: FloatArray) -> FloatArray:
         """Fractional coordinates of the images in the primitive cell.

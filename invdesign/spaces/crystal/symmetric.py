@@ -17,8 +17,8 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import InvdesignError
 from invdesign.rng import Rng
-from invdesign.spaces.crystal.geometry import Crystal, make_crystal
-from invdesign.structures.symmetry import call_spglib, symmetry_dataset
+from invdesign.spaces.crystal.geometry import Crystal, make_crystal, reduce_vectors
+from invdesign.structures.symmetry import symmetry_dataset
 from invdesign.structures.wyckoff import GROUPS, SpaceGroup, WyckoffPosition, draw_cell, find_space_group
 
 STRETCH = (0.9, 1.3)  # volume of a start over the typical one; chosen: relaxation rather shrinks a cell
@@ -74,10 +74,10 @@ class Partitions:
     @property
     def number(self) -> int:
         """Number of partitions; 0 where the composition does not fit the group."""
-        return self._count(0, 0, self.counts[0], self._capacities)
+        return self.count_rest(0, 0, self.counts[0], self.capacities)
 
     @property
-    def _capacities(self) -> tuple[int, ...]:
+    def capacities(self) -> tuple[int, ...]:
         return tuple(kind.capacity or 0 for kind in self.classes)
 
     def _most_used(self, place: int, left: int, capacities: tuple[int, ...]) -> int:
@@ -86,7 +86,7 @@ class Partitions:
         most = left // kind.multiplicity
         return most if kind.capacity is None else min(most, capacities[place])
 
-    def _count(self, species: int, place: int, left: int, capacities: tuple[int, ...]) -> int:
+    def count_rest(self, species: int, place: int, left: int, capacities: tuple[int, ...]) -> int:
         """Count the ways to place the atoms that are left.
 
         Args:
@@ -98,7 +98,7 @@ class Partitions:
         if left == 0:
             if species + 1 == len(self.counts):
                 return 1
-            return self._count(species + 1, 0, self.counts[species + 1], capacities)
+            return self.count_rest(species + 1, 0, self.counts[species + 1], capacities)
         if place == len(self.classes):
             return 0
         key = (species, place, left, *capacities)
@@ -106,8 +106,8 @@ class Partitions:
             size = self.classes[place].multiplicity
             self._known[key] = sum(
                 self._count_letters(place, used, capacities)
-                * self._count(species, place + 1, left - used * size, rest)
-                for used, rest in self._list_uses(place, left, capacities)
+                * self.count_rest(species, place + 1, left - used * size, rest)
+                for used, rest in self.list_uses(place, left, capacities)
             )
         return self._known[key]
 
@@ -120,7 +120,7 @@ class Partitions:
             return math.comb(len(kind.letters) + used - 1, used)
         return math.comb(capacities[place], used)
 
-    def _list_uses(
+    def list_uses(
         self, place: int, left: int, capacities: tuple[int, ...]
     ) -> list[tuple[int, tuple[int, ...]]]:
         """(number of uses, capacities after them) of the class at `place`."""
@@ -139,15 +139,15 @@ class Partitions:
             (species, place of the class, number of uses), for classes in use.
         """
         drawn = []
-        capacities = self._capacities
+        capacities = self.capacities
         for species, count in enumerate(self.counts):
             left, place = count, 0
             while left:
-                uses = self._list_uses(place, left, capacities)
+                uses = self.list_uses(place, left, capacities)
                 size = self.classes[place].multiplicity
                 ways = [
                     self._count_letters(place, used, capacities)
-                    * self._count(species, place + 1, left - used * size, rest)
+                    * self.count_rest(species, place + 1, left - used * size, rest)
                     for used, rest in uses
                 ]
                 used, capacities = uses[draw_index(ways, rng)]
@@ -271,8 +271,7 @@ def make_frame(conventional: FloatArray, group: SpaceGroup, reach: float) -> Fra
         reach: Å, up to which distances are measured.
     """
     primitive = group.primitive @ conventional
-    reduced = call_spglib("niggli_reduce", primitive)
-    cell = primitive if reduced is None else reduced
+    cell = reduce_vectors(primitive)
     basis = np.round(primitive @ np.linalg.inv(cell))
     return Frame(cell, basis, list_translations(cell, reach))
 
