@@ -285,6 +285,7 @@ class Trial:
         noise, systematic, details: from that stage (see `Evaluation`).
         structures: roles of the structures kept for it (read with `Run.structure`).
         gate: for a gated trial, the condition it failed, in words.
+        adoption_refused: reason why the structure it became has no genome, so that it breeds nothing.
     """
 
     candidate: Candidate
@@ -297,6 +298,7 @@ class Trial:
     structures: tuple[str, ...] = ()
     failure: Failure | None = None
     gate: str = ""
+    adoption_refused: str = ""
 
     @property
     def id(self) -> int:

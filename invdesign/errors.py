@@ -90,7 +90,10 @@ class RefusedError(RunError):
 
 
 class CampaignChangedError(InvdesignError):
-    """The campaign differs from the stored one in more than budget and engine."""
+    """The campaign differs from the stored one in what decides results.
+
+    Budget, engine, description and failure rate are free to change; functions and files are compared, too.
+    """
 
     exit_code = 2
 

@@ -23,7 +23,7 @@ from invdesign.properties import STRUCTURE_PREFIX, describe_property, is_structu
 from invdesign.protocols import Batch, Evaluator, StageView, Task, TaskResult
 from invdesign.rng import derived_seed
 from invdesign.steps import Built, Finished, PlannedTask, StageResult, Step, Unfinished
-from invdesign.worker import BUILD
+from invdesign.worker import ADOPT, BUILD
 
 BUILD_BATCH = 16  # designs per task (chosen)
 BUILD_TIMEOUT = 60.0  # seconds per design (chosen)
@@ -89,6 +89,7 @@ class _Progress:
     properties: dict[str, float] = field(default_factory=dict)
     structures: dict[str, str] = field(default_factory=dict)
     blobs: dict[str, bytes] = field(default_factory=dict)
+    held: StageResult | None = None  # waits until its structure is adopted
 
     def cache_value(self, name: str) -> float | str:
         """Value of a required name in a cache key.
@@ -137,6 +138,7 @@ class Wave:
         told: number of candidates whose results the optimizer had when it was asked for these: the cache looks no further. All
             before these where not given.
         measured: finds results from outside by key of the genome (`Store.measured`).
+        inherits_from: roles of structures that the space adopts (`InheritingSpace`).
     """
 
     def __init__(
@@ -147,6 +149,7 @@ class Wave:
         numbers: Iterator[int],
         told: int | None = None,
         measured: Callable[[Sequence[str], str], Mapping[str, Measurement]] = _find_no_measurements,
+        inherits_from: Sequence[str] = (),
     ) -> None:
         self._stages = tuple(stages)
         self._automatic = sum(not stage.on_demand for stage in stages)
@@ -154,6 +157,7 @@ class Wave:
         self._cached = cached
         self._measured = measured
         self._numbers = numbers
+        self._inherits_from = frozenset(inherits_from)
         self._order = [candidate.id for candidate in candidates]
         self._told = min(self._order) if told is None else told
         self._members = {candidate.id: _Progress(candidate) for candidate in candidates}
@@ -161,6 +165,7 @@ class Wave:
         self._cursor = [0] * len(stages)
         self._waiting: list[list[int]] = [[] for _ in stages]
         self._in_flight: dict[int, PlannedTask] = {}
+        self._obsolete: list[int] = []  # tasks of before an interruption that are planned anew
         self._undecided = len(self._order)
 
     @property
@@ -199,7 +204,7 @@ class Wave:
 
     def _waits_for_user(self, state: _Progress) -> bool:
         """True if a candidate waits at an external stage."""
-        return self._stages[state.stage].external
+        return self._stages[state.stage].external and state.held is None
 
     def count_for_last_stage(self, told: Collection[int] = ()) -> int:
         """Number of candidates that are to run the search's own last stage.
@@ -253,8 +258,12 @@ class Wave:
         for ending in rest.finished:
             self._close_candidate(self._members[ending.candidate])
         for task in rest.tasks:
+            if task.stage == ADOPT:  # its structure comes again from where it came
+                self._obsolete += [task.id] if task.id in rest.planned else []
+                continue
             self._assigned[index[task.stage]].update(task.members)
-        self._in_flight = {task.id: task for task in rest.tasks if task.id in rest.planned}
+            if task.id in rest.planned:
+                self._in_flight[task.id] = task
 
     def list_unfinished_tasks(self) -> list[Task]:
         """Tasks to submit again after `restore`."""
@@ -268,7 +277,8 @@ class Wave:
         Raises:
             RunError: workers cannot be set up at all.
         """
-        step = Step()
+        step = Step(done=self._obsolete)
+        self._obsolete = []
         for result in results:
             planned = self._in_flight.pop(result.id)
             if result.lost is not None:
@@ -277,7 +287,7 @@ class Wave:
             step.done.append(planned.id)
             answers = json.loads(result.payload or "[]")
             for id, answer in zip(planned.members, answers, strict=True):
-                self._read_answer(self._members[id], planned.stage, answer, step)
+                self._apply_answer(self._members[id], planned.stage, answer, step)
         for number in range(len(self._stages)):
             self._plan_stage(number, step)
         return step
@@ -291,7 +301,9 @@ class Wave:
             raise RunError(f"no worker can be set up: {cause.message}")
         step.lost.append((planned.id, cause))
         members = planned.members
-        if len(members) > 1:
+        if planned.stage == ADOPT:
+            self._apply_adoption(self._members[members[0]], {"adoption_refused": cause.message}, step)
+        elif len(members) > 1:
             middle = len(members) // 2
             for half in (members[:middle], members[middle:]):
                 self._plan_task(planned.stage, half, step, planned.attempt + 1)
@@ -301,11 +313,14 @@ class Wave:
             state = self._members[members[0]]
             self._fail_candidate(state, Failure(cause.kind, planned.stage, cause.message), step)
 
-    def _read_answer(self, state: _Progress, stage: str, answer: Mapping[str, Any], step: Step) -> None:
+    def _apply_answer(self, state: _Progress, stage: str, answer: Mapping[str, Any], step: Step) -> None:
         """Read a worker's answer for one candidate."""
         failure = Failure(*answer["failure"]) if "failure" in answer else None
         if stage == BUILD:
             self._apply_build(state, answer, failure, step)
+            return
+        if stage == ADOPT:
+            self._apply_adoption(state, answer, step)
             return
         # Sorted as the store returns them, so that a resumed run sees every mapping in the same order.
         packed = {role: base64.b64decode(text) for role, text in sorted(answer.get("structures", {}).items())}
@@ -322,8 +337,18 @@ class Wave:
             failure=failure,
             cost=answer.get("cost", {}),
             cache_key=self._stages[state.stage].cache_key(state),
+            relaxed_genome=answer.get("relaxed_genome"),
+            adoption_refused=answer.get("adoption_refused", ""),
         )
         self._apply_result(state, result, step)
+
+    def _apply_adoption(self, state: _Progress, answer: Mapping[str, Any], step: Step) -> None:
+        """Complete a held result by the answer of the worker that adopted its structure."""
+        held, state.held = state.held, None
+        if held is None or state.finished:
+            return
+        genome, reason = answer.get("relaxed_genome"), answer.get("adoption_refused", "")
+        self._apply_result(state, replace(held, relaxed_genome=genome, adoption_refused=reason), step)
 
     def _apply_build(
         self, state: _Progress, answer: Mapping[str, Any], failure: Failure | None, step: Step
@@ -338,6 +363,15 @@ class Wave:
             self._close_candidate(state)
         else:
             self._fail_candidate(state, failure, step)
+
+    def _hold_or_apply(self, state: _Progress, result: StageResult, step: Step) -> None:
+        """Apply a result that no worker made; first a worker adopts its structure if children inherit it."""
+        decided = result.failure is not None or result.relaxed_genome is not None or result.adoption_refused
+        if decided or self._inherits_from.isdisjoint(result.structures):
+            self._apply_result(state, result, step)
+            return
+        state.held = result
+        self._plan_task(ADOPT, (state.candidate.id,), step)
 
     def _apply_result(self, state: _Progress, result: StageResult, step: Step) -> None:
         """Record a stage's result, and move or end its candidate."""
@@ -385,7 +419,11 @@ class Wave:
         A batch that is not full is planned when no other candidate can arrive.
         """
         if self._stages[number].external:
-            here = [id for id, state in self._members.items() if not state.finished and state.stage == number]
+            here = [
+                id
+                for id, state in self._members.items()
+                if not state.finished and state.stage == number and state.held is None
+            ]
             self._apply_measurements(number, here, step)
             return
         size = self._stages[number].batch.size
@@ -405,7 +443,7 @@ class Wave:
         told = self._measured(list(keys.values()), stage.name)
         for id, key in keys.items():
             if key in told:
-                self._apply_result(self._members[id], _result_from_measurement(told[key], id), step)
+                self._hold_or_apply(self._members[id], _result_from_measurement(told[key], id), step)
         return [id for id, key in keys.items() if key not in told]
 
     def _is_upstream_decided(self, number: int) -> bool:
@@ -469,7 +507,7 @@ class Wave:
         for id in arrived:
             if keys[id] in hits:
                 hit = hits[keys[id]]
-                self._apply_result(
+                self._hold_or_apply(
                     self._members[id], replace(hit, candidate=id, stage=stage.name, cost={}), step
                 )
         return [id for id in arrived if keys[id] not in hits]
@@ -482,10 +520,23 @@ class Wave:
 
     def encode_task(self, planned: PlannedTask) -> Task:
         """Encode a `planned` task for a worker."""
+        if planned.stage == ADOPT:
+            members = [self._encode_adoption(self._members[id]) for id in planned.members]
+            return Task(planned.id, json.dumps({"stage": ADOPT, "members": members}), BUILD_TIMEOUT)
         stage = next(stage for stage in self._stages if stage.name == planned.stage)
         members = [self._encode_member(stage, self._members[id]) for id in planned.members]
         payload = json.dumps({"stage": planned.stage, "members": members})
         return Task(planned.id, payload, stage.timeout * len(members), stage.batch.resource)
+
+    def _encode_adoption(self, state: _Progress) -> dict[str, Any]:
+        """Encode a candidate with the structures of its held result."""
+        assert state.held is not None  # it has one until the answer comes
+        structures = {
+            role: base64.b64encode(state.held.blobs[key]).decode()
+            for role, key in state.held.structures.items()
+            if role in self._inherits_from
+        }
+        return {"genome": dict(state.candidate.genome), "structures": structures}
 
     def _encode_member(self, stage: Stage, state: _Progress) -> dict[str, Any]:
         """Encode one candidate with everything the stage requires."""

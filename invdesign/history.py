@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray
-from invdesign.candidate import Candidate, Failure, Status, Trial
+from invdesign.candidate import Candidate, Failure, Genome, Status, Trial
+from invdesign.derived import Deriver
 from invdesign.problem import Merit, Problem, Scores
-from invdesign.protocols import StageView
+from invdesign.protocols import Derivation, StageView
 from invdesign.standing import Standing
 from invdesign.steps import Finished, StageResult, Step
 from invdesign.worker import BUILD
@@ -46,6 +47,8 @@ class RunHistory:
         fetch: reads one candidate from the store.
         stages: the funnel after the build stage. Where several provide the same property, the last one's value counts; where
             not given, the latest value.
+        fetch_relaxed: reads a trial's relaxed genome of one stage from the store.
+        derivations: make properties of all ended trials together; their values are up to date whenever they are read.
     """
 
     def __init__(
@@ -53,14 +56,18 @@ class RunHistory:
         problem: Problem,
         fetch: Callable[[int], Candidate],
         stages: Sequence[StageView] = (),
+        fetch_relaxed: Callable[[int, str], Genome] | None = None,
+        derivations: Sequence[Derivation] = (),
     ) -> None:
         self._problem = problem
         self.fetch = fetch
+        self.fetch_relaxed = fetch_relaxed
         self.stages = tuple(stages)
         # Stages on demand come first here, so that the values of the search's own stages count.
         order = sorted(stages, key=lambda stage: not stage.on_demand)
         self._searched = 1 + sum(not stage.on_demand for stage in self.stages)
         self._last = {name: stage.name for stage in order for name in stage.provides}
+        self._rank = {stage.name: number for number, stage in enumerate(order)}
         self._length = 0
         self._status = np.zeros(1024, dtype=np.int64)
         self._depth = np.zeros(1024, dtype=np.int64)
@@ -83,6 +90,11 @@ class RunHistory:
         self._failures: dict[int, Failure] = {}
         self._gates: dict[int, str] = {}
         self._candidates: OrderedDict[int, Candidate] = OrderedDict()
+        self._relaxed: OrderedDict[int, Genome] = OrderedDict()
+        self._relaxed_at: dict[int, str] = {}  # stage of the relaxed genome by trial
+        self._adoption_refused: dict[int, str] = {}
+        self._formulas: dict[int, str] = {}
+        self._deriver = Deriver(derivations)
         self._standing = Standing()
 
     def __len__(self) -> int:
@@ -123,14 +135,40 @@ class RunHistory:
 
     def apply_step(self, step: Step) -> None:
         """Record the results and endings of a committed `step`."""
+        for built in step.built:
+            self.record_formula(built.candidate, built.formula)
         for result in step.results:
             self.record_result(result)
         for ending in step.finished:
             self.finish_trial(ending)
 
+    def record_formula(self, id: int, formula: str) -> None:
+        """Record the reduced `formula` of trial `id`, which its genome decides for good."""
+        if formula:
+            self._formulas[id] = sys.intern(formula)
+
+    def formula_of(self, id: int) -> str:
+        return "" if id in self._pending else self._formulas.get(id, "")
+
+    def _update_derived(self) -> None:
+        """Write what derivations say of the trials that ended since the last call."""
+        for update in self._deriver.derive_due(self):
+            ids = update.ids.tolist()
+            for name, values in update.derived.columns.items():
+                self._values[name].grow_to(self._length)[update.ids] = values
+                said = update.derived.details.get(name, ())
+                for id in ids:
+                    self._details.get(id, {}).pop(name, None)
+                for id, text in zip(ids, said, strict=False):
+                    if text:
+                        self._details.setdefault(id, {})[name] = text
+            if update.whole:
+                self._standing = Standing()
+
     def record_result(self, result: StageResult) -> None:
         """Record the `result` of one stage for one trial."""
         id, stage = result.candidate, result.stage
+        self._deriver.note_result(id)
         for name, value in result.properties.items():
             self._by_stage[name, stage].grow_to(self._length)[id] = value
             if self._last.get(name, stage) != stage:
@@ -153,6 +191,35 @@ class RunHistory:
         if result.structures:
             roles = (*self._roles.get(id, ()), *result.structures)
             self._roles[id] = tuple(map(sys.intern, dict.fromkeys(roles)))
+        if result.adoption_refused:
+            self._adoption_refused[id] = result.adoption_refused
+        if result.relaxed_genome is not None and self.note_relaxed(id, stage):
+            self._keep_relaxed(id, result.relaxed_genome)
+
+    def note_relaxed(self, id: int, stage: str) -> bool:
+        """Note that a `stage` gave trial `id` a relaxed genome; True if it is the one that counts."""
+        known = self._relaxed_at.get(id, stage)
+        if self._rank.get(stage, 0) < self._rank.get(known, 0):
+            return False
+        self._relaxed_at[id] = sys.intern(stage)
+        self._relaxed.pop(id, None)
+        return True
+
+    def relaxed_genome(self, id: int) -> Genome | None:
+        if id not in self._relaxed_at:
+            return None
+        if id in self._relaxed:
+            self._relaxed.move_to_end(id)
+            return self._relaxed[id]
+        assert self.fetch_relaxed is not None  # given wherever a store was read
+        return self._keep_relaxed(id, self.fetch_relaxed(id, self._relaxed_at[id]))
+
+    def _keep_relaxed(self, id: int, genome: Genome) -> Genome:
+        """Keep a recent relaxed genome in memory."""
+        self._relaxed[id] = genome
+        if len(self._relaxed) > CANDIDATES_KEPT:
+            self._relaxed.popitem(last=False)
+        return genome
 
     def _forget_remarks(self, name: str, id: int) -> None:
         """Remove errors and detail of a property's value."""
@@ -171,6 +238,7 @@ class RunHistory:
         if ending.gate:
             self._gates[ending.candidate] = ending.gate
         self._pending.discard(ending.candidate)
+        self._deriver.note_result(ending.candidate)
         self._update_superseded(ending.candidate)
 
     def _update_superseded(self, id: int) -> None:
@@ -180,7 +248,7 @@ class RunHistory:
         later = False
         for trial in reversed(self.trials_of(id)):
             if later and trial not in self._superseded:
-                counted = self.scores([trial]).merit[0] == Merit.FEASIBLE
+                counted = self._score_ids([trial]).merit[0] == Merit.FEASIBLE
                 self._superseded.add(trial)
                 self._standing = Standing() if counted else self._standing
             elif not later and trial in self._superseded:
@@ -216,13 +284,22 @@ class RunHistory:
 
     def reset_trial(self, id: int) -> None:
         """Make trial `id` pending again and forget its results."""
+        self._deriver.note_loss(id)
         by_stage = (self._by_stage, self._noise_by_stage, self._systematic_by_stage)
         for columns in (self._values, self._noise, self._systematic, *by_stage, self._seconds):
             for column in columns.values():
                 column.grow_to(self._length)[id] = np.nan
         self._status[id] = Status.PENDING
         self._depth[id] = 0
-        for known in (self._roles, self._failures, self._gates, self._details):
+        for known in (
+            self._roles,
+            self._failures,
+            self._gates,
+            self._details,
+            self._relaxed,
+            self._relaxed_at,
+            self._adoption_refused,
+        ):
             known.pop(id, None)
         self._pending.add(id)
         self._update_superseded(id)
@@ -252,15 +329,17 @@ class RunHistory:
         return self._depth[: self._length]
 
     def failures_by_trial(self) -> Mapping[int, Failure]:
-        """Cause of failure by number of the trial, for failed and infeasible ones."""
+        """Causes by number of the trial, for failed, infeasible and withdrawn ones."""
         return self._failures
 
     def property_names(self) -> tuple[str, ...]:
         """Properties known of any trial."""
+        self._update_derived()
         return tuple(self._values)
 
     def value_of(self, name: str, id: int) -> float:
         """Value of property `name` for trial `id`; NaN where unknown."""
+        self._update_derived()
         column = self._values.get(name)
         return float("nan") if column is None else float(column.grow_to(self._length)[id])
 
@@ -270,6 +349,7 @@ class RunHistory:
         return found[0], found[1]
 
     def column(self, name: str, stage: str | None = None) -> FloatArray:
+        self._update_derived()
         column = self._values.get(name) if stage is None else self._by_stage.get((name, stage))
         return self._copy_column(column)
 
@@ -327,6 +407,7 @@ class RunHistory:
 
     def details_by_trial(self) -> Mapping[int, Mapping[str, str]]:
         """Details by property, by number of the trial."""
+        self._update_derived()
         return self._details
 
     def seconds(self, stage: str) -> FloatArray:
@@ -339,6 +420,11 @@ class RunHistory:
         return column.grow_to(self._length)[: self._length].copy()
 
     def scores(self, ids: Sequence[int] | None = None) -> Scores:
+        self._update_derived()
+        return self._score_ids(ids)
+
+    def _score_ids(self, ids: Sequence[int] | None = None) -> Scores:
+        """Scores of all trials or of `ids`, with derived values as they are."""
         index = np.arange(self._length) if ids is None else np.asarray(ids, dtype=np.int64)
         status, hidden = self._status[index], None
         if self._superseded:  # a genome counts once: in its latest trial
@@ -351,6 +437,7 @@ class RunHistory:
 
     def outside_scores(self) -> Scores:
         """Scores of the candidates made outside the space, as if they were in it."""
+        self._update_derived()
         index = np.array(self.outside(), dtype=np.int64)
         return self._score_rows(index, self._status[index])
 
@@ -369,8 +456,9 @@ class RunHistory:
     def update_standing(self) -> Standing:
         """Front and extremes of the feasible trials.
 
-        The cost is that of the trials that ended since the last call.
+        The cost is that of the trials that ended since the last call, and of all where derived values changed.
         """
+        self._update_derived()
         self._standing.update(self)
         return self._standing
 
@@ -395,6 +483,7 @@ class RunHistory:
         return candidate
 
     def trial(self, id: int) -> Trial:
+        self._update_derived()
         candidate = self.candidate(id)
         properties = self._trial_values(self._values, id)
         return Trial(
@@ -408,6 +497,7 @@ class RunHistory:
             structures=self._roles.get(id, ()),
             failure=self._failures.get(id),
             gate=self._gates.get(id, ""),
+            adoption_refused=self._adoption_refused.get(id, ""),
         )
 
     def _trial_values(self, columns: Mapping[str, _Column], id: int) -> dict[str, float]:

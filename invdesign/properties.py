@@ -74,6 +74,11 @@ _HULL_CAVEAT = (
     "21 meV/atom on average over 31 anti-perovskites. CHGNet puts some phases too low: Li3OCl is 20 meV/atom below the "
     "hull here, and 20 to 30 above it by density functional theory. So within the error the sign is open."
 )
+_MOVING_HULL_CAVEAT = (
+    "The hull is that of the phases which this run found, and of a reference set where one is given: a distance of 0 says "
+    "that nothing lower was found, not that the phase is stable. It grows when the run finds a lower phase; distances of two "
+    "runs are not comparable."
+)
 _GAP_CAVEAT = "Semilocal functionals (PBE, r2SCAN) underestimate band gaps."
 _BARRIER_CAVEAT = (
     "Bond-valence barriers rank compounds within some frameworks, never across them: against 67 computed barriers "
@@ -113,6 +118,8 @@ _VOCABULARY = {
         Property("relaxation_steps", "", "Relaxation steps"),
         Property("decomposition_energy", "eV/atom", "Decomposition energy", _HULL_CAVEAT),
         Property("energy_above_hull", "eV/atom", "Energy above hull", _HULL_CAVEAT),
+        Property("distance_to_hull", "eV/atom", "Distance to the hull", _MOVING_HULL_CAVEAT),
+        Property("dft_distance_to_hull", "eV/atom", "Distance to the hull by DFT", _MOVING_HULL_CAVEAT),
         Property("reduction_limit", "V", "Reduction limit", mark=_OF_PRODUCTS),
         Property("oxidation_limit", "V", "Oxidation limit", mark=_OF_PRODUCTS),
         Property("window_width", "V", "Width of the stability window", mark=_OF_PRODUCTS),

@@ -12,10 +12,20 @@ from invdesign.beside import OWN_PACKAGES, import_campaign_object
 from invdesign.errors import PluginError, nearest
 
 GROUP_PREFIX = "invdesign."
-GROUPS = ("evaluators", "potentials", "spaces", "optimizers", "generators", "engines", "commands")
+GROUPS = (
+    "evaluators",
+    "derivations",
+    "potentials",
+    "spaces",
+    "optimizers",
+    "generators",
+    "engines",
+    "commands",
+)
 CONTRACT = {
     "spaces": ("build", "canonical", "count", "size"),
     "evaluators": ("evaluate", "external", "needs_trust"),
+    "derivations": ("derive", "requires", "provides", "potential_id", "prepare"),
     "potentials": ("compute", "label", "prepare"),
     "optimizers": ("ask",),
     "engines": ("open",),
@@ -24,6 +34,7 @@ CONTRACT = {
 BASES = {
     "spaces": "invdesign.protocols.SpaceSettings",
     "evaluators": "invdesign.protocols.EvaluatorSettings",
+    "derivations": "invdesign.protocols.DerivationSettings",
     "potentials": "invdesign.protocols.PotentialSettings",
 }
 """Class with defaults of all members but the first, by group."""
@@ -157,7 +168,7 @@ def _load_entry(group: str, entry: EntryPoint) -> type:
         raise PluginError(
             f"the plug-in '{entry.name}' of {_distribution_of(entry)} is no class of settings: {entry.value} is {found!r:.60}."
         )
-    missing = missing_member(group, found)
+    missing = describe_missing_member(group, found)
     if missing:
         raise PluginError(
             f"the plug-in '{entry.name}' of {_distribution_of(entry)} is none of the {group}: {missing}"
@@ -180,7 +191,7 @@ def belongs_to(group: str, plugin: object) -> bool:
     return hasattr(plugin, CONTRACT[group][0])
 
 
-def missing_member(group: str, plugin: type) -> str:
+def describe_missing_member(group: str, plugin: type) -> str:
     """Sentence on the first member of a contract that a class lacks.
 
     Args:
@@ -211,7 +222,7 @@ def _load_path(group: str, path: str) -> type:
         raise PluginError(
             f"'{path}' is not a plug-in: make it a class derived from invdesign.settings.Settings."
         )
-    missing = missing_member(group, found)
+    missing = describe_missing_member(group, found)
     if missing:
         raise PluginError(f"'{path}' is none of the {group}: {missing}")
     plugin: type = found

@@ -148,10 +148,10 @@ def _path_exists(path: Path) -> bool:
 
 
 def parse_name_list(value: Sequence[object]) -> list[str]:
-    """Check a list of names that stands for a mapping with default values.
+    """Check that a list holds different names, and return them.
 
     Args:
-        value: the list.
+        value: the list, which stands for a mapping with default values.
 
     Raises:
         ValueError: an entry is no text, or is listed twice.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from invdesign.candidate import Candidate, Failure, Status
+from invdesign.candidate import Candidate, Failure, Genome, Status
 from invdesign.measurements import Measurement
 
 
@@ -17,6 +17,8 @@ class StageResult:
         noise, systematic, details: as in `Evaluation`.
         structures: role -> hash; the data of new ones is in `blobs`.
         blobs: hash -> compressed structure.
+        relaxed_genome: genome of the structure it made, where the space inherits from it (`InheritingSpace`).
+        adoption_refused: reason why that structure has no genome; empty where it has one, or was never to be adopted.
     """
 
     candidate: int
@@ -31,6 +33,8 @@ class StageResult:
     cost: Mapping[str, float] = field(default_factory=dict)
     cache_key: str | None = None
     source: int | None = None
+    relaxed_genome: Genome | None = None
+    adoption_refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,11 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse to replace a pipe or device at `path`, as in `--output /dev/null`.
+    """Refuse to replace what is no regular file, as in `--output /dev/null`.
+
+    Args:
+        path: of the file to write. Pipes, devices and folders are refused, and all within `/dev` (but `/dev/shm`),
+            `/proc` and `/sys`.
 
     Raises:
         OSError: there is one; a privileged user would remove it for all processes.

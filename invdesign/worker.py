@@ -16,14 +16,24 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from invdesign.beside import ANY_MODULE, allow_module, trust_folders
-from invdesign.candidate import Candidate, Design, Evaluation, Failure, Input, Proposal, clean_detail
-from invdesign.errors import Infeasible, PluginError, RunError
+from invdesign.candidate import (
+    Candidate,
+    Design,
+    Evaluation,
+    Failure,
+    Genome,
+    Input,
+    Proposal,
+    canonical,
+    clean_detail,
+)
+from invdesign.errors import Infeasible, InvdesignError, PluginError, RunError
 from invdesign.functions import FitnessFunction
 from invdesign.properties import STRUCTURE_PREFIX, is_structure
-from invdesign.protocols import Evaluator, FolderEvaluator, SearchSpace, design_of
+from invdesign.protocols import Evaluator, FolderEvaluator, InheritingSpace, SearchSpace, design_of
 from invdesign.settings import STORED_FOLDER, load
 from invdesign.structures.files import compress_text, decompress_text, structure_from_json, structure_to_json
 
@@ -32,10 +42,12 @@ if TYPE_CHECKING:
 
 DESIGNS_KEPT = 256  # in memory: a candidate's stages often follow each other on one worker (chosen)
 BUILD = "build"
+ADOPT = "build: adopt"  # stage of tasks that adopt structures from outside; no name of a user's stage
 FOREIGN_ERRORS = (Exception, SystemExit)  # exceptions of foreign code: some libraries call sys.exit
 WORK_FOLDER = "work"  # folder in the run's folder for files of evaluators, by stage
 # Any value keeps the working folder out of a new process's path (docs.python.org/3.11/using/cmdline.html).
 SAFE_PATH = "PYTHONSAFEPATH"
+NOT_OF_THE_SPACE = "the structure is none of the space"
 SAFE_PATH_MARK = "invdesign"  # its value where the run has set it, not the user
 Answer = dict[str, Any]
 
@@ -154,6 +166,8 @@ class Worker:
         task = json.loads(payload)
         if task["stage"] == BUILD:
             return json.dumps([self._answer_build(member) for member in task["members"]])
+        if task["stage"] == ADOPT:
+            return json.dumps([self._answer_adoption(member) for member in task["members"]])
         return json.dumps(self._evaluate_members(task["stage"], task["members"]))
 
     def _build_design(self, member: Answer) -> Design:
@@ -181,6 +195,39 @@ class Worker:
             "cost": {"seconds": time.perf_counter() - started},
         }
 
+    def _answer_adoption(self, member: Answer) -> Answer:
+        """Answer to a member of an adoption task."""
+        try:
+            structures = {role: _decode_structure(blob) for role, blob in member["structures"].items()}
+        except FOREIGN_ERRORS as error:  # the structure came from outside the run
+            return {"adoption_refused": _describe_error(error)}
+        return self._adopt_structure(structures, member["genome"])
+
+    def _adopt_structure(self, structures: Mapping[str, Structure], genome: Genome) -> Answer:
+        """Relaxed genome of the structure that children inherit, or the reason why it has none.
+
+        Args:
+            structures: that an evaluation made, by role.
+            genome: that was asked.
+
+        Returns:
+            Empty where the space inherits from none of the structures.
+        """
+        if not isinstance(self.space, InheritingSpace):
+            return {}
+        roles = [role for role in self.space.inherits_from if role in structures]
+        if not roles:
+            return {}
+        try:
+            adopted = self.space.adopt(structures[roles[-1]], genome)
+            if adopted is None:
+                return {"adoption_refused": NOT_OF_THE_SPACE}
+            found = canonical(self.space.canonical(adopted))
+            self.space.build(cast("Genome", found))
+        except FOREIGN_ERRORS as error:  # a space may raise anything; the evaluation stays valid
+            return {"adoption_refused": _describe_error(error)}
+        return {"relaxed_genome": found}
+
     def _evaluate_members(self, stage: str, members: Sequence[Answer]) -> list[Answer]:
         """Answers to the members of an evaluation task."""
         evaluator = self.evaluators[stage]
@@ -191,7 +238,11 @@ class Worker:
         started = time.perf_counter()
         evaluations = _evaluate_by_halves(evaluator, inputs, stage)
         seconds = (time.perf_counter() - started) / len(inputs)
-        return [_encode_or_fail(evaluation, evaluator, stage, seconds) for evaluation in evaluations]
+        answers = [_encode_or_fail(evaluation, evaluator, stage, seconds) for evaluation in evaluations]
+        for member, evaluation, answer in zip(members, evaluations, answers, strict=True):
+            if "failure" not in answer:
+                answer |= self._adopt_structure(evaluation.structures, member["genome"])  # noqa: PLW2901 - in place
+        return answers
 
     def _read_input(self, member: Answer) -> Input:
         """Input of an evaluator for one member."""
@@ -232,6 +283,14 @@ def _one_line(error: BaseException) -> str:
     A file name that is no UTF-8 puts half characters into a message.
     """
     return " ".join(str(error).split())[:500].encode(errors="replace").decode()
+
+
+def _describe_error(error: BaseException) -> str:
+    """Reason of a refusal, or the type and message of any other error."""
+    text = _one_line(error)
+    if isinstance(error, InvdesignError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _failure_from(error: BaseException, stage: str) -> Failure:

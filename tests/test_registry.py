@@ -38,7 +38,7 @@ class Fielded(Bare):
 )  # fmt: skip
 def test_a_missing_member_is_named(group: str, plugin: type, missing: str) -> None:
     """The first member that a class lacks is named, with the base class that has it."""
-    assert registry.missing_member(group, plugin) == missing
+    assert registry.describe_missing_member(group, plugin) == missing
 
 
 def test_base_classes_have_all_other_members() -> None:
@@ -47,7 +47,7 @@ def test_base_classes_have_all_other_members() -> None:
     for group, base in bases.items():
         first = registry.CONTRACT[group][0]
         whole = type("Whole", (base,), {first: lambda self: None, "__module__": __name__})
-        assert registry.missing_member(group, whole) == ""
+        assert registry.describe_missing_member(group, whole) == ""
         assert registry.BASES[group] == f"invdesign.protocols.{base.__name__}"
 
 

@@ -121,7 +121,7 @@ def parse_yaml(text: str, source: str = "campaign") -> Document:
     reader = YAML(typ="safe", pure=True)
     command = f"invdesign validate {source}"
     try:
-        refused = _check_events(reader, text)
+        refused = _find_refused_events(reader, text)
         if refused:
             raise CampaignError(refused, source, command)
         node = YAML(typ="safe", pure=True).compose(text)
@@ -141,7 +141,7 @@ def parse_yaml(text: str, source: str = "campaign") -> Document:
     return Document(value, source, converter.lines, text)
 
 
-def _check_events(reader: Any, text: str) -> list[Mistake]:
+def _find_refused_events(reader: Any, text: str) -> list[Mistake]:
     """Find aliases, deep nesting and old YAML versions.
 
     This comes before anything is built that could explode.

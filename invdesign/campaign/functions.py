@@ -147,8 +147,8 @@ def note_unstored_functions(evaluators: Mapping[str, Any]) -> tuple[str, ...]:
     return (note,)
 
 
-def list_untrusted(evaluators: Mapping[str, Any]) -> list[FitnessFunction]:
-    """Functions among `evaluators` that must be imported from beside the campaign."""
+def list_unimported(evaluators: Mapping[str, Any]) -> list[FitnessFunction]:
+    """Functions among `evaluators` that are in a module and not imported yet."""
     found = fitness_functions(evaluators).values()
     return [item for item in found if item.path is not None and item.function is None]
 
@@ -230,7 +230,7 @@ def check_usable(
             f"  run = invdesign.Run.open({str(folder or 'FOLDER')!r}, functions=[{', '.join(lost)}])\n"
             "  run.execute()"
         )
-    unread = list_untrusted(evaluators)
+    unread = list_unimported(evaluators)
     if unread and not trusted:
         files: dict[str, list[str]] = {}
         for item in unread:

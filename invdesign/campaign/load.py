@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from invdesign import registry
 from invdesign.beside import trust_folders
+from invdesign.campaign.derivations import explain_underived, explain_unfit
 from invdesign.campaign.document import Document, Place, read_document
 from invdesign.campaign.functions import (
     LONG_FORM,
@@ -39,7 +40,14 @@ from invdesign.evaluation import Stage
 from invdesign.functions import FitnessFunction
 from invdesign.problem import Constraint, Problem, Scalarize
 from invdesign.properties import STRUCTURE_PREFIX, is_structure
-from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StructureSpace
+from invdesign.protocols import (
+    AnyOptimizer,
+    Derivation,
+    Evaluator,
+    OptimizerSettings,
+    SearchSpace,
+    StructureSpace,
+)
 from invdesign.rng import rng_for
 from invdesign.roles import INITIAL, roles_by_path
 from invdesign.settings import InputFile, holds_code, load
@@ -131,6 +139,8 @@ class _Reader:
     made: Mapping[Place, Any] = field(default_factory=dict)
     mistakes: list[Any] = field(default_factory=list)
     all_stages_read: bool = True
+    all_derivations_read: bool = True
+    derivations: list[Derivation] = field(default_factory=list)
 
     def add_mistake(self, place: Place, message: str, hint: str = "") -> None:
         self.mistakes.append(self.document.mistake(place, message, hint))
@@ -147,8 +157,11 @@ class _Reader:
         optimizer = self._read_plugin(
             "optimizers", self._embed_priors(data.get("optimizer", "auto")), ("optimizer",)
         )
+        if space is not None and isinstance(optimizer, OptimizerSettings):
+            optimizer = optimizer.suit_space(space)
         engine = self._read_plugin("engines", data.get("engine", "local"), ("engine",))
         stages = self._read_stages(data.get("evaluate"))
+        self._read_derivations(data.get("derive"), stages)
         problem = self._read_problem(data, stages)
         opened: OpenRoles = {}
         if space is not None and self.all_stages_read:
@@ -173,6 +186,7 @@ class _Reader:
             budget=Budget.model_validate(header.budget),
             engine=engine,
             seeds=seeds,
+            derivations=tuple(self.derivations),
             max_failure_rate=header.max_failure_rate,
             description=header.description,
             opened=opened,
@@ -180,7 +194,13 @@ class _Reader:
             trusted=self.trust_code,
             file=self.document.source if self.document.text else "",
         )
-        imported = [campaign.space, campaign.optimizer, campaign.engine, *campaign.evaluators.values()]
+        imported = [
+            campaign.space,
+            campaign.optimizer,
+            campaign.engine,
+            *campaign.evaluators.values(),
+            *campaign.derivations,
+        ]
         return (
             replace(campaign, code=(str(self.folder),))
             if holds_code(imported) or _refers_to_code(campaign.dump())
@@ -344,6 +364,37 @@ class _Reader:
         name = common.name or own_name
         return Stage(name, evaluator, (*evaluator.gates, *gates), common.timeout, common.on_demand)
 
+    # Derivations.
+
+    def _read_derivations(self, items: Any, stages: list[Stage]) -> None:
+        """Read the derivations in order, and check each against the stages."""
+        for number, item in enumerate(items if isinstance(items, list) else []):
+            place: Place = ("derive", number)
+            derivation = self._read_derivation(item, place)
+            if derivation is None:
+                self.all_derivations_read = False
+                continue
+            if self.all_stages_read:
+                for message, hint in explain_unfit(derivation, stages, self.derivations):
+                    self.add_mistake(place, message, hint)
+            self.derivations.append(derivation)
+
+    def _read_derivation(self, item: Any, place: Place) -> Any:
+        if isinstance(item, str):
+            return self._load_plugin("derivations", item, {}, place, place)
+        if not isinstance(item, dict) or len(item) != 1:
+            self.add_mistake(
+                place, f"expected a derivation, as 'hull' or 'hull: {{...}}', got {quote_value(item)}"
+            )
+            return None
+        ((kind, settings),) = item.items()
+        if not isinstance(settings, dict | None):
+            self.add_mistake(
+                (*place, kind), f"expected settings as 'key: value', got {quote_value(settings)}"
+            )
+            return None
+        return self._load_plugin("derivations", kind, settings or {}, (*place, kind), (*place, kind))
+
     # Functions beside the campaign.
 
     def _read_evaluator(self, kind: str, own: dict[str, Any], place: Place) -> Any:
@@ -417,8 +468,15 @@ class _Reader:
                     self.add_mistake(
                         place, f"{stage.name} needs {name}, which {_suggest_provider(name, stages[number:])}."
                     )
+            derived = {name for derivation in self.derivations for name in derivation.provides}
             for gate in stage.gates:
-                if gate.property not in {**evaluator.provides, **dict.fromkeys(known)}:
+                if gate.property in derived:
+                    self.add_mistake(
+                        place,
+                        f"gate on {gate.property}, which is derived when candidates have ended.",
+                        "Give a constraint instead.",
+                    )
+                elif gate.property not in {**evaluator.provides, **dict.fromkeys(known)}:
                     hint = nearest(gate.property, evaluator.provides)
                     self.add_mistake(
                         place, f"gate on {gate.property}, which is not known at {stage.name}.", hint
@@ -509,7 +567,8 @@ class _Reader:
         return Problem(objectives, tuple(constraints), scalarize if objectives else None)
 
     def _check_property(self, name: str, stages: list[Stage], place: Place) -> None:
-        provided = sorted(_provided_properties(stage.evaluator for stage in stages if not stage.on_demand))
+        known = _provided_properties(stage.evaluator for stage in stages if not stage.on_demand)
+        provided = sorted(known.union(*(derivation.provides for derivation in self.derivations)))
         for stage in stages:
             if stage.on_demand and name not in provided and name in _provided_properties([stage.evaluator]):
                 self.add_mistake(
@@ -519,9 +578,12 @@ class _Reader:
                     f"Rank by a property of an earlier stage, or take on_demand from {stage.name}.",
                 )
                 return
-        hint = nearest(name, provided)
+        if name in provided:
+            return
+        hint = explain_underived(name) if self.all_derivations_read else ""
+        hint = hint or nearest(name, provided)
         # A stage with a mistake of its own may provide the name: then only a near miss is surely another mistake.
-        if name not in provided and (hint or (self.all_stages_read and provided)):
+        if hint or (self.all_stages_read and self.all_derivations_read and provided):
             hint = hint or f"Provided are: {', '.join(provided)}."
             self.add_mistake(place, f"no evaluator of this campaign provides '{name}'.", hint)
 

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from invdesign import registry
 from invdesign.beside import trust_folders
 from invdesign.campaign.functions import (
     attach_functions,
     check_usable,
     fitness_functions,
-    list_untrusted,
+    list_unimported,
     note_unstored_functions,
     stages_running_code,
 )
@@ -35,7 +36,7 @@ from invdesign.engines import EngineSettings
 from invdesign.evaluation import BUILD_STAGE, Stage
 from invdesign.functions import FitnessFunction
 from invdesign.problem import Constraint, Problem, Scalarize
-from invdesign.protocols import AnyOptimizer, Evaluator, SearchSpace, StageView
+from invdesign.protocols import AnyOptimizer, Derivation, Evaluator, SearchSpace, StageView
 from invdesign.settings import STORED_FOLDER, Frozen, Settings, load
 from invdesign.wording import shorten_text
 
@@ -59,8 +60,6 @@ class Budget(Frozen):
     @property
     def most(self) -> int | None:
         """Largest number of candidates that can be evaluated completely.
-
-        None if only hours limit it.
 
         None if only hours limit it.
         """
@@ -105,6 +104,8 @@ class Header(Frozen):
     """The search space: everything that may be proposed."""
     evaluate: Annotated[list[Any], Field(min_length=1)]
     """Evaluators, from cheap to costly: the stages of the funnel."""
+    derive: list[Any] = Field(default_factory=list)
+    """Derivations: properties that follow from the results of all candidates together, such as `hull`."""
     objectives: Annotated[list[Aim], Field(min_length=1)]
     """Properties to minimize or maximize, to bring to a target or to keep in a window."""
     scalarize: Scalarize | None = None
@@ -146,6 +147,7 @@ class StoredHeader(BaseModel):
     stages: Annotated[list[StoredStage], Field(min_length=1)]
     budget: Budget
     seeds: list[dict[str, Any]]
+    derive: list[dict[str, Any]] = Field(default_factory=list)
     max_failure_rate: Annotated[float, Field(gt=0, le=1)]
     description: str
     code: list[str]
@@ -158,6 +160,7 @@ class Campaign:
     Attributes:
         stages: the funnel after the build stage.
         seeds: genomes to evaluate first.
+        derivations: make properties of all ended candidates together, in order.
         code: folders of trusted code that was imported to read the campaign; usually empty.
         opened: by stage, the settings that left their structure to the funnel (`latest`); never stored.
         text: the file as the user wrote it, for the report; empty for a campaign made in Python.
@@ -174,6 +177,7 @@ class Campaign:
     budget: Budget
     engine: EngineSettings
     seeds: tuple[Genome, ...] = ()
+    derivations: tuple[Derivation, ...] = ()
     max_failure_rate: float = 0.9
     description: str = ""
     code: tuple[str, ...] = ()
@@ -220,7 +224,8 @@ class Campaign:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences that readers of the run should know."""
-        named = {"space": self.space, **self.evaluators, "optimizer": self.optimizer}
+        derivations = {registry.name_of(type(plugin)): plugin for plugin in self.derivations}
+        named = {"space": self.space, **self.evaluators, **derivations, "optimizer": self.optimizer}
         remarks = (
             f"{place}: {remark}"
             for place, plugin in named.items()
@@ -238,9 +243,14 @@ class Campaign:
 
         Without properties of compositions and parameters.
         """
-        return {
+        found = {
             name: role for stage in map_measured_roles(self.stages).values() for name, role in stage.items()
         }
+        for derivation in self.derivations:
+            roles = {found[name] for name in derivation.requires if name in found}
+            if len(roles) == 1:
+                found |= dict.fromkeys(derivation.provides, *roles)
+        return found
 
     @property
     def held_functions(self) -> tuple[FitnessFunction, ...]:
@@ -267,7 +277,7 @@ class Campaign:
     @property
     def wants_trust(self) -> bool:
         """True if working imports code or runs programs of the campaign."""
-        return bool(self.code or list_untrusted(self.evaluators) or stages_running_code(self.evaluators))
+        return bool(self.code or list_unimported(self.evaluators) or stages_running_code(self.evaluators))
 
     def check_usable(self, how: str, folder: Path | None = None) -> None:
         """Check that every function and program can be run.
@@ -284,7 +294,8 @@ class Campaign:
 
     def units(self) -> dict[str, str]:
         """Unit by property name."""
-        return {name: unit for e in self.evaluators.values() for name, unit in e.provides.items()}
+        makers: tuple[Evaluator | Derivation, ...] = (*self.evaluators.values(), *self.derivations)
+        return {name: unit for maker in makers for name, unit in maker.provides.items()}
 
     def dump(self) -> dict[str, Json]:
         """Write the campaign as plain JSON, for `from_dump`."""
@@ -306,6 +317,8 @@ class Campaign:
             "seed": self.seed,
             "space": _dump_plugin(self.space),
             "stages": stages,
+            # Only where there are some: campaigns without them keep the hash they had before there were any.
+            **({"derive": [_dump_plugin(item) for item in self.derivations]} if self.derivations else {}),
             "objectives": [dump_objective(objective) for objective in self.problem.objectives],
             "constraints": [dump_constraint(constraint) for constraint in self.problem.constraints],
             # Only where it is said: campaigns without it keep the hash they had before there was one.
@@ -356,6 +369,9 @@ class Campaign:
             budget=stored.budget,
             engine=load("engines", data["engine"], folder=STORED_FOLDER, trust_code=imported),
             seeds=tuple(stored.seeds),
+            derivations=tuple(
+                load("derivations", item, folder=STORED_FOLDER, trust_code=imported) for item in stored.derive
+            ),
             max_failure_rate=stored.max_failure_rate,
             description=stored.description,
             code=tuple(stored.code),
@@ -383,7 +399,8 @@ class Campaign:
     def changes(self, other: Campaign) -> list[str]:
         """List the differences to an `other` campaign, a line each.
 
-        Budget and engine are free to change.
+        Budget, engine, description and failure rate are free to change. Files are compared by their contents, functions by
+        their source or their own version.
         """
         mine, theirs = _flatten_json(self._dump_essential()), _flatten_json(other._dump_essential())
         return [

@@ -54,9 +54,7 @@ def _embed_anywhere(value: Any, folder: Path, place: Place, mistakes: list[tuple
 def _embed_list(items: list[Any], folder: Path, place: Place, mistakes: list[tuple[Place, str]]) -> list[Any]:
     """Replace runs in a list of priors by tables.
 
-    `{run: FOLDER, ...}` becomes `{table: ..., ...}`; unreadable ones are left out.
-
-    Drop unreadable ones.
+    `{run: FOLDER, ...}` becomes `{table: ..., ...}`; unreadable ones are left out and noted in `mistakes`.
     """
     found = []
     for number, item in enumerate(items):
@@ -101,7 +99,7 @@ def run_table(folder: str | Path) -> InputFile:
     try:
         objectives = json.loads(store.read_entry("campaign"))["objectives"]
         problem = Problem(tuple(load_objective(row) for row in objectives))
-        history = store.load_history(RunHistory(problem, store.load_candidate))
+        history = store.load_history(RunHistory(problem, store.load_candidate, (), store.load_relaxed_genome))
         ids = np.flatnonzero(history.status_by_trial() == Status.COMPLETE).tolist()
         if not ids:
             raise RunError(f"the run in {folder} has no complete candidate to learn from")

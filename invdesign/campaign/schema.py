@@ -25,7 +25,8 @@ def build_campaign_schema() -> Schema:
         properties["optimizer"], _plugin_schema("optimizers", definitions)
     )
     properties["engine"] = _keep_description(properties["engine"], _plugin_schema("engines", definitions))
-    properties["evaluate"]["items"] = _stage_schema(common, definitions)
+    properties["evaluate"]["items"] = _named_schema("evaluators", common["properties"], definitions)
+    properties["derive"]["items"] = _named_schema("derivations", {}, definitions)
     return {
         "$schema": DIALECT,
         "title": f"invdesign campaign (invdesign {__version__})",
@@ -52,19 +53,24 @@ def _plugin_schema(group: str, definitions: Schema) -> Schema:
     return {"anyOf": [*([{"enum": names}] if names else []), *options]}
 
 
-def _stage_schema(common: Schema, definitions: Schema) -> Schema:
-    """Schema of a stage.
+def _named_schema(group: str, common: Schema, definitions: Schema) -> Schema:
+    """Schema of a stage or a derivation.
 
-    It is the name of an evaluator, one key with its settings, or `module:name`.
+    It is the name of a plug-in, one key with its settings, or `module:name`.
+
+    Args:
+        group: of the plug-ins.
+        common: schema by key that all of the group have.
+        definitions: to add to.
     """
     names, settings = [], {}
-    for name, plugin in registry.load_working("evaluators"):
-        own = _model_schema(plugin, f"evaluators.{name}", definitions)
-        own["properties"] = {**own.get("properties", {}), **common["properties"]}
+    for name, plugin in registry.load_working(group):
+        own = _model_schema(plugin, f"{group}.{name}", definitions)
+        own["properties"] = {**own.get("properties", {}), **common}
         if not own.get("required"):
             names.append(name)
-        definitions[f"evaluators.{name}"] = own
-        settings[name] = {"anyOf": [{"$ref": f"#/$defs/evaluators.{name}"}, {"type": "null"}]}
+        definitions[f"{group}.{name}"] = own
+        settings[name] = {"anyOf": [{"$ref": f"#/$defs/{group}.{name}"}, {"type": "null"}]}
         if own.get("description"):
             settings[name]["description"] = own["description"]
     mapping = {

@@ -155,11 +155,11 @@ def run(
 ) -> None:
     """Start a run and work on it until its budget is reached."""
     from invdesign.campaign.load import load_campaign
-    from invdesign.cli.describe import warn_of_small_space
+    from invdesign.cli.describe import small_space_warning
     from invdesign.run.run import Run
 
     campaign = load_campaign(file, trust_code=trust_code)
-    warning = warn_of_small_space(campaign)
+    warning = small_space_warning(campaign)
     if warning:
         typer.echo(warning, err=True)
     folder = run_dir or Path("runs") / file.stem

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from invdesign.run.status import RunStatus, Volume
 
 
-def warn_of_small_space(campaign: Campaign) -> str:
+def small_space_warning(campaign: Campaign) -> str:
     """Warning if the budget of `campaign` exceeds its space; else empty."""
     size, budget = campaign.count_space(), campaign.budget.candidates
     if size is None or budget is None or budget <= size:
@@ -57,7 +57,7 @@ def describe_campaign(campaign: Campaign) -> list[str]:
     lines.append("  budget: " + ", ".join(f"{value} {name}" for name, value in limits.items()))
     if campaign.seeds:
         lines.append(f"  seeds: {len(campaign.seeds)}")
-    notes = [warn_of_small_space(campaign), *_untrusted_functions(campaign), *campaign.notes]
+    notes = [small_space_warning(campaign), *_list_unimported_functions(campaign), *campaign.notes]
     return _escape_newlines([*lines, *(f"  note: {note}" for note in notes if note)])
 
 
@@ -66,13 +66,13 @@ def _escape_newlines(lines: Sequence[str]) -> list[str]:
     return [line.replace("\n", "\\n") for line in lines]
 
 
-def _untrusted_functions(campaign: Campaign) -> list[str]:
+def _list_unimported_functions(campaign: Campaign) -> list[str]:
     """Sentences on functions to be imported from beside the campaign."""
-    from invdesign.campaign.functions import list_untrusted
+    from invdesign.campaign.functions import list_unimported
 
     return [
         f"{item.name} is a function of {item.file}: its text was read, nothing of it ran. Running needs --trust-code."
-        for item in list_untrusted(campaign.evaluators)
+        for item in list_unimported(campaign.evaluators)
     ]
 
 
@@ -140,9 +140,9 @@ def describe_status(status: RunStatus) -> list[str]:
         f"{status.name}",
         f"state       {status.state}" + (f" ({status.reason})" if status.reason else ""),
         (
-            f"candidates  {counts['asked']} asked, {counts['complete']} complete{_feasible_count(status)}, "
+            f"candidates  {counts['asked']} asked, {counts['complete']} complete{_feasible_text(status)}, "
             f"{counts['gated']} gated, {counts['infeasible']} not built, {counts['failed']} failed"
-            f"{_withdrawn_count(counts)}; budget {budget}"
+            f"{_withdrawn_text(counts)}; budget {budget}"
         ),
         *(f"waiting     {count} for results of {stage}" for stage, count in status.waiting.items()),
     ]
@@ -168,12 +168,12 @@ def describe_status(status: RunStatus) -> list[str]:
     return _escape_newlines([*lines, *(f"note        {sentence}" for sentence in status.notes)])
 
 
-def _feasible_count(status: RunStatus) -> str:
+def _feasible_text(status: RunStatus) -> str:
     """Number of candidates that meet the constraints, if there are any."""
     return "" if status.feasible is None else f" ({status.feasible} of them feasible)"
 
 
-def _withdrawn_count(counts: Mapping[str, int]) -> str:
+def _withdrawn_text(counts: Mapping[str, int]) -> str:
     return f", {counts['withdrawn']} withdrawn" if counts.get("withdrawn") else ""
 
 

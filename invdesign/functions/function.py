@@ -147,11 +147,11 @@ class FitnessFunction(EvaluatorSettings):
         except Exception as error:
             if len(inputs) > 1:
                 raise  # the worker finds out whose fault it is
-            return [self._to_failure(error)]
+            return [self._failed_evaluation(error)]
         try:
             return parse_batch_answer(answer, self.provides, len(inputs))
         except BadAnswerError as error:  # the numbers belong to no candidate, in smaller batches neither
-            return [self._to_failure(error)] * len(inputs)
+            return [self._failed_evaluation(error)] * len(inputs)
 
     def _evaluate_one(self, candidate: Input) -> Evaluation:
         try:
@@ -159,14 +159,14 @@ class FitnessFunction(EvaluatorSettings):
         except MemoryError:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything
-            return self._to_failure(error)
+            return self._failed_evaluation(error)
         return parse_answer(answer, self.provides)
 
     def _call_function(self, argument: Any) -> Any:
         assert self._function is not None
         return self._function(argument)
 
-    def _to_failure(self, error: BaseException) -> Evaluation:
+    def _failed_evaluation(self, error: BaseException) -> Evaluation:
         if isinstance(error, MemoryError):
             raise error
         if isinstance(error, BadAnswerError):
@@ -182,8 +182,6 @@ class FitnessFunction(EvaluatorSettings):
         """Restrict a candidate to what is required, read-only.
 
         The cache key holds just this.
-
-        The copy is read-only.
         """
         requires = self.requires
         design = item.design

@@ -230,8 +230,6 @@ def class_text(kind: type) -> str:
     """Source of the class `kind`, or its name.
 
     The name stands for a class of a package, and where there is no source.
-
-    Its name if there is no source, or a package holds it.
     """
     if is_installed(kind.__module__):
         return _type_name(kind)

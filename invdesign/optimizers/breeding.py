@@ -13,6 +13,7 @@ import numpy as np
 
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome, Json
+from invdesign.optimizers.common import inherited_genome
 from invdesign.optimizers.rates import match_probabilities
 from invdesign.optimizers.vectors import (
     CENTRAL_OPERATORS,
@@ -23,7 +24,7 @@ from invdesign.optimizers.vectors import (
     Steps,
     movable_dimensions,
 )
-from invdesign.protocols import Context, Operator, SearchSpace, VectorSpace
+from invdesign.protocols import Context, Operator, RecognisingSpace, SearchSpace, VectorSpace
 from invdesign.rng import Rng
 
 CACHE_ENTRIES = 1000  # entries of a cache, and more for a larger population (chosen)
@@ -75,6 +76,7 @@ class OperatorKit:
         self.on_vectors = [name for name in useful if name not in self.own] if dimensions else []
         self.categorical = np.array([item.kind == "categorical" for item in dimensions], dtype=np.bool_)
         self.starts = [name for name, operator in self.own.items() if operator.arity == 0]
+        self.weights = {name: float(getattr(operator, "share", 1.0)) for name, operator in self.own.items()}
         self.mutates = any(operator.arity == 1 for operator in self.own.values())
 
     @cached_property
@@ -109,7 +111,11 @@ class OperatorKit:
             (crossing, crossover * (1.0 - part)),
             (mutating, 1.0 - crossover),
         )
-        weights = {name: share / len(group) for group, share in groups for name in group}
+        weights = {
+            name: share * self.weights.get(name, 1.0) / sum(self.weights.get(other, 1.0) for other in group)
+            for group, share in groups
+            for name in group
+        }
         total = sum(weights.values())
         if total == 0.0:  # of the kind that is wanted there is none
             return dict.fromkeys(usable, 1.0 / max(len(usable), 1))
@@ -203,14 +209,15 @@ class Breeder:
             rng: for the draw.
         """
         names, ends = self._cumulated_shares(parents)
-        if not names:
-            return self.kit.starts[int(rng.random() * len(self.kit.starts))]
         return names[min(bisect(ends, rng.random() * ends[-1]), len(names) - 1)]
 
     def _cumulated_shares(self, parents: int) -> tuple[list[str], list[float]]:
         """Operators for that many parents, with cumulated shares."""
         if parents not in self._wheels:
             found = self.kit.operator_shares(self.crossover, parents)
+            if not found:  # starts, of which a few are no evidence
+                whole = sum(self.kit.weights[name] for name in self.kit.starts)
+                found = {name: self.kit.weights[name] / whole for name in self.kit.starts}
             if self.credit is not None:
                 found = match_probabilities(found, self.credit)
             self._wheels[parents] = (list(found), list(accumulate(found.values())))
@@ -309,19 +316,49 @@ class MemberCache:
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._genomes = self._cached_table("genomes")
         self._members = self._cached_table("members")
         self._points = self._cached_table("points")
         self._features = self._cached_table("features")
+        self._fingerprints = self._cached_table("fingerprints")
+        self._tables = (self._genomes, self._members, self._points, self._features, self._fingerprints)
 
     def _cached_table(self, name: str) -> dict[int, Any]:
         return cast("dict[int, Any]", self._context.cache.setdefault(f"genetic {name}", {}))
 
+    def find_breeding(self, ids: Sequence[int]) -> list[int]:
+        """Those of the trials `ids` that have a genome to inherit."""
+        return [id for id in ids if self._load_genome(id) is not None]
+
+    def _load_genome(self, id: int) -> Genome | None:
+        """Genome that children of trial `id` inherit, or None.
+
+        Where it has changed, everything kept of the trial is dropped.
+        """
+        genome = inherited_genome(self._context, id)
+        if len(self._genomes) > CACHE_ENTRIES:
+            for table in self._tables:
+                table.clear()
+        kept = self._genomes.get(id)
+        if kept is not genome and kept != genome:
+            for table in self._tables:
+                table.pop(id, None)
+        self._genomes[id] = genome
+        return genome
+
     def load_members(self, ids: Sequence[int]) -> list[Offspring]:
-        """Individuals of the trials `ids`."""
-        history = self._context.history
+        """Individuals of the trials `ids` that have a genome to inherit."""
+        genomes = {id: genome for id in ids if (genome := self._load_genome(id)) is not None}
         return _look_up(
-            self._members, ids, lambda new: [Offspring(history.candidate(id).genome, id=id) for id in new]
+            self._members, list(genomes), lambda new: [Offspring(genomes[id], id=id) for id in new]
         )
+
+    def load_fingerprints(self, ids: Sequence[int]) -> FloatArray:
+        """Fingerprints of the trials `ids`, which have genomes to inherit, shape (n, d)."""
+        space = cast("RecognisingSpace", self._context.space)
+        members = {member.id: member.genome for member in self.load_members(ids)}
+        rows = _look_up(self._fingerprints, ids, lambda new: space.fingerprints([members[id] for id in new]))
+        return np.array(rows)
 
     def encode_members(self, members: Sequence[Offspring]) -> FloatArray:
         """Encode asked `members` on the unit cube, shape (n, d)."""
@@ -332,11 +369,13 @@ class MemberCache:
         return np.array(rows)
 
     def load_features(self, ids: Sequence[int]) -> FloatArray:
-        """Features of the trials `ids`, shape (n, d)."""
+        """Features of the trials `ids`, shape (n, d).
+
+        Those that breed nothing have the features of what was asked.
+        """
         space, history = self._context.space, self._context.history
-        rows = _look_up(
-            self._features, ids, lambda new: space.features([history.candidate(id).genome for id in new])
-        )
+        genomes = {id: self._load_genome(id) or history.candidate(id).genome for id in ids}
+        rows = _look_up(self._features, ids, lambda new: space.features([genomes[id] for id in new]))
         return np.array(rows)
 
 

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from invdesign.candidate import Json
 from invdesign.errors import PluginError
 from invdesign.optimizers.common import finite_space
 from invdesign.problem import Problem
-from invdesign.protocols import AnyOptimizer, SearchSpace, VectorSpace, is_finite
+from invdesign.protocols import (
+    AnyOptimizer,
+    InheritingSpace,
+    OptimizerSettings,
+    SearchSpace,
+    VectorSpace,
+    is_finite,
+)
 from invdesign.settings import load
 
 FEW_CANDIDATES = 300  # candidates: models pay whatever an evaluation costs (benchmarks/auto.py)
@@ -97,12 +104,16 @@ def _load_if_able(settings: Mapping[str, Any], facts: Facts) -> AnyOptimizer | N
         plugin: AnyOptimizer = load("optimizers", settings)
     except PluginError:
         return None
+    if isinstance(plugin, OptimizerSettings):
+        plugin = cast("AnyOptimizer", plugin.suit_space(facts.space))
     return None if plugin.refusal(facts.space, facts.problem) else plugin
 
 
 def _preferred_optimizers(facts: Facts) -> Iterator[Rule]:
     """Optimizers in order of preference; the last one can search anything."""
     n, several = facts.candidates, facts.problem.n_values > 1
+    if isinstance(facts.space, InheritingSpace) and not isinstance(facts.space, VectorSpace):
+        yield {"kind": "genetic"}, "children inherit what relaxation made of their parents"
     few = n is not None and n <= FEW_CANDIDATES
     if few or (facts.slow and (n is None or n <= MANY_CANDIDATES)):
         if several and _is_continuous(facts.space):

@@ -58,7 +58,7 @@ class CMA(OptimizerSettings):
 
     @property
     def batch(self) -> int:
-        """Largest number of candidates needed at once: one generation."""
+        """Largest number of candidates needed at once: `population`, but at least 64."""
         return max(self.population or 0, LARGEST_BATCH)
 
     def refusal(self, space: SearchSpace, problem: Problem) -> str:

@@ -3,10 +3,6 @@
 The library is seeded once and drops its generator when it is pickled. Here a distribution is rebuilt at every event
 from the numbers that move, its generator is seeded from the event, and its factorisation is made anew from the same
 covariance each time, so that a resumed run repeats it exactly.
-
-The library is seeded once and drops its generator when it is pickled. Here a distribution is rebuilt at every event
-from the numbers that move, its generator is seeded from the event, and its factorisation is made anew from the same
-covariance each time, so that a resumed run repeats it exactly.
 """
 
 from __future__ import annotations
@@ -96,7 +92,7 @@ class Cube:
         """Restore a distribution from its saved state.
 
         Args:
-            saved: from `saved`.
+            saved: from `save_model`.
             sigma: what it started from; the library's tolerances are relative to that.
             population: as it started with.
         """

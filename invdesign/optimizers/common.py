@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from invdesign.candidate import Genome, Json, Proposal, canonical, genome_key
 from invdesign.problem import Merit
-from invdesign.protocols import Context, FiniteSpace, Operator, SearchSpace, is_finite, is_near
+from invdesign.protocols import (
+    Context,
+    FiniteSpace,
+    InheritingSpace,
+    Operator,
+    SearchSpace,
+    is_finite,
+    is_near,
+)
 from invdesign.rng import Rng, rng_for
 
 State: TypeAlias = dict[str, Any]  # JSON: ids and counters
@@ -39,6 +47,10 @@ class Draft:
         """True if `genome` could be added to run `until` a stage."""
         key = genome_key(genome)
         return key not in self._keys and self.context.admits(key, until)
+
+    def bar_genomes(self, genomes: Iterable[Genome]) -> None:
+        """Refuse these `genomes` from now on: relaxed ones need no second relaxation."""
+        self._keys.update(map(genome_key, genomes))
 
     def add_genome(
         self,
@@ -141,6 +153,33 @@ def propose_started(draft: Draft, rng: Rng) -> None:
     while draft.missing and failures < MAX_TRIES:
         name, operator = draw_operator(starts, rng)
         failures = 0 if draft.add_genome(operator.apply((), rng), name) else failures + 1
+
+
+def inherited_genome(context: Context, id: int) -> Genome | None:
+    """Genome that children of trial `id` inherit: the relaxed one, else the one that was asked.
+
+    None where the trial was relaxed and its structure has no genome: it breeds nothing.
+    """
+    history = context.history
+    if not isinstance(context.space, InheritingSpace):
+        return history.candidate(id).genome
+    relaxed = history.relaxed_genome(id)
+    if relaxed is not None:
+        return relaxed
+    trial = history.trial(id)
+    return trial.genome if set(trial.structures).isdisjoint(context.space.inherits_from) else None
+
+
+def inherited_genomes(draft: Draft, ids: Iterable[int]) -> list[Genome]:
+    """Genomes that children of the trials `ids` inherit, without trials that breed nothing.
+
+    The `draft` then refuses the relaxed ones among them.
+    """
+    found = [(id, genome) for id in ids if (genome := inherited_genome(draft.context, id)) is not None]
+    if isinstance(draft.context.space, InheritingSpace):
+        history = draft.context.history
+        draft.bar_genomes(genome for id, genome in found if genome is not history.candidate(id).genome)
+    return [genome for _, genome in found]
 
 
 def is_training_candidate(context: Context, id: int) -> bool:

@@ -7,21 +7,31 @@ unit cube, operators that follow the shape of the population compete with them (
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from collections.abc import Collection, Sequence
+from typing import Annotated, Literal, Self, cast
 
+import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Proposal
 from invdesign.optimizers.breeding import Breeder, BreedingPool, MemberCache, Offspring, cached_kit
 from invdesign.optimizers.common import MAX_TRIES, Draft, State, finite_space, propose_seeds, propose_unasked
 from invdesign.optimizers.prescreen import Prescreen
 from invdesign.optimizers.progress import count_stagnation, find_latecomers, learn_rates
-from invdesign.optimizers.survival import Niching, Ranking, rank_trials, select_best, select_by_niche
+from invdesign.optimizers.survival import (
+    Niching,
+    Ranking,
+    rank_trials,
+    select_best,
+    select_by_niche,
+    select_unlike,
+)
 from invdesign.optimizers.vectors import Steps
-from invdesign.protocols import Context, OptimizerSettings
+from invdesign.protocols import Context, InheritingSpace, OptimizerSettings, RecognisingSpace
 from invdesign.rng import Rng, borrowed_globals
 
+MIN_LEARNED_FRESH = 0.1  # share of starts from which their rates are learned; fewer are no evidence (chosen)
 MAX_TRIES_PER_OPERATOR = 10  # of the `MAX_TRIES` per proposal, before the operator is drawn anew (chosen)
 DEFAULT_IN_FLIGHT = 8  # asks under way at once in steady state, where not given (chosen)
 POPULATION_OPERATORS = frozenset(
@@ -137,15 +147,19 @@ class Genetic(OptimizerSettings):
         if not arrived:
             return state
         ranked = rank_trials(context.history, [*population, *arrived])
-        kept = self._select_survivors(context, state, ranked, arrived)
+        worthless: Collection[int] = ()
+        if isinstance(context.space, RecognisingSpace):
+            kept, worthless = self._select_crystals(context, state, ranked)
+        else:
+            kept = self._select_survivors(context, state, ranked, arrived)
         sound = set(ranked.ids[: ranked.count_with_results])
         new = {**state, "population": kept, "sound": sum(id in sound for id in kept)}
         if len(kept) >= self.population:
             new["founding"] = 0
         if self.adaptive:
-            new |= learn_rates(
-                context.history, state, ranked, cached_kit(context, vectors=self.vectors).names
-            )
+            kit = cached_kit(context, vectors=self.vectors)
+            learned = (*kit.names, *(kit.starts if self.fresh >= MIN_LEARNED_FRESH else ()))
+            new |= learn_rates(context.history, state, ranked, learned, worthless)
         if self.patience is None or len(population) < self.population:
             return new
         return count_stagnation(new, ranked, arrived, self.population, self.patience, len(context.history))
@@ -165,6 +179,24 @@ class Genetic(OptimizerSettings):
         return select_by_niche(
             ranked, population, arrived, self.population, rivals, MemberCache(context).load_features
         )
+
+    def _select_crystals(self, context: Context, state: State, ranked: Ranking) -> tuple[list[int], set[int]]:
+        """Population of crystals of which no two are alike, best first, and the worthless newcomers.
+
+        What breeds nothing survives only where there is nothing else.
+        """
+        late = find_latecomers(state, ranked)
+        space, cache = cast("RecognisingSpace", context.space), MemberCache(context)
+        breeding = set(cache.find_breeding(ranked.ids[: ranked.count_with_results]))
+        barren = {id for id in ranked.ids if id not in breeding}
+        fit = rank_trials(context.history, [id for id in ranked.ids if id in breeding and id not in late])
+        if not fit.ids:
+            return select_best(ranked, self.population), barren
+        niches = [space.niche(member.genome) for member in cache.load_members(fit.ids)]
+        kept, again = select_unlike(
+            fit, self.population, cache.load_fingerprints(fit.ids), space.alike, niches
+        )
+        return kept, barren | set(again)
 
     def _find_rivals(
         self, context: Context, population: Sequence[int], ranked: Ranking, arrived: Sequence[int]
@@ -199,6 +231,12 @@ class _Brood:
         credit = state["credit"] if settings.adaptive else None
         self.breeder = Breeder(kit, crossover, settings.tournament, credit, Steps(*state["steps"]))
         self.pool = BreedingPool(self.parents, kit, known.encode_members)
+        if isinstance(self.context.space, InheritingSpace):
+            draft.bar_genomes(member.genome for member in self.parents)
+        self.seen: FloatArray | None = None
+        if isinstance(self.context.space, RecognisingSpace):
+            ids = [cast("int", member.id) for member in self.parents]
+            self.seen = known.load_fingerprints(ids) if ids else np.empty((0, 0))
 
     def propose_screened(self) -> None:
         """Propose offspring that the pre-screen chooses, if it knows enough."""
@@ -251,6 +289,22 @@ class _Brood:
         )
 
     def _add_child(self, child: Offspring | None) -> bool:
-        return child is not None and self.draft.add_genome(
-            child.genome, child.operator, child.parents, child.memo
-        )
+        if child is None:
+            return False
+        fingerprint = self._find_new_fingerprint(child)
+        if self.seen is not None and fingerprint is None:
+            return False
+        if not self.draft.add_genome(child.genome, child.operator, child.parents, child.memo):
+            return False
+        if self.seen is not None and fingerprint is not None:
+            self.seen = np.vstack([self.seen.reshape(-1, len(fingerprint)), fingerprint])
+        return True
+
+    def _find_new_fingerprint(self, child: Offspring) -> FloatArray | None:
+        """Fingerprint (d,) of a child that is alike to no member and to no other child of this ask; else None."""
+        if self.seen is None:
+            return None
+        space = cast("RecognisingSpace", self.context.space)
+        fingerprint: FloatArray = space.fingerprints([child.genome])[0]
+        known = len(self.seen) and np.linalg.norm(self.seen - fingerprint, axis=1).min() < space.alike
+        return None if known else fingerprint

@@ -9,8 +9,8 @@ from typing import Annotated, TypeAlias, cast
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo
 
 from invdesign import registry
-from invdesign.arrays import FloatArray
-from invdesign.candidate import Candidate, Json, Proposal, Trial
+from invdesign.arrays import FloatArray, IntArray
+from invdesign.candidate import Candidate, Genome, Json, Proposal, Trial
 from invdesign.errors import PluginError
 from invdesign.problem import Scores
 from invdesign.protocols import AnyOptimizer, Context, History
@@ -116,6 +116,15 @@ class MemberHistory:
     def trial(self, id: int) -> Trial:
         trial = self._history.trial(id)
         return replace(trial, candidate=self._own_view(trial.candidate))
+
+    def relaxed_genome(self, id: int) -> Genome | None:
+        return self._history.relaxed_genome(id)
+
+    def formula_of(self, id: int) -> str:
+        return self._history.formula_of(id)
+
+    def status_by_trial(self) -> IntArray:
+        return self._history.status_by_trial()
 
     def pending(self) -> Sequence[int]:
         return self._history.pending()

@@ -2,9 +2,6 @@
 
 A few hundred rows at most, so that fitting takes a fraction of a second. Smoothing follows from leave-one-out errors
 in closed form; the choice of the model, and its trust, from cross-validation.
-
-A few hundred rows at most, so that fitting takes a fraction of a second. What smoothing a model needs follows from
-left-out errors in closed form; which model is believed, and how far, from rows that it has not seen at all.
 """
 
 from __future__ import annotations
@@ -335,7 +332,7 @@ def matern_kernel(squares: FloatArray) -> tuple[FloatArray, FloatArray]:
     return (1.0 + root + root**2 / 3.0) * decay, (5.0 / 3.0) * (1.0 + root) * decay
 
 
-class _LogPosterior:
+class _NegativeLogPosterior:
     """Negative log posterior of a Gaussian process's lengthscales and noise.
 
     Variance and mean are profiled out. The prior of the lengthscales widens with the square root of the number of
@@ -363,7 +360,7 @@ class _LogPosterior:
     def solve_system(
         self, theta: FloatArray
     ) -> tuple[FloatArray, FloatArray, FloatArray, float, float, float]:
-        """Solve for slope, inverse, whitened residual, mean, variance, log determinant.
+        """Solve for slope, inverse, inverse times residual, mean, variance, log determinant.
 
         Args:
             theta: logarithms of the lengthscales, then of the noise.
@@ -402,11 +399,11 @@ class _LogPosterior:
 def fit_gaussian_process(z: FloatArray, t: FloatArray) -> Predict:
     """Fit a Gaussian process (Matérn 5/2) to features `z` (n, d) and values `t` (n,).
 
-    It has a lengthscale per feature and a learned noise.
+    It has a lengthscale per feature, or one for all of more than `MAX_ARD_FEATURES`, and a learned noise.
     """
     from scipy.optimize import minimize
 
-    process = _LogPosterior(z, t)
+    process = _NegativeLogPosterior(z, t)
     bounds = [(np.log(0.05), np.log(1e3))] * (len(process.start) - 1) + [(np.log(1e-8), np.log(10.0))]
     found = minimize(
         process,

@@ -64,6 +64,14 @@ class Portfolio(OptimizerSettings):
             )
         return self
 
+    def suit_space(self, space: SearchSpace) -> Self:
+        """Copy whose members have the hints of `space`."""
+        suited = tuple(
+            member.suit_space(space) if isinstance(member, OptimizerSettings) else member
+            for member in self.members
+        )
+        return self.model_copy(update={"members": suited})
+
     @property
     def batch(self) -> int:
         """Largest batch of any member, within the limit."""

@@ -91,7 +91,7 @@ class Prescreen(Frozen):
         finite = finite_space(context.space)
         if finite is not None and len(finite) <= WHOLE:
             return _Brood(context, surrogate, _whole_space(context, finite)).pick_members(min(wanted, n))
-        brood = _Brood(context, surrogate, _Members.from_offspring(context, parents))
+        brood = _Brood(context, surrogate, _Members.from_offspring(context, parents), bred=True)
         for generation in range(self.generations):
             found = brood.grow_generation(breed, self.children, OPTIMISM[generation % len(OPTIMISM)], rng)
             if found < self.children // 4:  # nearly all that the pool can breed is there
@@ -198,7 +198,7 @@ class Surrogate:
 
     Attributes:
         models: by property.
-        success: chance of becoming a complete trial; None where all did.
+        success: chance of becoming a complete trial; None where all rows were complete, or none.
         base: share of the rows that were complete.
         x: shape (n, d), features of the rows.
         scores: of the rows.
@@ -331,8 +331,12 @@ def _whole_space(context: Context, space: FiniteSpace) -> _Members:
 class _Brood:
     """Offspring judged by the models in one ask, and the pool that breeds."""
 
-    def __init__(self, context: Context, surrogate: Surrogate, members: _Members) -> None:
+    def __init__(
+        self, context: Context, surrogate: Surrogate, members: _Members, *, bred: bool = False
+    ) -> None:
         self.context = context
+        # The first members are then trials, whose relaxed genomes are no proposals.
+        self.first = len(members.items) if bred else 0
         self.surrogate = surrogate
         self.members = list(members.items)
         self.keys = list(members.keys)
@@ -380,7 +384,8 @@ class _Brood:
     def pick_members(self, n: int) -> list[Offspring]:
         """Pick at most `n` members that were never asked, the most promising first."""
         history, surrogate = self.context.history, self.surrogate
-        new = np.array([row for row, key in enumerate(self.keys) if key not in history], dtype=np.int64)
+        bred = range(self.first, len(self.keys))
+        new = np.array([row for row in bred if self.keys[row] not in history], dtype=np.int64)
         if not len(new):
             return []
         predictions = self.predictions.select_rows(new)
@@ -398,9 +403,9 @@ class _Brood:
         return [self.members[new[row]] for row in rows]
 
     def _predict_pending(self) -> tuple[FloatArray, FloatArray]:
-        """Predicted values (k, m) and features (k, d) of pending trials.
+        """Predicted values (k, m) and features (l, d) of pending trials.
 
-        Their places are taken.
+        Values are of those predicted feasible, features of all. Their places are taken.
         """
         history = self.context.history
         pending = [id for id in history.pending() if is_training_candidate(self.context, id)]

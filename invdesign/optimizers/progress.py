@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from invdesign.optimizers.common import State
@@ -15,7 +15,13 @@ from invdesign.protocols import History
 MIN_GAIN = 0.01  # of the distance from best to median: a smaller gain of the best is none (chosen)
 
 
-def learn_rates(history: History, state: State, ranked: Ranking, operators: Sequence[str]) -> dict[str, Any]:
+def learn_rates(
+    history: History,
+    state: State,
+    ranked: Ranking,
+    operators: Sequence[str],
+    worthless: Collection[int] = (),
+) -> dict[str, Any]:
     """Update `credit` and `steps` by the newcomers in `ranked`.
 
     Nothing is learned before a population stands.
@@ -24,7 +30,8 @@ def learn_rates(history: History, state: State, ranked: Ranking, operators: Sequ
         history: the run's.
         state: of the genetic algorithm.
         ranked: population and newcomers.
-        operators: names of the operators that need parents.
+        operators: names of the operators to learn about.
+        worthless: newcomers that earn nothing: known crystals, and those that breed nothing.
     """
     population = set(state["population"])
     if len(population) < 2 or state["founding"]:
@@ -36,7 +43,7 @@ def learn_rates(history: History, state: State, ranked: Ranking, operators: Sequ
     sound, children = ranked.count_with_results, []
     for id in sorted(place.keys() - population):
         proposal = history.candidate(id).proposal
-        good = place[id] < sound
+        good = place[id] < sound and id not in worthless
         worse = len(members) - bisect(members, place[id])
         parent = proposal.parents[0] if proposal.parents else -1
         won = good and place[id] < place.get(parent, members[len(members) // 2])
@@ -98,7 +105,10 @@ def count_stagnation(
 
 
 def _choose_elite(population: Sequence[int], ranked: Ranking, size: int) -> list[int]:
-    """Members that survive a restart: the best, or at most half a front."""
+    """Members that survive a restart: the best one, or the front.
+
+    Of a front, at most half a population survives.
+    """
     if ranked.scores.values.shape[1] == 1:
         return list(population[:1])
     front = {ranked.ids[row] for row in ranked.scores.front().tolist()}

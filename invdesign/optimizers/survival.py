@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -134,6 +135,37 @@ def select_best(ranked: Ranking, k: int) -> list[int]:
         k: number of survivors.
     """
     return list(ranked.ids[: min(k, ranked.count_eligible)])
+
+
+def select_unlike(
+    ranked: Ranking, k: int, fingerprints: FloatArray, alike: float, niches: Sequence[str]
+) -> tuple[list[int], list[int]]:
+    """Select survivors of which no two are one crystal, the best of each composition first.
+
+    Args:
+        ranked: finished trials; those without results are left out.
+        k: number of survivors.
+        fingerprints: shape (n, d), of the n trials with results, best first.
+        alike: distance below which two trials are one crystal; the better one stays.
+        niches: n names of compositions. The best of every niche come before the second of any, so that one composition
+            does not fill the population.
+
+    Returns:
+        The survivors, best first, and the trials that are another one again.
+    """
+    kept: list[int] = []
+    again: list[int] = []
+    for row in range(len(fingerprints)):
+        distances = np.linalg.norm(fingerprints[kept] - fingerprints[row], axis=1)
+        (again if (distances < alike).any() else kept).append(row)
+    seen: Counter[str] = Counter()
+    turns = []
+    for row in kept:
+        turns.append(seen[niches[row]])
+        seen[niches[row]] += 1
+    chosen = sorted(range(len(kept)), key=lambda place: turns[place])[:k]
+    ids = ranked.ids
+    return [ids[kept[place]] for place in sorted(chosen)], [ids[row] for row in again]
 
 
 def select_by_niche(

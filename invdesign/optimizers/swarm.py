@@ -2,9 +2,6 @@
 
 The arithmetic of a move is pyswarms' (`swarm_backend`); leaders, best places and memory are here. Positions and
 velocities travel, unrounded, in the memo of the candidate that was made there.
-
-The arithmetic of a move is pyswarms' (`swarm_backend`); who leads whom, what counts as a best, and how all of it is
-remembered is here. Positions and velocities travel in the memo of the candidate that was met there, unrounded.
 """
 
 from __future__ import annotations

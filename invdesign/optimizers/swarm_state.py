@@ -9,9 +9,9 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.optimizers.archive import dominates
-from invdesign.optimizers.common import State
+from invdesign.optimizers.common import State, inherited_genome
 from invdesign.problem import Merit, Scores
-from invdesign.protocols import Context, VectorSpace
+from invdesign.protocols import Context, InheritingSpace, VectorSpace
 
 Standing: TypeAlias = tuple[
     int, float, tuple[float, ...]
@@ -41,12 +41,14 @@ class Places:
     """
 
     def __init__(self, context: Context) -> None:
+        self._context = context
         self._history = context.history
         self._space = cast("VectorSpace", context.space)
         self._kept = cast(
             "dict[int, tuple[FloatArray, FloatArray]]", context.cache.setdefault("swarm places", {})
         )
-        if len(self._kept) > MAX_CACHED_PLACES:
+        # Where children inherit relaxed genomes, a place changes when a user takes a result back.
+        if len(self._kept) > MAX_CACHED_PLACES or isinstance(context.space, InheritingSpace):
             self._kept.clear()
 
     def load_places(self, ids: Sequence[int]) -> tuple[FloatArray, FloatArray]:
@@ -58,10 +60,13 @@ class Places:
         if id not in self._kept:
             candidate = self._history.candidate(id)
             memo = candidate.proposal.memo
+            genome = inherited_genome(self._context, id) or candidate.genome
             if isinstance(memo, dict) and "particle" in memo:
                 place = np.array(memo["x"], dtype=np.float64), np.array(memo["v"], dtype=np.float64)
+                if genome is not candidate.genome:  # the particle goes on from where relaxation took it
+                    place = self._space.encode([genome])[0], place[1]
             else:
-                x = self._space.encode([candidate.genome])[0]
+                x = self._space.encode([genome])[0]
                 place = x, np.zeros_like(x)
             self._kept[id] = place
         return self._kept[id]

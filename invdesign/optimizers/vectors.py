@@ -135,7 +135,8 @@ def draw_gaussian(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move: 
 def cross_simplex(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move:  # noqa: ARG001 - an operator's signature
     """Cross parents by the simplex crossover: draw from their expanded simplex.
 
-    The parents are row `chosen` of `points` and others drawn by `rng`, d + 1 in all and 20 at most. `steps` is not used.
+    The parents are row `chosen` of `points` and others drawn by `rng`: d + 1 in all, at most 20 and at most half the points,
+    but 3 in any case. `steps` is not used.
 
     Source:
         Tsutsui, Yamamura & Higuchi, Proc. GECCO 1999, 657; its expansion rate sqrt(k + 1) for k parents.

@@ -8,6 +8,13 @@ from __future__ import annotations
 import warnings
 
 from invdesign import arrays
+from invdesign.protocols.derivations import (
+    Derivation,
+    DerivationSettings,
+    Derived,
+    Phase,
+    PhaseDerivation,
+)
 from invdesign.protocols.engines import Engine, Task, TaskResult
 from invdesign.protocols.evaluators import (
     Batch,
@@ -61,6 +68,9 @@ __all__ = [
     "AnyOptimizer",
     "Batch",
     "Context",
+    "Derivation",
+    "DerivationSettings",
+    "Derived",
     "DescribedSpace",
     "Descriptor",
     "Dimension",
@@ -81,6 +91,8 @@ __all__ = [
     "Operator",
     "Optimizer",
     "OptimizerSettings",
+    "Phase",
+    "PhaseDerivation",
     "Placement",
     "Potential",
     "PotentialSettings",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
-from invdesign.arrays import FloatArray
+from pydantic import ValidationError
+
+from invdesign import registry
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Candidate, Genome, Json, Proposal, Status, Trial
 from invdesign.problem import Problem, Scores
-from invdesign.protocols.spaces import SearchSpace
+from invdesign.protocols.spaces import HintingSpace, SearchSpace
 from invdesign.rng import Rng, derived_seed, rng_for
 from invdesign.settings import Settings
 
@@ -67,6 +70,21 @@ class History(Protocol):
 
     def trial(self, id: int) -> Trial:
         """Trial of candidate number `id`."""
+        ...
+
+    def relaxed_genome(self, id: int) -> Genome | None:
+        """Genome of the structure that trial `id` became.
+
+        It is that of the last stage of the funnel that gave one; None without one.
+        """
+        ...
+
+    def formula_of(self, id: int) -> str:
+        """Reduced formula of trial `id`; empty while it is pending, and where its design has no composition."""
+        ...
+
+    def status_by_trial(self) -> IntArray:
+        """`Status` of every trial, shape (n,)."""
         ...
 
     def pending(self) -> Sequence[int]:
@@ -274,3 +292,20 @@ class OptimizerSettings(Settings):
 
     def refusal(self, space: SearchSpace, problem: Problem) -> str:  # noqa: ARG002 - it searches anything
         return ""
+
+    def suit_space(self, space: SearchSpace) -> Self:
+        """Copy with the hints of `space` in place of the settings that the user did not give.
+
+        Hints that contradict a given setting are left out, all of them.
+        """
+        if not isinstance(space, HintingSpace):
+            return self
+        hints = space.hints().get(registry.name_of(type(self)), {})
+        open_hints = {name: value for name, value in hints.items() if name not in self.model_fields_set}
+        if not open_hints:
+            return self
+        known = {name: getattr(self, name) for name in type(self).model_fields}
+        try:
+            return type(self).model_validate({**known, **open_hints})
+        except ValidationError:
+            return self

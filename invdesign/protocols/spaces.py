@@ -86,7 +86,7 @@ class SpaceSettings(Settings):
     """Base class of search spaces, with the defaults of the contract."""
 
     def canonical(self, genome: Genome) -> Genome:
-        """Return `genome` itself: each candidate is written in one way."""
+        """Return a copy of `genome`: each candidate is written in one way."""
         return dict(genome)
 
     def count(self) -> int | None:
@@ -217,6 +217,10 @@ class RecognisingSpace(SearchSpace, Protocol):
 
         They do not depend on the rotation, the origin, the order of atoms or the choice of the cell.
         """
+        ...
+
+    def niche(self, genome: Genome) -> str:
+        """Name of the composition of a `genome`; crystals of different ones take no place from each other."""
         ...
 
 

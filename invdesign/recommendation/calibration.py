@@ -61,8 +61,8 @@ def judge_predictions(
         rank_correlation=rank_correlation(y, mean),
         inside_68=counts[0] / len(y),
         inside_95=counts[1] / len(y),
-        log_density=_log_density(y, mean, deviation),
-        mean_log_density=_log_density(y, others, spread),
+        log_density=_negative_log_density(y, mean, deviation),
+        mean_log_density=_negative_log_density(y, others, spread),
         widen=float(np.quantile(off, 0.95)) / DEVIATIONS_95,
         verdict=verdict,
         words="",
@@ -91,7 +91,7 @@ def _negligible_deviation(y: FloatArray) -> float:
     return max(1e-12 * float(np.ptp(y)), 1e-15 * float(np.abs(y).max()), 1e-100)
 
 
-def _log_density(y: FloatArray, mean: FloatArray, deviation: FloatArray) -> float:
+def _negative_log_density(y: FloatArray, mean: FloatArray, deviation: FloatArray) -> float:
     return float(
         (0.5 * ((y - mean) / deviation) ** 2 + np.log(deviation)).mean() + 0.5 * math.log(2 * math.pi)
     )

@@ -27,7 +27,7 @@ from invdesign.report import fronts, plots, results, structure, tables
 from invdesign.report.figures import Figure, ShownCandidates
 from invdesign.report.files import replace_file
 from invdesign.report.growth import hypervolume_growth
-from invdesign.report.marks import count_own
+from invdesign.report.marks import own_value_sentences
 from invdesign.report.tables import Facts, read_facts
 from invdesign.report.text import (
     format_measured,
@@ -243,7 +243,7 @@ def _head_values(facts: Facts) -> dict[str, Any]:
         "several": several,
         "caveats": list_caveats(facts),
         "trust_notes": tables.trust_notes(facts),
-        "own": count_own(facts),
+        "own": own_value_sentences(facts),
         "front_size": len(facts.front),
         "front_word": "on the front" if several else "best",
         "has_noise": any(

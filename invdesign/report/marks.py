@@ -103,7 +103,7 @@ def _mark_of(name: str) -> Mark:
     return mark
 
 
-def count_own(facts: Facts) -> list[str]:
+def own_value_sentences(facts: Facts) -> list[str]:
     """Count ranked values of `facts` that are the candidates' own, by mark.
 
     The sentences are about the complete candidates and, with several objectives, the front. There is none where all

@@ -40,6 +40,7 @@ class Arguments:
     target: Any = None
     window: Any = None
     constraints: Any = None
+    derive: Any = ()
     objectives: Any = None
     scalarize: Any = None
     optimizer: Any = "auto"
@@ -98,6 +99,7 @@ class Arguments:
             "seed": self._to_plain_json(self.seed, "seed"),
             "space": self._plugin_settings(self.space, "space", "spaces"),
             "evaluate": [stage.item for stage in stages],
+            "derive": self._read_derivations(),
             "objectives": objectives,
             "constraints": self._read_constraints(),
             "optimizer": self._plugin_settings(self.optimizer, "optimizer", "optimizers"),
@@ -187,6 +189,24 @@ class Arguments:
         if isinstance(given, dict):
             return [{name: bounds} for name, bounds in given.items()]
         return [] if given is None else given
+
+    def _read_derivations(self) -> Any:
+        """Derivations as in a file; an object made in Python stands for itself."""
+        single = isinstance(self.derive, str | Mapping) or not isinstance(self.derive, Sequence)
+        found: list[Any] = []
+        for number, item in enumerate([self.derive] if single else self.derive):
+            label = "derive" if single else f"derive[{number}]"
+            name = next(iter(item), "") if isinstance(item, Mapping) else item
+            if self._refuse_code(name, label, "make one") or self._refuse_class(item, label, "derivations"):
+                continue
+            if isinstance(item, Settings) and registry.belongs_to("derivations", item):
+                self._trust_class(type(item), label)
+                kind = registry.name_of(type(item))
+                self.made["derive", len(found), kind] = item
+                found.append({kind: {}})
+            else:
+                found.append(self._to_plain_json(item, label))
+        return found
 
     def _to_plain_json(self, value: Any, path: str) -> Any:
         """Convert to JSON types, or complain and return None."""

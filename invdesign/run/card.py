@@ -15,11 +15,11 @@ from invdesign.arrays import FloatArray
 from invdesign.errorbars import value_text
 from invdesign.problem import Merit
 from invdesign.properties import structure_fate, words_beside
+from invdesign.run.status import RunStatus, counted_failures
 from invdesign.wording import format_duration, shorten_text
 
 if TYPE_CHECKING:
     from invdesign.run.reading import Reading
-    from invdesign.run.status import RunStatus
 
 
 ACCENT = "#0f9488"
@@ -220,9 +220,9 @@ def _axis_title(name: str, units: Mapping[str, str]) -> str:
 def _draw_points(
     x: FloatArray, y: FloatArray, titles: tuple[str, str], *, marked: NDArray[np.bool_], steps: bool = False
 ) -> str:
-    """Draw points as SVG, marked ones highlighted, joined by a line.
+    """Draw points as SVG, marked ones highlighted.
 
-    The line goes by the steps of a record, or along a front.
+    With `steps` a line goes from record to record.
     """
     known = np.isfinite(x) & np.isfinite(y)
     x, y, marked = x[known], y[known], marked[known]
@@ -285,13 +285,12 @@ def _draw_axes(x: FloatArray, y: FloatArray, titles: tuple[str, str]) -> str:
 
 
 def _failure_line(run: Reading, status: RunStatus) -> str:
-    failures = run.history.failures_by_trial()
     said = ""
     if status.state == "failed":
         said = f'<div style="color:#b91c1c">{escape(status.reason.removeprefix("failed: "))}</div>'
     elif status.failures:
         causes = ", ".join(f"{cause} ({count})" for cause, count in list(status.failures.items())[:3])
-        number, failure = next(iter(failures.items()))
+        number, failure = next(iter(counted_failures(run.history).items()))
         example = f"candidate {number}: {failure.message}"
         said = f'<div style="{SOFT}">failed at {escape(causes)}; for example {escape(example)}</div>'
     return said + _note_lines(status)

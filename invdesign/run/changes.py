@@ -224,7 +224,7 @@ class _Planner:
             if detail.get("made"):  # of a fork: what was made outside the space goes along with its results
                 self._place_made(given, where)
                 continue
-            genome = self._check_genome(given, where)
+            genome = self._admit_genome(given, where)
             if genome is None:
                 continue
             key = genome_key(genome)
@@ -247,7 +247,7 @@ class _Planner:
     def _can_go_on(self, id: int, until: str) -> bool:
         trial = self.history.trial(id)
         if trial.candidate.outside:
-            self.complaints.append(refuse_promotion(id))
+            self.complaints.append(promotion_refusal(id))
             return False
         if trial.status is not Status.COMPLETE and id not in self.waiting:
             self.complaints.append(f"candidate {id} is {trial.status.name.lower()}: only complete ones go on")
@@ -450,11 +450,11 @@ class _Planner:
                 self.outside[new.id] = placement.outside
         return key
 
-    def _check_genome(self, genome: Genome, where: str) -> Genome | None:
+    def _admit_genome(self, genome: Genome, where: str) -> Genome | None:
         """Genome in the space's form; None, with a complaint, if it is none."""
         if genome_key(genome) in self.history:
             return genome
-        refused = check_genome(self.campaign.space, genome)
+        refused = explain_refused_genome(self.campaign.space, genome)
         if refused:
             self.complaints.append(f"{where}: {refused}")
             return None
@@ -669,12 +669,12 @@ class _Planner:
             raise RefusedError(f"{join_complaints(shown).removesuffix('.')}. Nothing was changed.")
 
 
-def refuse_promotion(id: int) -> str:
+def promotion_refusal(id: int) -> str:
     """Message that candidate `id`, made outside the space, cannot be promoted."""
     return f"candidate {id} was made outside the space: nothing evaluates it further"
 
 
-def check_genome(space: SearchSpace, genome: Genome) -> str:
+def explain_refused_genome(space: SearchSpace, genome: Genome) -> str:
     """Reason why a `genome` does not belong to the `space`; empty if it does."""
     try:
         space.build(genome)

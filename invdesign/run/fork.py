@@ -103,7 +103,10 @@ def fork(
 
 @contextmanager
 def _copy_store(source: Path, folder: Path) -> Iterator[Path]:
-    """Copy the source's store and bring it to the present schema."""
+    """Copy the source's store, in the present schema and checked for damage.
+
+    Yields the folder with the copy, which is removed in the end.
+    """
     place = folder / SNAPSHOT
     try:
         with translate_database_errors(folder / STORE_FILE, _retry_advice(source, folder)):
@@ -161,7 +164,7 @@ def _create_fork(
     _check_budget(campaign, run, taken)
     keys, unmeasured = _translate_measured_keys(run, entrance, same)
     internal = {stage.name for stage in run.campaign.stages if not stage.external}
-    selection = Selection(evaluations=same.keys() & internal, measurements=same, keys=keys)
+    selection = Selection(same.keys() & internal, same, keys, same_space)
     _write_requests(folder, genomes)
     counts: list[int] = []
     advice = _retry_advice(source, folder)

@@ -18,11 +18,17 @@ from invdesign.candidate import Candidate, Json, Proposal, Status, genome_key, t
 from invdesign.errors import RefusedError, RunError
 from invdesign.evaluation import Wave
 from invdesign.history import RunHistory
-from invdesign.protocols import Context, Engine, collect_notes
+from invdesign.protocols import Context, Engine, InheritingSpace, collect_notes
 from invdesign.run import budgets, requests
 from invdesign.run.changes import Change, find_handed_out, plan_change
 from invdesign.run.requests import Request
-from invdesign.run.status import RunStatus, describe_origin, failure_counts, take_snapshot
+from invdesign.run.status import (
+    RunStatus,
+    counted_failures,
+    describe_origin,
+    failure_counts,
+    take_snapshot,
+)
 from invdesign.run.told import Taken
 from invdesign.run.work import settle_folders
 from invdesign.steps import Step, Unfinished, UserEvent
@@ -334,8 +340,10 @@ class Loop:
         return ""
 
     def _make_wave(self, asked: Sequence[Candidate], told: int) -> Wave:
+        space = self.campaign.space
         found = self.store.find_cached, self._numbers, told, self.store.combine_measurements
-        return Wave(asked, self.campaign.funnel, *found)
+        roles = space.inherits_from if isinstance(space, InheritingSpace) else ()
+        return Wave(asked, self.campaign.funnel, *found, inherits_from=roles)
 
     def _make_context(self) -> Context:
         return Context(
@@ -485,7 +493,7 @@ class Loop:
             return
         causes = list(failure_counts(self.history).items())[:3]
         listed = ", ".join(f"{cause} ({count})" for cause, count in causes)
-        example = next(iter(self.history.failures_by_trial().values())).message
+        example = next(iter(counted_failures(self.history).values())).message
         raise RunError(
             f"{failed} of {len(status)} candidates failed, more than max_failure_rate allows "
             f"({self.campaign.max_failure_rate:g}). Causes: {listed}; for example: {example}. "

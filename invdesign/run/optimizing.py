@@ -31,6 +31,7 @@ def optimize(
     target: Mapping[str, float] | None = None,
     window: Mapping[str, Mapping[str, float]] | None = None,
     constraints: Any = None,
+    derive: Any = (),
     objectives: Sequence[Mapping[str, Any]] | None = None,
     scalarize: str | None = None,
     optimizer: Any = "auto",
@@ -58,6 +59,7 @@ def optimize(
         target: property and the value it should come close to.
         window: property and the interval it should lie in: `{"band_gap": {"min": 3.0, "max": 4.2}}`.
         constraints: property and its bounds: `{"energy_above_hull": {"max": 0.05}}`; or a list as in a file.
+        derive: derivations, which make properties of all candidates together: `hull`, or `{"hull": {"end_members": [...]}}`.
         objectives: further ones as a campaign file writes them, with scales, weights and references.
         scalarize: `desirability` combines the objectives to one score.
         optimizer: a name, a mapping as in a campaign file, or a plug-in.
@@ -103,6 +105,7 @@ def optimize(
         target=target,
         window=window,
         constraints=constraints,
+        derive=derive,
         objectives=objectives,
         scalarize=scalarize,
         optimizer=optimizer,

@@ -55,7 +55,13 @@ class Reading:
 
     def _load_history(self, store: Store) -> RunHistory:
         return store.load_history(
-            RunHistory(self.campaign.problem, store.load_candidate, self.campaign.all_views)
+            RunHistory(
+                self.campaign.problem,
+                store.load_candidate,
+                self.campaign.all_views,
+                store.load_relaxed_genome,
+                self.campaign.derivations,
+            )
         )
 
     @property

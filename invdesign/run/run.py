@@ -28,7 +28,7 @@ from invdesign.history import RunHistory
 from invdesign.protocols import PreparedSpace
 from invdesign.run import budgets, requests
 from invdesign.run.card import run_html
-from invdesign.run.changes import check_genome, refuse_promotion, write_tell_detail
+from invdesign.run.changes import explain_refused_genome, promotion_refusal, write_tell_detail
 from invdesign.run.loop import STOPPED, WAITS_FOR_MEASUREMENTS, Loop, Observer
 from invdesign.run.notebook import Panel, is_interactive, is_notebook
 from invdesign.run.reading import Reading, state_of
@@ -51,10 +51,11 @@ _NEVER = (-1, -1, -1)  # no store has this mark
 
 
 class Run(Reading):
-    """One run: read by anyone, executed by one process at a time.
+    """One run: read by anyone, changed by one process at a time.
 
     Make one with `Run.create`, or `Run.open` one that exists; `execute` works on it until the budget is
-    reached, the space is exhausted, or it is told to stop. All else only reads.
+    reached, the space is exhausted, or it is told to stop. `ask`, `tell`, `add`, `promote`, `withdraw`, `apply`, `change` and
+    `take_up_budgets` write to it, too. All else only reads.
 
     Examples:
         >>> import invdesign
@@ -132,7 +133,9 @@ class Run(Reading):
             raise
 
     def change(self, campaign: Campaign | None = None, budget: Mapping[str, float] | None = None) -> None:
-        """Change budget or engine; any other change is refused as a whole.
+        """Change budget, engine, description or failure rate of the campaign.
+
+        A campaign with any other change is refused as a whole.
 
         A limit that the campaign does not say differently than before stays as it was set since. Requests for
         another budget that wait are taken up first.
@@ -142,7 +145,8 @@ class Run(Reading):
             budget: limits that replace the campaign's, by name.
 
         Raises:
-            CampaignChangedError: the campaign differs in more than that; the message is the difference.
+            CampaignChangedError: the campaign differs in more than that, and the message is the difference; or a file of
+                the space has changed.
             RefusedError: the limits are no budget.
         """
         campaign = campaign and campaign.with_roles_of(self.campaign)
@@ -202,6 +206,14 @@ class Run(Reading):
                 f"{str(error).removesuffix('.')}. Nothing was changed. You may also {self._fork_advice()}"
             ) from error
 
+    def _prepare_derivations(self) -> None:
+        """Let the derivations read their files, so that changed ones fail here."""
+        for derivation in self.campaign.derivations:
+            try:
+                derivation.prepare()
+            except InvdesignError as error:
+                raise CampaignChangedError(f"{str(error).removesuffix('.')}. Nothing was changed.") from error
+
     def _fork_advice(self) -> str:
         return (
             "take what it evaluated into a new run under the changed one: "
@@ -247,6 +259,7 @@ class Run(Reading):
         """Hold the run during `work`, and note why it ended."""
         self.campaign.check_usable(f"invdesign resume {self.folder} --trust-code", self.folder)
         self._prepare_space()
+        self._prepare_derivations()
         with lock_run(self.folder), Store.open(self.folder / STORE_FILE) as store, self._handle_signals():
             store.check_for_damage()  # what is damaged must not be built upon
             requests.remove_leftovers(self.folder)
@@ -365,7 +378,7 @@ class Run(Reading):
         Raises:
             RunError: a genome is none of the space's, or all are known already.
         """
-        refused = [check_genome(self.campaign.space, genome) for genome in genomes]
+        refused = [explain_refused_genome(self.campaign.space, genome) for genome in genomes]
         complaints = [f"genome {n}: {said}" for n, said in enumerate(refused, 1) if said]
         if complaints:
             raise RunError(f"{join_complaints(complaints)}. Nothing was added.")
@@ -387,7 +400,7 @@ class Run(Reading):
         """
         for id in ids:
             if self.trial(id).candidate.outside:
-                raise RunError(f"{refuse_promotion(id)}. Nothing was added.")
+                raise RunError(f"{promotion_refusal(id)}. Nothing was added.")
         return self.add([self.trial(id).genome for id in ids], until=stage)
 
     def withdraw(

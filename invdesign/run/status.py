@@ -12,7 +12,7 @@ import numpy as np
 
 from invdesign import pareto
 from invdesign.campaign.model import Campaign
-from invdesign.candidate import Status
+from invdesign.candidate import Failure, Status
 from invdesign.errorbars import value_text
 from invdesign.history import RunHistory
 from invdesign.problem import Merit, Problem, describe_objective
@@ -43,13 +43,12 @@ class StageStatus:
 class Best:
     """Best feasible value of one objective, or of the desirability.
 
-    None while there is none.
-
     Where there is a desirability, the values are those of the candidate with the best one.
 
     Attributes:
         goal: what is wanted of a target or window, in numbers; empty for the others.
-        value: of the property itself, whatever the direction.
+        value: of the property itself, whatever the direction; None while there is none.
+        candidate: the one with that value; None while there is none.
         words: that must stand beside the value; see `words_beside`.
         noise, systematic: one standard deviation each, as in `Evaluation`; None where unknown.
     """
@@ -99,17 +98,19 @@ class RunStatus:
     """Snapshot of a run.
 
     Attributes:
-        state: `new`, `running`, `finished`, `stopped`, `waiting` (for results from outside), or `interrupted` (killed;
-            resume goes on).
+        state: `new`, `running`, `finished`, `stopped`, `waiting` (for results from outside), `failed` (by an
+            error), or `interrupted` (killed; resume goes on).
         reason: why it is not running.
-        counts: trials by status (`pending`, `complete`, `gated`, `infeasible`, `failed`), and `asked`.
+        counts: trials by status (`pending`, `complete`, `gated`, `infeasible`, `failed`, `withdrawn`), and `asked`.
         best: the desirability first where the objectives are combined to one, then every objective.
         hypervolume: of several objectives with a feasible trial; else None.
         ranked_by: how many values candidates are ranked by: one per objective, or the one they are combined to.
         elapsed: seconds of work over all sessions.
-        failures: trials by cause.
-        time_left: seconds, from the pace of this session; None where the budget does not tell.
-        notes: what the optimizer has to say of its own doing: a fallback, what it chose and why.
+        failures: failed and infeasible trials by cause (`STAGE: KIND`), most frequent first.
+        time_left: seconds to the first limit, from the hours left and the pace over all sessions; None where the budget
+            does not tell.
+        notes: of the campaign, on the run it was forked from, of the optimizer (a fallback, what it chose and why), and on
+            candidates made outside the space.
         waiting: how many candidates wait for results from outside, by stage.
         feasible: complete candidates that meet every constraint; None where there is no constraint.
     """
@@ -259,12 +260,17 @@ def _list_candidates(ids: Sequence[int]) -> str:
 
 
 def failure_counts(history: RunHistory) -> dict[str, int]:
-    """Failed trials in a `history` by stage and kind, most frequent first.
+    """Failures in a `history` by stage and kind, most frequent first.
 
-    Withdrawn trials did not fail.
+    Infeasible trials count as failures, withdrawn ones do not.
     """
-    failures = [f for f in history.failures_by_trial().values() if f.kind != WITHDRAWN]
+    failures = counted_failures(history).values()
     return dict(Counter(f"{f.stage}: {f.kind}" for f in failures).most_common())
+
+
+def counted_failures(history: RunHistory) -> dict[int, Failure]:
+    """Causes in a `history` by number of the trial, for failed and infeasible ones."""
+    return {id: f for id, f in history.failures_by_trial().items() if f.kind != WITHDRAWN}
 
 
 def stage_counts(

@@ -89,7 +89,7 @@ def leave_or_apply(
 def _apply_request(run: Run, request: Request) -> object:
     if request.kind != "budget":
         before = [found for found in requests.waiting_requests(run.folder) if found.id != request.id]
-        return run.apply(request, skip=_can_wait(run, [*before, request]))
+        return run.apply(request, skip=_postponable_ids(run, [*before, request]))
     run.take_up_budgets()  # nothing has to be evaluated for it
     reason = read_refusal(run.folder, request)
     if reason:
@@ -205,7 +205,7 @@ def is_quick_withdrawal(run: Run, ids: Sequence[int], measurements: Sequence[int
         again: true if they are evaluated anew.
     """
     before = requests.waiting_requests(run.folder)
-    later = _can_wait(run, before)
+    later = _postponable_ids(run, before)
     quick = all(request.id in later or _is_quick(run, request) for request in before)
     return quick and _needs_no_evaluation(run, ids, measurements, again)
 
@@ -217,7 +217,7 @@ def apply_quick_requests(run: Run) -> None:
         RunLockedError: another process works on the run, and takes them up.
     """
     found = requests.waiting_requests(run.folder)
-    later = _can_wait(run, found)
+    later = _postponable_ids(run, found)
     for request in found:
         if request.kind == "stop" or request.id in later:
             continue
@@ -231,7 +231,7 @@ def apply_quick_requests(run: Run) -> None:
             requests.set_refused(run.folder, request, str(error))
 
 
-def _can_wait(run: Run, found: Sequence[Request]) -> frozenset[str]:
+def _postponable_ids(run: Run, found: Sequence[Request]) -> frozenset[str]:
     """Ids of requests that may be applied after later ones.
 
     These are candidates the run does not know, where all else is by the numbers of others: nothing of it can concern them.

@@ -14,7 +14,7 @@ from invdesign.campaign.model import Campaign
 from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import FileError, InvdesignError, Mistake
 from invdesign.protocols import StructureSpace, TabledSpace
-from invdesign.run.changes import check_genome
+from invdesign.run.changes import explain_refused_genome
 from invdesign.settings import InputFile
 from invdesign.sheets.columns import GENOME, Layout
 from invdesign.sheets.identity import normalise_genome
@@ -196,7 +196,7 @@ class _CandidatesReader:
         except FOREIGN_ERRORS as error:  # a space may raise anything for a malformed genome
             self.add_mistake(place, " ".join(str(error).split()) or type(error).__name__, line)
             return []
-        refusal = check_genome(self.space, written)
+        refusal = explain_refused_genome(self.space, written)
         if refusal:
             self.add_mistake(place, refusal, line)
             return []

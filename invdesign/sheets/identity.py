@@ -63,7 +63,7 @@ class RowIdentifier:
         """Identify the candidate of a `row` from its `cells`.
 
         Returns:
-            `candidate` or `genome` of a `Told`; None, after a recorded mistake, if the candidate is unknown.
+            `candidate` or `genome` of a `Told`; None or empty, after a recorded mistake, if the candidate is unknown.
         """
         if CANDIDATE in cells.reserved:
             id = self._candidate_number(row, cells.reserved[CANDIDATE])

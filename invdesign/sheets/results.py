@@ -99,7 +99,7 @@ class _ResultsReader:
         told = [told for row in self.table.rows for told in self._read_row(row)]
         for name, stage in self.absent.items():
             if not nearest(name, unknown):  # a misspelt heading was reported already
-                message = f"there is no such column, and {stage} gives {self._list_properties(stage)}: a result has all of it."
+                message = f"there is no such column, and {stage} gives {self._join_properties(stage)}: a result has all of it."
                 self.table.add_mistake(None, self.layout.property_heading(name), message)
         return Results(tuple(told), self.open, tuple(self.identity.remarks))
 
@@ -115,7 +115,7 @@ class _ResultsReader:
     def _add_mistake(self, row: Row, column: str, message: str, hint: str = "") -> None:
         self.table.add_mistake(row, column, message, hint)
 
-    def _list_properties(self, stage: str) -> str:
+    def _join_properties(self, stage: str) -> str:
         return ", ".join(self.layout.stages[stage])
 
     # A row.
@@ -204,7 +204,7 @@ class _ResultsReader:
             if named in stages:
                 return named
             self._add_mistake(
-                row, name, f"is nothing {named} gives, which is {self._list_properties(named)}."
+                row, name, f"is nothing {named} gives, which is {self._join_properties(named)}."
             )
             return None
         chosen = [stage for stage in stages if stage in self.layout.external] or stages
@@ -229,7 +229,7 @@ class _ResultsReader:
             else:
                 hint = f"Measure it too, or say in column {FAILURE} why there is no result."
                 self._add_mistake(
-                    row, name, f"is empty, and {stage} gives {self._list_properties(stage)}.", hint
+                    row, name, f"is empty, and {stage} gives {self._join_properties(stage)}.", hint
                 )
             if name in cells.noise:
                 sigmas[name] = self._read_noise(row, name + NOISE_ENDING, cells.noise[name])

@@ -219,16 +219,15 @@ class Halfspaces:
 
 
 def find_shortest_move(normals: FloatArray, need: FloatArray) -> tuple[FloatArray | None, FloatArray]:
-    """Find the shortest w (f,) with normals w >= need.
-
-    Returns None where it is not found.
+    """Find the shortest w (f,) with normals w >= need, to within rounding.
 
     Args:
         normals: shape (l, f).
         need: shape (l,), some of it positive.
 
     Returns:
-        The move, and the weights (l,) of the rows that it leans on, or that contradict each other.
+        The move, and the weights (l,) of the rows that it leans on. Without a move, None and the weights of rows that
+        contradict each other; they are 0 where the solver failed.
     """
     from scipy.optimize import nnls
 

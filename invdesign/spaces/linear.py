@@ -260,7 +260,7 @@ def _find_fewest(
 ) -> list[_Statement]:
     """Find the fewest candidates that contradict within the limits.
 
-    All candidates are returned where that takes too long.
+    Where that takes too long, a deletion filter's set is returned.
     """
     looked = 0
     for count in range(1, len(candidates)):

@@ -19,10 +19,12 @@ class GenomeOperator:
     Attributes:
         arity: number of parents.
         make: their child, a canonical genome; None where it finds none.
+        share: how often it is used at first, against others of its kind.
     """
 
     arity: int
     make: Callable[[Sequence[Genome], Rng], Genome | None]
+    share: float = 1.0
 
     def apply(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
         return self.make(parents, rng)

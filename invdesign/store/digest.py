@@ -24,7 +24,7 @@ def digest_store(store: ReadableStore) -> str:
     for row in store.read_rows(candidates, [name for name in value_names(candidates) if name != "finished"]):
         add("candidate", *row)
     said = ("properties", "noise", "systematic", "details", "structures")
-    names = ("candidate", "stage", *said, "failure", "withdrawn")
+    names = ("candidate", "stage", *said, "failure", "withdrawn", "relaxed_genome", "adoption_refused")
     # A stage may have several evaluations of a candidate if a user took one back; they keep their order.
     order = (evaluations.c.candidate, evaluations.c.stage, evaluations.c.id)
     for row in store.read_rows(evaluations, names, order=order):

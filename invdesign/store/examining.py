@@ -82,7 +82,7 @@ def _check_table(connection: Connection, table: Table, expected: int | None) -> 
     lost = 0 if expected is None else expected - seen
     said = []
     if bad:
-        said.append(f"{list_keys(bad)} {'is' if len(bad) == 1 else 'are'} not as written")
+        said.append(f"{join_keys(bad)} {'is' if len(bad) == 1 else 'are'} not as written")
     if lost > 0:
         said.append(f"{lost} of {expected} cannot be found")
     if lost < 0:
@@ -93,7 +93,7 @@ def _check_table(connection: Connection, table: Table, expected: int | None) -> 
         yield Damage(table.name, tuple(bad), max(lost, 0), "; ".join(said))
 
 
-def list_keys(keys: Sequence[Any]) -> str:
+def join_keys(keys: Sequence[Any]) -> str:
     """Join `keys` of rows for a message, at most ten."""
     shown = ", ".join(str(key)[:40] for key in keys[:10])
     return f"{shown} and {len(keys) - 10} more" if len(keys) > 10 else shown
@@ -156,6 +156,6 @@ def _check_structures(connection: Connection) -> Iterator[Damage]:
             continue  # the finding about that table reports it
     lost = len(missing - bad)
     if bad or lost:
-        of = f", of {list_keys(sorted(owners))}" if owners else ""
+        of = f", of {join_keys(sorted(owners))}" if owners else ""
         message = f"{len(bad)} changed, {lost} missing{of}"
         yield Damage(structures.name, tuple(sorted(map(str, bad))), lost, message)

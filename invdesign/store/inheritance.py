@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import Connection, MetaData, func, insert, select
+from sqlalchemy import Connection, MetaData, func, insert, select, update
 
 from invdesign.store.checksums import insert_rows, value_names, write_checksums
 from invdesign.store.database import connect, sqlite_uri, translate_database_errors
@@ -29,11 +29,13 @@ class Selection:
         evaluations: stages of the source whose evaluations are valid.
         measurements: stages of the new run by stage of the source.
         keys: genome keys in the new run by genome key in the source, for valid measurements.
+        same_space: True if relaxed genomes of the source are those of the new run; else structures are adopted anew.
     """
 
     evaluations: Collection[str] = ()
     measurements: Mapping[str, Sequence[str]] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
+    same_space: bool = True
 
 
 def copy_store(source: Path, target: Path) -> None:
@@ -110,6 +112,8 @@ def _copy_evaluations(connection: Connection, selection: Selection) -> int:
         select(*[own.c[name] for name in columns]).where(holds).order_by(own.c.candidate, own.c.id),
     ):
         connection.execute(insert(inherited).prefix_with("OR IGNORE").from_select(list(columns), query))
+    if not selection.same_space:
+        connection.execute(update(inherited).values(relaxed_genome=None, adoption_refused=None))
     write_checksums(connection, [inherited])
     return connection.scalar(select(func.count()).select_from(inherited)) or 0
 

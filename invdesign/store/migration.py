@@ -22,11 +22,17 @@ from invdesign.store.schema import (
 from invdesign.store.writing import set_entry
 
 SYSTEMATIC_SINCE = 5  # the first schema with noise and systematic error in separate columns
-SPLIT_TABLES = (evaluations, measurements, inherited)
-_COLUMNS_BEFORE = {  # columns under a checksum before the split, in order
-    evaluations.name: "id candidate stage properties uncertainties structures failure cost cache_key source withdrawn",
-    measurements.name: "id key stage event properties uncertainties structures failure label note withdrawn",
-    inherited.name: "cache_key stage properties uncertainties structures cost",
+_COLUMNS_BEFORE = {  # columns under a checksum by schema, in order, of tables that changed since
+    4: {
+        evaluations: "id candidate stage properties uncertainties structures failure cost cache_key source withdrawn",
+        measurements: "id key stage event properties uncertainties structures failure label note withdrawn",
+        inherited: "cache_key stage properties uncertainties structures cost",
+    },
+    5: {
+        evaluations: "id candidate stage properties noise systematic details structures failure cost cache_key source "
+        "withdrawn",
+        inherited: "cache_key stage properties noise systematic details structures cost",
+    },
 }
 
 
@@ -40,26 +46,24 @@ def migrate_store(connection: Connection, found: int) -> None:
         "UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(SCHEMA_VERSION),)
     )
     sealed, split = found >= CHECKSUMS_SINCE, found < SYSTEMATIC_SINCE
-    damaged = (
-        {table.name: _damaged_keys(connection, table) for table in SPLIT_TABLES} if sealed and split else {}
-    )
+    changed = _COLUMNS_BEFORE.get(found, {})
+    damaged = {table.name: _damaged_keys(connection, table, names) for table, names in changed.items()}
     for version in range(found, SCHEMA_VERSION):
         for statement in MIGRATIONS[version]:
             connection.exec_driver_sql(statement)
     if split:
         split_uncertainties(connection)
     if sealed:
-        write_checksums(connection, SPLIT_TABLES if split else (), damaged)
+        write_checksums(connection, changed, damaged)
         set_entry(connection, "schema_version", str(SCHEMA_VERSION))
     else:
         set_entry(connection, COUNTS_ENTRY, to_json(dict(count_rows(connection))))
         write_checksums(connection)
 
 
-def _damaged_keys(connection: Connection, table: Table) -> set[object]:
-    """Keys of damaged rows of a table before the split."""
-    names = _COLUMNS_BEFORE[table.name].split()
-    query = f"SELECT {', '.join(names)}, {CHECKSUM} FROM {table.name}"  # noqa: S608 - our own schema
+def _damaged_keys(connection: Connection, table: Table, columns: str) -> set[object]:
+    """Keys of damaged rows of a table with its `columns` of before."""
+    query = f"SELECT {', '.join(columns.split())}, {CHECKSUM} FROM {table.name}"  # noqa: S608 - our own schema
     return {
         row[0] for row in map(tuple, connection.exec_driver_sql(query)) if checksum_of(row[:-1]) != row[-1]
     }

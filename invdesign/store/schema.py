@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
 
-from invdesign.candidate import Candidate, Failure, Proposal, Status, canonical, to_json
+from invdesign.candidate import Candidate, Failure, Genome, Proposal, Status, canonical, to_json
 from invdesign.measurements import Measurement
 from invdesign.steps import Finished, StageResult
 from invdesign.store.values import (
@@ -21,7 +21,7 @@ from invdesign.store.values import (
     parse_texts,
 )
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 CHECKSUMS_SINCE = 4  # the first schema whose rows carry checksums
 CHECKSUM = "checksum"
 
@@ -110,6 +110,8 @@ evaluations = Table(
     Column("cache_key", Text),
     Column("source", Integer),  # the evaluation it was copied from, for a cache hit
     Column("withdrawn", Integer),  # the event that took it back
+    Column("relaxed_genome", Text),  # genome of the structure it made, where the space inherits
+    Column("adoption_refused", Text),  # reason why that structure has no genome
     _checksum_column(),
 )
 Index("evaluations_cache_key", evaluations.c.cache_key)
@@ -142,6 +144,8 @@ inherited = Table(  # evaluations of the run this one was forked from
     Column("details", Text, nullable=False),
     Column("structures", Text, nullable=False),
     Column("cost", Text, nullable=False),
+    Column("relaxed_genome", Text),
+    Column("adoption_refused", Text),
     _checksum_column(),
 )
 structures = Table(
@@ -195,6 +199,11 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
             f"ALTER TABLE {table} ADD COLUMN details TEXT NOT NULL DEFAULT '{{}}'",
         )
     ),
+    5: tuple(
+        f"ALTER TABLE {table} ADD COLUMN {column} TEXT"
+        for table in ("evaluations", "inherited")
+        for column in ("relaxed_genome", "adoption_refused")
+    ),
 }
 
 
@@ -215,11 +224,11 @@ def parse_failure(text: str | None) -> Failure | None:
 
 def row_to_candidate(row: Any) -> Candidate:
     """Convert a `row` of the candidates table to a candidate."""
-    genome, parents = parse_bounded_json(row.genome), parse_bounded_json(row.parents)
-    if type(genome) is not dict or type(parents) is not list or not all(type(id) is int for id in parents):
-        raise ValueError(f"candidate {row.id} has no genome with parents")
+    parents = parse_bounded_json(row.parents)
+    if type(parents) is not list or not all(type(id) is int for id in parents):
+        raise ValueError(f"candidate {row.id} has no list of parents")
     proposal = Proposal(
-        genome=genome,
+        genome=parse_genome(row.genome),
         parents=tuple(parents),
         operator=row.operator,
         memo=parse_bounded_json(row.memo),
@@ -248,11 +257,32 @@ def row_to_result(row: Any) -> StageResult:
         candidate=row.candidate,
         stage=row.stage,
         **parse_values(row),
+        **parse_adoption(row),
         failure=parse_failure(row.failure),
         cost=parse_costs(row.cost),
         cache_key=row.cache_key,
         source=row.id,
     )
+
+
+def parse_adoption(row: Any) -> dict[str, Any]:
+    """Parse the relaxed genome of a `row`, or the reason why there is none; fields of `StageResult`."""
+    return {
+        "relaxed_genome": None if row.relaxed_genome is None else parse_genome(row.relaxed_genome),
+        "adoption_refused": row.adoption_refused or "",
+    }
+
+
+def parse_genome(text: str) -> Genome:
+    """Parse a genome from the JSON `text`.
+
+    Raises:
+        ValueError: the text is something else.
+    """
+    genome = parse_bounded_json(text)
+    if type(genome) is not dict:
+        raise ValueError(f"{text[:60]!r} is no genome")
+    return genome
 
 
 def candidate_to_row(candidate: Candidate, number: int) -> dict[str, Any]:

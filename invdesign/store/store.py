@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, Index, Integer, Table, func, select
 
-from invdesign.candidate import OUTSIDE, Candidate, Json, Status, to_json
+from invdesign.candidate import OUTSIDE, Candidate, Genome, Json, Status, to_json
 from invdesign.errors import LostRunError, StoreError, nearest
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement, combine_measurements
@@ -46,7 +46,9 @@ from invdesign.store.schema import (
     inherited,
     measurements,
     meta,
+    parse_adoption,
     parse_ending,
+    parse_genome,
     parse_values,
     row_to_candidate,
     row_to_measurement,
@@ -124,7 +126,7 @@ class Store:
     def open(cls, path: Path, *, writable: bool = True, checked: bool = True) -> Store:
         """Open an existing store.
 
-        It is checked first if its last session ended abnormally.
+        Row counts and indices are checked first; also the whole file, if it is writable and a session has no end.
 
         Args:
             path: the store's file.
@@ -140,16 +142,16 @@ class Store:
             store = cls(path, writable=writable)
         try:
             with translate_database_errors(path):
-                store._check_version()
+                store._migrate_schema()
                 if checked:
-                    store._load_counts()
+                    store._check_and_load_state()
         except BaseException:
             store.close()
             raise
         return store
 
-    def _load_counts(self) -> None:
-        if self._writable and not self._ended_cleanly():
+    def _check_and_load_state(self) -> None:
+        if self._writable and not self._has_ended_cleanly():
             self._check_file()
         with self._open_snapshot() as connection:
             self._counts = self._read_counts(connection)
@@ -158,7 +160,7 @@ class Store:
             self._measured = connection.scalar(select(measurements.c.id).limit(1)) is not None
             self.inherits = connection.scalar(select(inherited.c.cache_key).limit(1)) is not None
 
-    def _check_version(self) -> None:
+    def _migrate_schema(self) -> None:
         with self._engine.connect() as connection:
             query = select(meta.c.value).where(meta.c.key == "schema_version")  # older ones have no checksum
             text = connection.scalar(query) or ""
@@ -182,7 +184,7 @@ class Store:
         with self._engine.begin() as connection:
             migrate_store(connection, found)
 
-    def _ended_cleanly(self) -> bool:
+    def _has_ended_cleanly(self) -> bool:
         with self._engine.connect() as connection:
             open_sessions = connection.scalar(
                 select(func.count()).select_from(sessions).where(sessions.c.ended.is_(None))
@@ -449,9 +451,9 @@ class Store:
             raise damaged_store_error(self.path, f"table {table.name} has {number} rows, and had {expected}")
 
     def check_for_damage(self) -> None:
-        """Check all data that loading the history does not read.
+        """Check all data that loading the history does not read, but structures.
 
-        So damage shows before anything is built on it.
+        So damage shows before anything is built on it. Structures are checked when they are loaded.
 
         Raises:
             StoreError: a row is not as it was written, rows are missing, or SQLite finds its file or indices damaged.
@@ -477,8 +479,8 @@ class Store:
         counted = (events.c.id, evaluations.c.id, tasks.c.id)
         with self.open_connection() as connection:
             newest = [connection.scalar(select(func.max(column))) or 0 for column in counted]
-            done = select(func.count()).select_from(tasks).where(tasks.c.status == "planned")
-            return newest[0], newest[1], newest[2] - (connection.scalar(done) or 0)
+            planned = select(func.count()).select_from(tasks).where(tasks.c.status == "planned")
+            return newest[0], newest[1], newest[2] - (connection.scalar(planned) or 0)
 
     def next_task_number(self) -> int:
         """First unused number of a task."""
@@ -508,21 +510,24 @@ class Store:
         return history
 
     def _fill_candidates(self, rows: Iterable[tuple[Any, ...]], history: RunHistory) -> None:
-        pick = _column_picker(candidates, ("id", "key", "operator", "status", "depth", "failure", "gate"))
+        pick = _column_picker(
+            candidates, ("id", "key", "operator", "formula", "status", "depth", "failure", "gate")
+        )
         for number, values in enumerate(rows):
-            id, key, operator, status, *ended = pick(values)
+            id, key, operator, formula, status, *ended = pick(values)
             if id != number:
                 raise ValueError(f"candidate {number} is missing")
             history.add_candidate(number, parse_key(key), outside=operator == OUTSIDE)
+            history.record_formula(number, formula or "")
             if status != Status.PENDING:
                 history.finish_trial(parse_ending(number, status, *ended))
 
     def _fill_evaluations(self, rows: Iterable[tuple[Any, ...]], history: RunHistory) -> None:
         size = len(history)
-        names = ("id", "candidate", "stage", "failure", "withdrawn")
+        names = ("id", "candidate", "stage", "failure", "withdrawn", "relaxed_genome", "adoption_refused")
         pick, said = _column_picker(evaluations, names), _column_picker(evaluations, _RESULT_COLUMNS)
         for values in rows:
-            id, candidate, stage, failure, withdrawn = pick(values)
+            id, candidate, stage, failure, withdrawn, relaxed, refused = pick(values)
             if not 0 <= candidate < size:
                 raise ValueError(f"evaluation {id} is of candidate {candidate}, which there is not")
             if failure is None and withdrawn is None:
@@ -534,7 +539,13 @@ class Store:
                     parse_details(remarks),
                     parse_texts(roles),
                 )
-                history.record_result(StageResult(candidate, stage, *found, cost=parse_costs(cost)))
+                history.record_result(
+                    StageResult(
+                        candidate, stage, *found, cost=parse_costs(cost), adoption_refused=refused or ""
+                    )
+                )
+                if relaxed is not None:  # parsed when it is needed
+                    history.note_relaxed(candidate, stage)
 
     def load_unfinished(self) -> list[Unfinished]:
         """Load waves under way that were not told yet, oldest first."""
@@ -654,6 +665,20 @@ class Store:
         with translate_value_errors(self.path, f"candidate {id}"):
             return row_to_candidate(row)
 
+    def load_relaxed_genome(self, id: int, stage: str) -> Genome:
+        """Load the relaxed genome that a `stage` gave to the candidate with number `id`.
+
+        Raises:
+            KeyError: there is none.
+        """
+        where = (evaluations.c.candidate == id) & (evaluations.c.stage == stage)
+        where &= evaluations.c.withdrawn.is_(None) & evaluations.c.relaxed_genome.is_not(None)
+        found = self._select_rows(select(evaluations).where(where), evaluations)
+        if not found:
+            raise KeyError(id)
+        with translate_value_errors(self.path, f"the relaxed genome of candidate {id}"):
+            return parse_genome(found[-1].relaxed_genome)
+
     def load_structure(self, candidate: int, role: str) -> bytes | None:
         """Last compressed structure of a `candidate` under a `role`."""
         for result in reversed(self.load_results(candidate)):
@@ -709,6 +734,7 @@ class Store:
                 candidate=-1,
                 stage=row.stage,
                 **parse_values(row),
+                **parse_adoption(row),
                 cost=parse_costs(row.cost),
                 cache_key=row.cache_key,
             )

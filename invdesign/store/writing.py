@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from invdesign.candidate import Candidate, Status, to_json
+from invdesign.candidate import Candidate, Status, canonical, to_json
 from invdesign.steps import StageResult, Step, UserEvent
 from invdesign.store.checksums import COUNTS_ENTRY, add_checksum, change_rows, insert_rows, read_checked_rows
 from invdesign.store.schema import (
@@ -114,6 +114,10 @@ class Writer:
             "cost": json.dumps(dict(result.cost), sort_keys=True),
             "cache_key": result.cache_key,
             "source": result.source,
+            "relaxed_genome": None
+            if result.relaxed_genome is None
+            else to_json(canonical(result.relaxed_genome)),
+            "adoption_refused": result.adoption_refused or None,
         }
 
     def _write_tasks(self, step: Step) -> None:

@@ -40,7 +40,7 @@ class Site(Frozen):
 
     @field_validator("element")
     @classmethod
-    def _is_element(cls, value: str) -> str:
+    def _check_element(cls, value: str) -> str:
         return check_element(value)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from invdesign.arrays import FloatArray
-from invdesign.candidate import Candidate, Failure, Proposal, Status, Trial, genome_key
+from invdesign.arrays import FloatArray, IntArray
+from invdesign.candidate import Candidate, Failure, Genome, Proposal, Status, Trial, genome_key
 from invdesign.problem import Problem, Scores
 
 Values = Mapping[str, float]
@@ -38,6 +38,8 @@ class MemoryHistory:
         self._keys: dict[str, int] = {}
         self._before: dict[int, int] = {}
         self._pending: set[int] = set()
+        self._relaxed: dict[int, Genome] = {}
+        self._formulas: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._trials)
@@ -71,6 +73,10 @@ class MemoryHistory:
         noise_by_stage: Mapping[str, Values] | None = None,
         systematic_by_stage: Mapping[str, Values] | None = None,
         seconds: Values = _NOTHING,
+        structures: Sequence[str] = (),
+        relaxed_genome: Genome | None = None,
+        adoption_refused: str = "",
+        formula: str = "",
     ) -> None:
         """End trial `id`, or amend it.
 
@@ -84,6 +90,10 @@ class MemoryHistory:
             by_stage: values of every stage that ran, for funnels in which several provide the same property.
             noise_by_stage, systematic_by_stage: their standard deviations.
             seconds: time of every stage that ran.
+            structures: roles of the structures that evaluations made.
+            relaxed_genome: genome of the structure it became, where its space inherits.
+            adoption_refused: reason why that structure has no genome.
+            formula: reduced formula of its composition, where it has one.
         """
         failed = status in {Status.INFEASIBLE, Status.FAILED}
         failure = Failure(status.name.lower(), "evaluate", "as told") if failed else None
@@ -96,7 +106,13 @@ class MemoryHistory:
             noise=dict(noise),
             systematic=dict(systematic),
             failure=failure,
+            structures=tuple(structures),
+            adoption_refused=adoption_refused,
         )
+        self._formulas[id] = formula
+        self._relaxed.pop(id, None)
+        if relaxed_genome is not None:
+            self._relaxed[id] = relaxed_genome
         self._said.pop(id, None)
         if by_stage or seconds:
             self._said[id] = _StageValues(
@@ -108,6 +124,15 @@ class MemoryHistory:
 
     def trial(self, id: int) -> Trial:
         return self._trials[id]
+
+    def relaxed_genome(self, id: int) -> Genome | None:
+        return self._relaxed.get(id)
+
+    def formula_of(self, id: int) -> str:
+        return self._formulas.get(id, "")
+
+    def status_by_trial(self) -> IntArray:
+        return np.array([trial.status for trial in self._trials], dtype=np.int64)
 
     def pending(self) -> Sequence[int]:
         return sorted(self._pending)

@@ -72,7 +72,7 @@ def _run_and_read(folder: JobFolder, plan: Plan, lock: int) -> Evaluation:
     """Run the job if needed, then read and record its results."""
     try:
         if folder.read_marker().state != "ended":
-            _start_program(folder, plan, lock)
+            _run_program(folder, plan, lock)
         _check_exit(folder.read_marker(), plan)
         evaluation = plan.read(folder.path)
     except JobError as error:
@@ -86,7 +86,7 @@ def _run_and_read(folder: JobFolder, plan: Plan, lock: int) -> Evaluation:
     return evaluation
 
 
-def _start_program(folder: JobFolder, plan: Plan, lock: int) -> None:
+def _run_program(folder: JobFolder, plan: Plan, lock: int) -> None:
     """Run the program to its end.
 
     It begins afresh, or from the files of a lost attempt.
@@ -166,10 +166,10 @@ def run_supervised(
         with suppress(BrokenPipeError):
             process.stdin.close()
         process.wait()
-    _check_supervisor(folder, process.returncode)
+    _handle_lost_supervisor(folder, process.returncode)
 
 
-def _check_supervisor(folder: JobFolder, code: int) -> None:
+def _handle_lost_supervisor(folder: JobFolder, code: int) -> None:
     marker = folder.read_marker()
     if marker.state == "ended":
         return

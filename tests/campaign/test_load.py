@@ -109,7 +109,7 @@ def test_a_valid_file_is_read() -> None:
         ("seed: 1", "seed: -1", "seed: must be greater than or equal to 0, got -1"),
         ("seed: 1", "seed: 9223372036854775808", "seed: must be less than 9223372036854775808"),
         ("seed: 1", "sead: 1\nsed: 2", "3: sead: unknown key. Did you mean 'seed'?"),
-        ("seed: 1", "zzz: 1", "3: zzz: unknown key. Allowed: budget, constraints, description, "),
+        ("seed: 1", "zzz: 1", "3: zzz: unknown key. Allowed: budget, constraints, derive, description, "),
         (
             "budget: {candidates: 20}",
             "budget: {candidates: 20.0}",

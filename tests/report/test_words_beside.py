@@ -18,7 +18,7 @@ from invdesign.report import figures, fronts, plots
 from invdesign.report.advice import build_advice
 from invdesign.report.export import export_run
 from invdesign.report.html import render_report
-from invdesign.report.marks import MARKED_SYMBOLS, count_own
+from invdesign.report.marks import MARKED_SYMBOLS, own_value_sentences
 from invdesign.report.tables import read_facts
 from invdesign.run.notebook import status_line
 from invdesign.run.run import Run
@@ -124,14 +124,14 @@ def test_the_candidates_own_values_are_counted(pair_run: Run, number_run: Run) -
     facts = read_facts(pair_run)
     flags = facts.columns["window_of_products"]
     own, front = int((flags == 0).sum()), int((flags[facts.front] == 0).sum())
-    (sentence,) = count_own(facts)
+    (sentence,) = own_value_sentences(facts)
     assert sentence == (
         f"Oxidation limit: {own} of {len(facts)} values are the candidates' own ({front} of {len(facts.front)} "
         "on the front); the others are those of their decomposition products."
     )
     page = render_report(pair_run, model=False)
     assert html.escape(sentence, quote=False) in page[: page.index('id="asked"')].replace("&#39;", "'")
-    assert count_own(read_facts(number_run)) == []
+    assert own_value_sentences(read_facts(number_run)) == []
 
 
 def test_words_stand_in_the_table(limits_run: Run, tmp_path: Path) -> None:

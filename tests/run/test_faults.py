@@ -171,6 +171,24 @@ def test_too_many_failures_stop_the_run(tmp_path: Path) -> None:
     assert status.reason.startswith("failed: 22 of 30")
 
 
+def test_a_withdrawn_trial_is_no_example(tmp_path: Path) -> None:
+    """Messages on failures show the first trial that failed, not one that was withdrawn before."""
+    data = hospital(["raises"] * 30, max_failure_rate=0.7) | {"max_failure_rate": 0.7}
+    del data["evaluate"][0][f"{FAULTS}:Sick"]["max_failure_rate"]
+    run = finished(data | {"budget": {"candidates": 10}}, tmp_path / "run")
+    run.withdraw(0, "wrong cell")
+    again = Run.open(tmp_path / "run", trust_code=True)
+    assert next(iter(again.history.failures_by_trial())) == 0
+    shown = again._repr_html_()
+    assert "failed at Sick: error (9); for example candidate 1: ValueError: no atoms, no fun" in shown
+    assert "wrong cell" not in shown
+    again.change(budget={"candidates": 30})
+    again.use_workers(0)
+    with pytest.raises(RunError, match="for example: ValueError: no atoms, no fun") as caught:
+        again.execute()
+    assert "wrong cell" not in str(caught.value)
+
+
 def test_a_few_failures_do_not(tmp_path: Path) -> None:
     """Up to the rate, and below 20 candidates, a run goes on."""
     few = hospital(["raises"] * 19)

@@ -92,7 +92,7 @@ def test_symmetric_images_are_one_genome_with_the_same_numbers(space: Any) -> No
             moved = [flat[place] for place in row]
             image = dict(genome)
             for group in orderings.groups:
-                image[group.name] = moved[group.first : group.last]
+                image[group.name] = moved[group.first : group.stop]
             assert space.canonical(image) == genome
             assert space.features([image])[0] == pytest.approx(space.features([genome])[0], abs=1e-7)
 

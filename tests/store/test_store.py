@@ -228,6 +228,8 @@ def as_version_1(path: Path) -> None:
             "evaluations rename column noise to uncertainties",
             "evaluations drop column systematic",
             "evaluations drop column details",
+            "evaluations drop column relaxed_genome",
+            "evaluations drop column adoption_refused",
         ):
             connection.execute(f"alter table {column}")
         for table in ("meta", "sessions", "events", "candidates", "tasks", "evaluations"):

@@ -13,7 +13,7 @@ from invdesign.optimizers.bayesian.conditioned import ConditionedRows
 from invdesign.optimizers.bayesian.scaling import OutcomeScales
 
 # Numbers that stay in a core's cache (chosen; `benchmarks/pool.py` measures it)
-COVARIANCES_PER_BLOCK = 600_000  # numbers that should stay in a core's cache (chosen)
+COVARIANCES_PER_BLOCK = 600_000
 FEWEST_PER_BLOCK, MOST_PER_BLOCK = 64, 8192  # candidates in a block, at least and at most (chosen)
 ROWS_PER_STRIP = 128  # rows of the inverse factor that are multiplied together (chosen)
 N_PROBES = 256  # candidates on which single precision is checked (chosen)

@@ -191,7 +191,7 @@ def to_natural(free: Mapping[str, FloatArray]) -> ParameterValues:
 
 
 def to_free(values: Mapping[str, FloatArray]) -> ParameterValues:
-    """Convert natural parameters to free ones; the inverse of `to_natural`.
+    """Convert natural parameters to free ones; the inverse of `split_vector`.
 
     Args:
         values: blocks of natural parameters.
@@ -247,7 +247,7 @@ class NegativeLogPosterior:
             precision[other, target] -= tie
         return precision
 
-    def to_natural(self, theta: FloatArray) -> ParameterValues:
+    def split_vector(self, theta: FloatArray) -> ParameterValues:
         """Split a vector `theta` into blocks; the inverse of `to_vector`."""
         return {
             name: block.numpy() for name, block in self._split_blocks(torch.from_numpy(theta.copy())).items()
@@ -334,7 +334,7 @@ def fit_parameters(
         best = min(tried, key=lambda pair: pair[0])[1]
     else:
         best = min(points, key=lambda point: target(point)[0])
-    return to_natural(target.to_natural(_minimise_from(target, best, iterations)[1]))
+    return to_natural(target.split_vector(_minimise_from(target, best, iterations)[1]))
 
 
 def _minimise_from(

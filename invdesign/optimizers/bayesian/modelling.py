@@ -196,7 +196,8 @@ def _rank_rows(event: ModellingEvent, name: str, rows: Rows) -> tuple[IntArray, 
 def build_success_models(event: ModellingEvent) -> tuple[Any, ...]:
     """Build the models of passing evaluation and of passing the gates.
 
-    Gated trials are no failures: they teach the gates' model alone.
+    Gated trials count as successes in the model of evaluation, and as failures in that of the gates. A model that would see
+    no failure is left out.
 
     Args:
         event: its trials and state.

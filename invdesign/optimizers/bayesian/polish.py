@@ -92,7 +92,7 @@ class FreeSubspace:
         self.normals = self._faces @ self.basis
 
     def face_distances(self, x: FloatArray) -> FloatArray:
-        """Distance of a point `x` (d,) from each face, shape (f,); 0 beyond it."""
+        """Slack of a point `x` (d,) in each face's rule, shape (f,); 0 beyond it."""
         found: FloatArray = np.maximum(self._faces @ x[self.free] - self._offsets, 0.0)
         return found
 

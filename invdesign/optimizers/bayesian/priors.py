@@ -261,7 +261,7 @@ def _fit_table(prior: PriorTable, space: SearchSpace, properties: Sequence[str])
         spread = next(filter(None, (cells.find_heading(heading) for heading in said if heading)), None)
         if spread is not None:
             deviations[item] = _parse_column(cells, spread.heading, name)
-            _check_positive(deviations[item], spread.heading, cells)
+            _refuse_negative(deviations[item], spread.heading, cells)
     return _FittedTable(cells, reader, values, deviations)
 
 
@@ -300,7 +300,7 @@ def _check_written(cells: _TableCells, column: str) -> None:
         )
 
 
-def _check_positive(deviations: FloatArray, column: str, cells: _TableCells) -> None:
+def _refuse_negative(deviations: FloatArray, column: str, cells: _TableCells) -> None:
     """Refuse negative standard deviations."""
     wrong = np.flatnonzero(deviations < 0.0).tolist()
     if wrong:

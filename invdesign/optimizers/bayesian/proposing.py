@@ -38,7 +38,7 @@ from invdesign.optimizers.bayesian.settings import BayesianSettings
 from invdesign.optimizers.bayesian.staging import StageChooser, can_relate_sources
 from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.optimizers.bayesian.trust import Box, choose_centre, region_box, start_region
-from invdesign.optimizers.common import Draft, State, operators_by_arity
+from invdesign.optimizers.common import Draft, State, inherited_genomes, operators_by_arity
 from invdesign.problem import Problem
 from invdesign.protocols import Context
 from invdesign.rng import Rng
@@ -177,7 +177,7 @@ class _AskState:
         own = ~np.isin(self.trials.ids, self.context.history.outside())  # searches start within the space
         since = np.flatnonzero(own & (self.trials.ids >= self.region.get("since", 0)))
         order = since[self.trials.scores.select_rows(since).order()[:MOST_ANCHORS]]
-        self.anchors = [self.context.history.candidate(int(id)).genome for id in self.trials.ids[order]]
+        self.anchors = inherited_genomes(self.draft, self.trials.ids[order].tolist())
         self.box = self._region_box(since)
 
     def _region_state(self, region: State) -> State:

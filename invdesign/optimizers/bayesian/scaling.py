@@ -109,7 +109,9 @@ class OutcomeScales:
         own = [rows.y[rows.source == source] for source in range(n_sources)]
         target = own[0]
         alike = [
-            source for source in range(1, n_sources) if len(own[source]) and _share_scale(target, own[source])
+            source
+            for source in range(1, n_sources)
+            if len(own[source]) and _can_share_scale(target, own[source])
         ]
         pooled = [target] if len(target) >= FEWEST_FOR_SCALE else [target, *(own[source] for source in alike)]
         first = scale_of_values(np.concatenate(pooled))
@@ -184,7 +186,7 @@ def scale_of_values(y: FloatArray) -> TargetScale:
     return TargetScale.from_values(y)
 
 
-def _share_scale(target: FloatArray, other: FloatArray) -> bool:
+def _can_share_scale(target: FloatArray, other: FloatArray) -> bool:
     """True if two samples may share a scale."""
     if not len(target):
         return True

@@ -309,7 +309,7 @@ class _VectorSearch:
         """Exchange choices of the best and climb from better ones, until none is better.
 
         Returns:
-            True if repair moved any climbed point far.
+            True if repair moved any climbed point far, or the value has no gradients to climb by.
         """
         done: set[int] = set()
         curved = False

@@ -35,7 +35,7 @@ from invdesign.optimizers.bayesian.fidelity import Fidelities, is_whole_due
 from invdesign.optimizers.bayesian.goals import Goals
 from invdesign.optimizers.bayesian.kernels import MEAN_VARIANCE
 from invdesign.optimizers.bayesian.process import GaussianProcess
-from invdesign.optimizers.common import Draft
+from invdesign.optimizers.common import Draft, inherited_genomes
 from invdesign.problem import Merit, Scores
 
 VARIANCE_FLOOR = 1e-10  # of a known value (chosen)
@@ -292,7 +292,7 @@ class StageChooser:
         mean, _ = model_set.predict(goals.names, rows.x)
         values = goals.objective_values(torch.as_tensor(mean)).numpy()
         order = np.lexsort((-values[:, 0], pareto.ranks(-values)))[:most]
-        return [self.draft.context.history.candidate(id).genome for id in rows.ids[order].tolist()]
+        return inherited_genomes(self.draft, rows.ids[order].tolist())
 
     def choose_stage(
         self, found: MarginalAcquisition, believed: MarginalAcquisition, search: SearchLevel

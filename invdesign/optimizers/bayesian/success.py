@@ -238,13 +238,13 @@ class _ParameterLayout:
     """Layout of the parameters: log lengthscales of numbers and categories, log height.
 
     Attributes:
-        names: number columns.
+        numbers: number columns.
         categories: category columns.
         owner: shape (d_n,), position of the lengthscale of each number column.
         mean, width: shape (p,), the normal prior of the parameters.
     """
 
-    names: tuple[int, ...]
+    numbers: tuple[int, ...]
     categories: tuple[int, ...]
     owner: IntArray
     mean: FloatArray
@@ -278,7 +278,7 @@ class _ParameterLayout:
         """Parameters (p,) from `hyperparameters`; the prior's mean for unknown columns."""
         found = self.mean.copy()
         lengths = hyperparameters.get("lengths", {})
-        for column, place in zip(self.names, self.owner.tolist(), strict=True):
+        for column, place in zip(self.numbers, self.owner.tolist(), strict=True):
             found[place] = lengths.get(str(column), found[place])
         for place, column in enumerate(self.categories, start=self.lengths):
             found[place] = lengths.get(str(column), found[place])
@@ -297,7 +297,7 @@ class _ParameterLayout:
         The inverse of `parameter_vector`.
         """
         lengths = {
-            str(column): float(values[place]) for column, place in zip(self.names, self.owner, strict=True)
+            str(column): float(values[place]) for column, place in zip(self.numbers, self.owner, strict=True)
         }
         own = values[self.lengths : -1].tolist()
         lengths |= {str(column): float(value) for column, value in zip(self.categories, own, strict=True)}

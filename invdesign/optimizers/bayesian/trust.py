@@ -112,8 +112,8 @@ def region_box(state: State, centre: FloatArray, weights: FloatArray | None = No
     Args:
         state: of the region.
         centre: shape (d,), in the cube.
-        weights: shape (d,), lengthscales of the model: the region is longer along columns that matter less. All
-            sides are equal where not given.
+        weights: shape (d,), relative lengths of the sides, larger for columns that matter less. All sides are equal
+            where not given.
     """
     sides = (
         np.ones(len(centre)) if weights is None else _relative_sides(np.asarray(weights, dtype=np.float64))

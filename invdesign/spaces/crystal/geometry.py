@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from invdesign.arrays import FloatArray, IntArray
+from invdesign.arrays import BoolArray, FloatArray, IntArray
 
 DECIMALS = 6  # of cells (Å) and fractional positions in a genome; chosen: far below any force's resolution
 SAME_METRIC = 1e-4  # relative difference of metrics below which a cell counts as reduced already (chosen)
+OWN_PLACE = 1e-8  # Å, distance below which a point is the atom itself
+_PERIODIC: IntArray = np.array([1, 1, 1], dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +68,46 @@ def to_lower_triangle(crystal: Crystal) -> Crystal:
     return make_crystal(cell, crystal.species, sign * crystal.positions)
 
 
+def is_reduced(cell: FloatArray) -> bool:
+    """True if a cell is reduced in Niggli's sense to within `SAME_METRIC`.
+
+    The special conditions for equal lengths and products are left out: rounding decides them.
+
+    Source:
+        International Tables for Crystallography A, section 3.1.3: main conditions of reduced cells.
+    """
+    ((aa, ab, ac), (_, bb, bc), (_, _, cc)) = (cell @ cell.T).tolist()
+    slack = SAME_METRIC * cc
+    if (
+        aa > bb + slack
+        or bb > cc + slack
+        or 2 * abs(bc) > bb + slack
+        or 2 * max(abs(ab), abs(ac)) > aa + slack
+    ):
+        return False
+    if min(ab, ac, bc) >= -slack:
+        return True
+    return bool(max(ab, ac, bc) <= slack and aa + bb + 2 * (ab + ac + bc) >= -slack)
+
+
 def reduce_cell(crystal: Crystal) -> Crystal:
     """Describe a crystal in its Niggli-reduced cell, turned to a lower triangle.
 
     A cell that is reduced to within `SAME_METRIC` is kept, so that rounding never changes the choice of vectors.
+
+    Raises:
+        numpy.linalg.LinAlgError: the cell has no volume, or cannot be reduced.
 
     Source:
         Grosse-Kunstleve, Sauter & Adams, Acta Crystallogr. A 60, 1 (2004), through spglib.
     """
     import spglib
 
+    if is_reduced(crystal.cell):
+        return to_lower_triangle(crystal)
     reduced = spglib.niggli_reduce(crystal.cell)
-    if reduced is None:
-        return to_lower_triangle(crystal)
-    metric, found = crystal.cell @ crystal.cell.T, reduced @ reduced.T
-    if np.abs(metric - found).max() <= SAME_METRIC * np.abs(metric).max():
-        return to_lower_triangle(crystal)
+    if reduced is None or not is_reduced(reduced):
+        raise np.linalg.LinAlgError("the cell cannot be reduced")
     positions = crystal.positions @ crystal.cell @ np.linalg.inv(reduced)
     return to_lower_triangle(make_crystal(reduced, crystal.species, positions))
 
@@ -99,31 +125,69 @@ def find_neighbours(crystal: Crystal, reach: float) -> tuple[IntArray, IntArray,
     """Find pairs of atoms within `reach` (Å), each in both directions, self-images included.
 
     Returns:
-        For p pairs: first (p,), second (p,), distance in Å (p,).
+        For p pairs: first (p,), second (p,), distance in Å (p,), 0 where two atoms coincide.
     """
+    first, second, _, distance = _find_points(crystal, reach)
+    apart = _drop_own_places(first, second, distance)
+    return first[apart], second[apart], distance[apart]
+
+
+def find_bonds(crystal: Crystal, reach: float) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """Find pairs of atoms within `reach` (Å) with the cells of the second atoms.
+
+    Returns:
+        For p pairs, in both directions: first (p,), second (p,), offset of the second atom in cells (p, 3), distance in Å (p,).
+    """
+    first, second, offset, distance = _find_points(crystal, reach)
+    apart = _drop_own_places(first, second, distance)
+    return first[apart], second[apart], offset[apart], distance[apart]
+
+
+def _find_points(crystal: Crystal, reach: float) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """Pairs as `find_bonds`, with each atom in its own place as well."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     points = np.ascontiguousarray(crystal.positions @ crystal.cell)
-    first, second, _, distance = find_points_in_spheres(
+    found: tuple[IntArray, IntArray, FloatArray, FloatArray] = find_points_in_spheres(
         all_coords=points,
         center_coords=points,
         r=float(reach),
-        pbc=np.array([1, 1, 1], dtype=np.int64),
+        pbc=_PERIODIC,
         lattice=np.ascontiguousarray(crystal.cell),
-        tol=1e-8,
+        tol=OWN_PLACE,
     )
-    apart = distance > 1e-8
-    return first[apart], second[apart], distance[apart]
+    return found
+
+
+def _drop_own_places(first: IntArray, second: IntArray, distance: FloatArray) -> BoolArray:
+    """False for atoms in their own place: another atom in that place is a pair, shape (p,)."""
+    apart: BoolArray = (distance > OWN_PLACE) | (first != second)
+    return apart
+
+
+def find_closest_pair(crystal: Crystal, shortest: FloatArray) -> tuple[int, int, float] | None:
+    """Find the pair of atoms farthest below its smallest distance.
+
+    Args:
+        crystal: in a reduced cell.
+        shortest: shape (k, k), smallest distances by species, Å.
+
+    Returns:
+        Numbers of the atoms and their distance, Å; None if no pair is too close.
+    """
+    edges = np.linalg.norm(crystal.cell, axis=1)
+    limits = np.diag(shortest)[crystal.species]
+    if edges.min() < limits.max():  # before neighbours are sought: a flat cell would have too many
+        atom = int(limits.argmax())
+        return atom, atom, float(edges.min())
+    first, second, distance = find_neighbours(crystal, float(shortest.max()))
+    share = distance / shortest[crystal.species[first], crystal.species[second]]
+    if len(share) and share.min() < 1.0:
+        worst = int(share.argmin())
+        return int(first[worst]), int(second[worst]), float(distance[worst])
+    return None
 
 
 def has_room(crystal: Crystal, shortest: FloatArray) -> bool:
     """True if no two atoms are closer than `shortest` (k, k) allows for their species, Å."""
-    reach = float(shortest.max())
-    # Where atoms stand on each other their distance is 0, which `find_neighbours` leaves out.
-    first, second, distance = find_neighbours(crystal, reach)
-    if (distance < shortest[crystal.species[first], crystal.species[second]]).any():
-        return False
-    apart = crystal.positions[:, None, :] - crystal.positions[None, :, :]
-    apart -= np.round(apart)
-    overlap = (np.abs(apart).max(axis=2) < 1e-7) & ~np.eye(len(crystal), dtype=bool)
-    return not overlap.any()
+    return find_closest_pair(crystal, shortest) is None

@@ -231,7 +231,7 @@ class Supercell:
         return Electrostatics(self.parent.lattice, self.parent.positions)
 
     @cached_property
-    def fixed_charges(self) -> FloatArray:
+    def parent_charges(self) -> FloatArray:
         """Shape (n,): formal charges of the parent, 0 where unknown."""
         states = [self.framework.formal_charge(site) or 0.0 for site in range(len(self.framework.unit))]
         return np.repeat(states, self.count)
@@ -265,13 +265,14 @@ class Supercell:
         return Structure(lattice, [elements[i] for i in kept], positions)
 
     def _assign_charges(self, counts: Sequence[Sequence[int]]) -> tuple[list[list[float]], FloatArray]:
-        """Charges of each atom of each mixture, and of the parent's sites (n,).
+        """Charges of each mixture's components, and of the parent's sites (n,).
 
-        A mixed-valent element counts with its mean charge.
+        A mixed-valent element has the mean charge that balances all others; unknown charges are 0. Sites of mixtures keep the
+        parent's charge in the second.
         """
         mixed = self.framework.mixed
         grouped = {member for members in self.groups for member in members}
-        charges = self.fixed_charges.copy()
+        charges = self.parent_charges.copy()
         alike = [i for i, element in enumerate(self.parent.elements) if element in mixed and i not in grouped]
         total = sum(float(q) for i, q in enumerate(charges) if i not in grouped)
         unknown = len(alike)

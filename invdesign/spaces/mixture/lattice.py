@@ -151,14 +151,16 @@ def _can_meet_counts(found: IntArray, system: System) -> NDArray[np.bool_]:
 def round_to_steps(system: System, x: FloatArray) -> FloatArray | None:
     """Find a mixture in steps near a feasible point.
 
-    It is rounded so that sums are kept, by the largest remainders.
+    Groups with a fixed sum and one step for all are rounded by the largest remainders, so that the sum stays; others
+    fraction by fraction.
 
     Args:
         system: with steps.
         x: shape (n,), feasible without steps.
 
     Returns:
-        Its stepped fractions, others as in x; None where that breaks a rule and the integer solver finds none.
+        Its stepped fractions, others as in x. Where that breaks a rule, the mixture of the integer solver, or None where it
+        finds none.
     """
     rounded = x.copy()
     for group in system.groups:
@@ -171,7 +173,10 @@ def round_to_steps(system: System, x: FloatArray) -> FloatArray | None:
 def _round_group(
     system: System, members: IntArray, x: FloatArray, rounded: FloatArray, total: tuple[float, float]
 ) -> None:
-    """Round one group's stepped fractions to steps, so that the sum stays."""
+    """Round one group's stepped fractions to steps, into `rounded`.
+
+    The sum stays where it is fixed and all fractions have the same step; else each goes to its nearest step.
+    """
     own = members[system.steps[members] > 0]
     if not len(own):
         return

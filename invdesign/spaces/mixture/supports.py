@@ -73,7 +73,8 @@ class Supports:
     def draw_corner(self, rng: Rng) -> FloatArray | None:
         """Draw a vertex (n,) of one set's region with `rng`.
 
-        Each feasible set is equally likely.
+        Where sets are listed and plain draws are seldom feasible, each feasible set is equally likely; else a set is drawn as
+        plain draws do. Without counts all components make up the one set.
         """
         if not self.system.is_counted:
             present: BoolArray | None = np.ones(len(self.system), dtype=np.bool_)

@@ -88,7 +88,7 @@ def _read_codes(species: list[str], cell: OrderedCell) -> IntArray | None:
             return None
     codes = np.empty(cell.orderings.n, dtype=np.int64)
     for group in cell.orderings.groups:
-        for place in range(group.first, group.last):
+        for place in range(group.first, group.stop):
             name = species[cell.sites[place]]
             if name not in group.species:
                 return None

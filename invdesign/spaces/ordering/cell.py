@@ -161,7 +161,7 @@ class OrderedCell:
         return Structure(self.crystal.lattice, [species[i] for i in kept], positions)
 
     @cached_property
-    def charges(self) -> OrderingElectrostatics | None:
+    def electrostatics(self) -> OrderingElectrostatics | None:
         """Electrostatics of the orderings; None where a charge is unknown."""
         return build_electrostatics(
             self.crystal, self.plan.formal, self.orderings, self.sites, self.contents, self.plan.sites

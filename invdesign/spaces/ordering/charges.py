@@ -132,8 +132,8 @@ class QuadraticForm:
 class OrderingElectrostatics:
     """Electrostatic energies of a supercell's orderings.
 
-    The residual charge of a composition is spread evenly over the transition metals. Without any, it stays, and a
-    uniform background balances it.
+    The residual charge of a composition is spread evenly over the atoms of elements with several given states and of
+    transition metals without given ones. Without any, it stays, and a uniform background balances it.
 
     Attributes:
         electrostatics: of all N sites.
@@ -171,7 +171,7 @@ class OrderingElectrostatics:
     def _exchange_costs(self) -> tuple[FloatArray, ...]:
         """Energy to move one unit of charge between two sites, per group."""
         groups = self.orderings.groups
-        return tuple(exchange_cost(self._site_matrix[g.first : g.last, g.first : g.last]) for g in groups)
+        return tuple(exchange_cost(self._site_matrix[g.first : g.stop, g.first : g.stop]) for g in groups)
 
     @cached_property
     def _form_cache(self) -> dict[bytes, QuadraticForm]:
@@ -187,7 +187,7 @@ class OrderingElectrostatics:
         return self._form_cache[key]
 
     def _build_form(self, counts: IntArray) -> QuadraticForm:
-        """Quadratic form of a composition, its residual charge spread over the metals."""
+        """Quadratic form of a composition, its residual charge spread."""
         over = float(self.fixed.sum() + counts @ self.columns)
         takers = float(self.metals.sum() + counts @ self.metal_columns)
         share = over / takers if takers else 0.0
@@ -266,7 +266,7 @@ class OrderingElectrostatics:
         for _ in range(steps):
             potential = 2.0 * (self._site_matrix @ charges) + form.field
             swaps = [
-                find_best_exchange(charges[g.first : g.last], potential[g.first : g.last], cost)
+                find_best_exchange(charges[g.first : g.stop], potential[g.first : g.stop], cost)
                 for g, cost in zip(self.orderings.groups, self._exchange_costs, strict=True)
             ]
             best = min(range(len(swaps)), key=lambda i: swaps[i][0])

@@ -228,7 +228,7 @@ class Correlations:
         table = np.zeros((self.orderings.n, self.orderings.base, max(self.kinds.functions)))
         for group in self.orderings.groups:
             size = len(group.species)
-            table[group.first : group.last, :size, : size - 1] = site_functions(size)
+            table[group.first : group.stop, :size, : size - 1] = site_functions(size)
         return table
 
     @cached_property

@@ -78,8 +78,10 @@ class OrderingOperators:
         """
         number, counts = self._draw_composition(rng)
         cell = self.cells[number]
-        if self.draws > 1 and cell.charges is not None:
-            return number, cell.orderings.to_canonical(cell.charges.draw_lowest(counts, self.draws, rng))
+        if self.draws > 1 and cell.electrostatics is not None:
+            return number, cell.orderings.to_canonical(
+                cell.electrostatics.draw_lowest(counts, self.draws, rng)
+            )
         return number, cell.orderings.to_canonical(cell.orderings.draw_ordering(counts, rng))
 
     def draw_electrostatic(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:  # noqa: ARG002 - there are none
@@ -90,7 +92,7 @@ class OrderingOperators:
             rng: random generator.
         """
         number, counts = self._draw_composition(rng)
-        charges = self.cells[number].charges
+        charges = self.cells[number].electrostatics
         if charges is None:
             return None
         return number, self.cells[number].orderings.to_canonical(charges.draw_low_energy(counts, rng))
@@ -119,9 +121,9 @@ class OrderingOperators:
         return None
 
     def _swap_pair(self, number: int, codes: IntArray, rng: Rng) -> IntArray:
-        """Exchange one pair of unlike species, each pair equally likely.
+        """Exchange one pair of unlike species of a group.
 
-        Returns `codes` where no such pair is found.
+        Pairs of small groups are drawn more often. Returns `codes` where no such pair is found.
         """
         orderings = self.cells[number].orderings
         for _ in range(MAX_PAIR_DRAWS):

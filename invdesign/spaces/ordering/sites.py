@@ -35,16 +35,16 @@ class SiteGroup:
         name: of the group.
         species: at least two, `vacancy` may be one.
         first: its first site, among those that vary.
-        last: the end of its sites, itself not included.
+        stop: the end of its sites, itself not included.
     """
 
     name: str
     species: tuple[str, ...]
     first: int
-    last: int
+    stop: int
 
     def __len__(self) -> int:
-        return self.last - self.first
+        return self.stop - self.first
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +212,7 @@ class Orderings:
         for group in self.groups:
             stop = column + len(group.species)
             part = np.repeat(np.arange(len(group.species)), counts[column:stop])
-            codes[:, group.first : group.last] = rng.permuted(np.tile(part, (draws, 1)), axis=1)
+            codes[:, group.first : group.stop] = rng.permuted(np.tile(part, (draws, 1)), axis=1)
             column = stop
         return codes
 
@@ -234,7 +234,7 @@ class Orderings:
         start = 0
         for group in self.groups:
             own = surplus[start : start + len(group.species)].tolist()
-            here = codes[group.first : group.last]
+            here = codes[group.first : group.stop]
             free: list[int] = []
             for code, over in enumerate(own):
                 if over > 0:

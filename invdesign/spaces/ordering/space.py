@@ -246,7 +246,7 @@ class OrderingSpace(FrameworkSpace):
         genome: dict[str, Json] = {CELL_KEY: number} if self.cells else {}
         listed = codes.tolist()
         for group in self._cells[number].orderings.groups:
-            genome[group.name] = [group.species[code] for code in listed[group.first : group.last]]
+            genome[group.name] = [group.species[code] for code in listed[group.first : group.stop]]
         return genome
 
     def canonical(self, genome: Genome) -> dict[str, Json]:
@@ -268,7 +268,8 @@ class OrderingSpace(FrameworkSpace):
     def ewald_energy(self, genomes: Sequence[Genome]) -> FloatArray:
         """Electrostatic energies of the formal charges, shape (n,).
 
-        In eV per site of the supercell. Residual charge is spread evenly over the transition metals.
+        In eV per site of the supercell. Residual charge is spread evenly over the atoms of elements with several given states
+        and of transition metals without given ones; without any, a uniform background balances it.
 
         Args:
             genomes: n genomes.
@@ -279,7 +280,7 @@ class OrderingSpace(FrameworkSpace):
         """
         energies = np.empty(len(genomes))
         for number, rows, codes in self._group_by_cell(genomes):
-            charges = self._cells[number].charges
+            charges = self._cells[number].electrostatics
             if charges is None:
                 raise InvdesignError("an element's charge is not known; give oxidation_states")
             energies[rows] = charges.energies_per_site(codes)
@@ -339,7 +340,8 @@ class OrderingSpace(FrameworkSpace):
     def _uses_electrostatics(self) -> bool:
         """True if electrostatic energies are wanted and differ between orderings."""
         return self.electrostatics and all(
-            cell.charges is not None and cell.charges.distinguishes_orderings for cell in self._cells
+            cell.electrostatics is not None and cell.electrostatics.distinguishes_orderings
+            for cell in self._cells
         )
 
     @cached_property
@@ -349,7 +351,7 @@ class OrderingSpace(FrameworkSpace):
     def _evaluate_features(self, number: int, codes: IntArray) -> FloatArray:
         """Features of the orderings (m, n) of one supercell, shape (m, d)."""
         columns = [self._correlations[number].evaluate_orderings(codes)]
-        charges = self._cells[number].charges
+        charges = self._cells[number].electrostatics
         if self._uses_electrostatics and charges is not None:
             columns.append(charges.energies_per_site(codes)[:, None])
         return np.hstack(columns)

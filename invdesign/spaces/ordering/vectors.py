@@ -100,7 +100,7 @@ class Axes:
             cell.count_species(codes)[list(self._free_columns)] / self._site_totals[number]
         )
         for group, places in zip(cell.groups, self._keys_per_group, strict=True):
-            keys = (codes[group.first : group.last] + 0.5) / len(group.species)
+            keys = (codes[group.first : group.stop] + 0.5) / len(group.species)
             point[start : start + len(group)] = keys
             start += places
         return point

@@ -272,7 +272,7 @@ _KINDS = ("real", "integer", "ordinal", "categorical")
 
 
 def _find_kind_tag(value: object) -> str | None:
-    """Find the key that marks the kind of a parameter.
+    """Find the tag of a parameter's kind.
 
     The parameter is a file's mapping, or built already.
     """

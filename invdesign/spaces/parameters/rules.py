@@ -85,7 +85,10 @@ class Rules:
         return float(low), float(high)
 
     def describe_broken(self, values: Mapping[str, Value]) -> str:
-        """Describe the first constraint that `values` break; empty where they meet all."""
+        """Describe a constraint that `values` break; empty where they meet all.
+
+        It is the linear one that is broken most, else the first expression.
+        """
         system = self.build_system(values)
         if system is not None and not system.is_met_by(values):
             numbers = {name: float(values[name]) for name in system.parameters}

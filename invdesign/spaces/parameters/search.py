@@ -187,7 +187,7 @@ class Search:
         if self.listed is not None:
             if not self.anchors:
                 raise ValueError(
-                    f"no combination of values meets {self._find_conflict()}; loosen one of them"
+                    f"no combination of values meets {self._describe_conflict()}; loosen one of them"
                 )
         elif next(self._iterate_feasible(), None) is None:
             tries = (ANCHOR_DRAWS + MAX_DESCENTS * DESCENT_STEPS) // self._cost_per_try
@@ -201,8 +201,11 @@ class Search:
         """Cost of one try, in tries without linear constraints to repair."""
         return 4 if self.rules.linear else 1
 
-    def _find_conflict(self) -> str:
-        """Find the fewest constraints that no listed combination meets together."""
+    def _describe_conflict(self) -> str:
+        """Find the fewest constraints that no listed combination meets together.
+
+        Up to three are sought; where more are needed, all are named.
+        """
         rules, listed = self.rules, self.listed or []
         words = [*map(str, rules.linear), *(expression.text for expression in rules.expressions)]
         table = np.array([self._judge_constraints(values) for values in listed], dtype=np.bool_).reshape(
@@ -235,9 +238,9 @@ class Search:
         return _join_words([*map(str, self.rules.linear), *texts])
 
     def _iterate_feasible(self) -> Iterator[Values]:
-        """Yield feasible values at random points, then at the ends of walks.
+        """Yield feasible values at random points, or at the ends of walks.
 
-        They are the same each time.
+        Walks are made only where no point gives any. The values are the same each time.
         """
         rng = np.random.Generator(np.random.Philox(key=0))
         width = len(self.rules.parameters)

@@ -70,7 +70,7 @@ class PoolFile(Frozen):
             PoolError: it was moved, removed or changed.
         """
         path = Path(self.path)
-        if not _check_path(Path.exists, path):
+        if not _path_passes(Path.exists, path):
             raise PoolError(
                 f"the pool {path} is not there any more. Put it back, or start a new run with a campaign that "
                 "names its new path"
@@ -97,11 +97,11 @@ class PoolFile(Frozen):
 
 def _check_kind(path: Path, name: str) -> None:
     """Refuse a path that is missing or of no readable kind."""
-    if _check_path(Path.is_dir, path):
+    if _path_passes(Path.is_dir, path):
         _check_folder(path, name)
         return
-    if not _check_path(Path.is_file, path):
-        if _check_path(Path.exists, path):
+    if not _path_passes(Path.is_file, path):
+        if _path_passes(Path.exists, path):
             raise ValueError(f"'{name}' is a pipe or a device; only regular files and folders are read")
         raise ValueError(f"there is no file or folder '{name}' (looked for {path})")
     suffix = path.suffix.lower()
@@ -115,7 +115,7 @@ def _check_kind(path: Path, name: str) -> None:
         )
 
 
-def _check_path(kind: Callable[[Path], bool], path: Path) -> bool:
+def _path_passes(kind: Callable[[Path], bool], path: Path) -> bool:
     """Result of a test of a path; False where the path cannot be read."""
     try:
         return kind(path)
@@ -132,7 +132,7 @@ def _check_folder(path: Path, name: str) -> None:
     strange = [
         entry.name
         for entry in named
-        if not _check_path(Path.is_file, entry) and not _check_path(Path.is_dir, entry)
+        if not _path_passes(Path.is_file, entry) and not _path_passes(Path.is_dir, entry)
     ]
     if strange:
         raise ValueError(
@@ -156,7 +156,7 @@ def list_structure_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     return sorted(
-        entry for entry in path.iterdir() if is_structure_file(entry) and _check_path(Path.is_file, entry)
+        entry for entry in path.iterdir() if is_structure_file(entry) and _path_passes(Path.is_file, entry)
     )
 
 
@@ -171,7 +171,7 @@ def describe_ignored(path: Path) -> str:
     if not path.is_dir():
         return ""
     visible = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    folders = [entry.name for entry in visible if _check_path(Path.is_dir, entry)]
+    folders = [entry.name for entry in visible if _path_passes(Path.is_dir, entry)]
     files = [
         entry.name for entry in visible if not is_structure_file(entry) and entry.name not in set(folders)
     ]

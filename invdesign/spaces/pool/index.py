@@ -333,7 +333,7 @@ class Survey:
         return ("; ".join(filter(None, parts)), *doubts[:MAX_SUSPECTS_NAMED])
 
     def _describe_kind(self, name: str) -> str:
-        return "number" if self._is_number(name) or self._columns[name].numbers else "text"
+        return "number" if self._is_number_column(name) or self._columns[name].numbers else "text"
 
     def _describe_elements(self) -> str:
         return f"elements {', '.join(sorted(self._elements))}" if self._elements else ""
@@ -413,12 +413,12 @@ class Survey:
         unnamed = self.rows.find_unnamed().tolist()
         found = {"the identifier": unnamed} if unnamed else {}
         for name, column in self._columns.items():
-            rows = column.blank + (column.none if column.numbers or self._is_number(name) else [])
+            rows = column.blank + (column.none if column.numbers or self._is_number_column(name) else [])
             if rows:
                 found[name] = sorted(rows)
         return found
 
-    def _is_number(self, name: str) -> bool:
+    def _is_number_column(self, name: str) -> bool:
         return self._wanted.columns.get(name) == "number" or name in self._wanted.numbers
 
     def _describe_mixed_columns(self) -> Iterator[str]:
@@ -427,7 +427,7 @@ class Survey:
             if not column.words:
                 continue
             where = f"{self._name_rows(column.words)}, first '{column.word}'"
-            if self._is_number(name):
+            if self._is_number_column(name):
                 remedies = [f"set columns: {{{name}: text}}"] if name in self._wanted.columns else []
                 remedies += ["choose other features"] if name in self._wanted.numbers else []
                 yield (

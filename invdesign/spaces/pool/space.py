@@ -234,7 +234,8 @@ class PoolSpace(CountableSpace):
     def descriptors(self) -> Sequence[Descriptor]:
         """Names of the features that vary, with their groups.
 
-        Each column is a group of its own; statistics of the elements are grouped by property.
+        Each column is a group of its own; statistics of the elements are grouped by what they tell (`size`, `cohesion`, ...), and
+        those of the structure are one group. Where none varies, there is one for ties.
         """
         all_ = self._pool.wanted.descriptors()
         varied = [all_[column] for column in self._pool.points.columns]

@@ -161,7 +161,7 @@ class Decorations:
             cost: shape (n, most options); price of choosing an option, infinite where it must not change.
 
         Returns:
-            Shape (n,), or None where there is none.
+            Shape (n,), or None where none is found.
         """
         chosen = codes.tolist()
         key = self._sum_key(chosen)

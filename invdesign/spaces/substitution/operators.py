@@ -49,7 +49,8 @@ class DecorationOperators:
     def draw_random(self, parents: Sequence[IntArray], rng: Rng) -> IntArray | None:  # noqa: ARG002 - there are none
         """Draw a distinct decoration, each equally likely where they are listed.
 
-        Else any decoration is drawn with equal probability, symmetric images included.
+        Else all neutral decorations are equally likely, symmetric images counted as different; where the ways to balance are
+        too many to count, a random fill is balanced. None where that fails.
 
         Args:
             parents: none.

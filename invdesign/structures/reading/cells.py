@@ -75,7 +75,7 @@ def _skip_xsf_keyword(lines: Lines, key: str) -> None:
     elif key == "CONVVEC":
         lines.take_matrix("a vector of the conventional cell")
     elif key not in {"", "CRYSTAL"}:
-        raise lines.refuse_line(
+        raise lines.line_error(
             f"'{shorten_line(key)}' is no keyword of XSF that is known here, or more atoms follow than were announced"
         )
 
@@ -103,7 +103,7 @@ def _read_xsf_atoms(lines: Lines, lattice: Matrix | None, limits: Limits) -> Raw
     """Read the atoms after the keyword PRIMCOORD."""
     name = lines.name
     if lattice is None:
-        raise lines.refuse_line("atoms come before the cell (PRIMVEC)")
+        raise lines.line_error("atoms come before the cell (PRIMVEC)")
     words = _split_words(lines.take_line("the number of atoms"))
     count = lines.parse_count(words[0] if words else "", "the number of atoms")
     check_count(count, name, limits)
@@ -113,7 +113,7 @@ def _read_xsf_atoms(lines: Lines, lattice: Matrix | None, limits: Limits) -> Raw
         word = words[0] if words else ""
         element = element_from_number(int(word)) if re.fullmatch("[0-9]{1,3}", word) else parse_element(word)
         if element is None:
-            raise lines.refuse_line(
+            raise lines.line_error(
                 f"atom {number} of {count} should stand here, got '{shorten_line(' '.join(words))}'"
             )
         symbols.append(element)
@@ -268,14 +268,14 @@ class _Res:
         """
         if key == "CELL":
             if self.lattice is not None:
-                raise self._lines.refuse_line("there is a second cell; give each structure its own file")
+                raise self._lines.line_error("there is a second cell; give each structure its own file")
             self.lattice = _parse_cell(self._lines, words)
         elif key == "LATT":
             self.written_out = words[1:] == ["-1"]
         elif key == "SFAC":
             self._kinds += [word for word in words[1:] if parse_number(word) is None]
         elif key in {"SYMM", "AFIX", "PART"}:
-            raise self._lines.refuse_line(f"{key}: only files that list all atoms are read; save it as CIF")
+            raise self._lines.line_error(f"{key}: only files that list all atoms are read; save it as CIF")
         elif key == "END":
             self.ended = True
         elif key not in _IGNORED_INSTRUCTIONS:
@@ -290,7 +290,7 @@ def _parse_cell(lines: Lines, words: Sequence[str]) -> Matrix:
     """Parse a CELL line: wavelength, lengths, angles."""
     numbers = lines.parse_numbers(words[1:], "wavelength, lengths and angles of the cell")
     if len(numbers) != 7:
-        raise lines.refuse_line(
+        raise lines.line_error(
             f"CELL needs a wavelength, three lengths and three angles, got {len(numbers)} numbers"
         )
     return cell_from_lengths(numbers[1:4], numbers[4:7], lines.name)
@@ -330,19 +330,19 @@ def cell_from_lengths(lengths: Sequence[float], angles: Sequence[float], name: s
 def _find_res_element(lines: Lines, words: Sequence[str], kinds: Sequence[str]) -> str:
     """Find the element of an atom's row: label, kind, position, occupancy."""
     if len(words) < 5:
-        raise lines.refuse_line(
+        raise lines.line_error(
             f"neither an instruction that is known here nor an atom: '{shorten_line(' '.join(words))}'"
         )
     number = lines.parse_count(words[1], "the number of an element of SFAC")
     element = parse_element(kinds[number - 1].capitalize()) if 0 < number <= len(kinds) else None
     if element is None:
-        raise lines.refuse_line(
+        raise lines.line_error(
             f"'{shorten_line(' '.join(words))}' names no element: SFAC has {', '.join(kinds) or 'none'}"
         )
     # 11 is an occupancy of 1 that is not refined.
     occupancy = lines.parse_numbers(words[5:6], "an occupancy")
     if occupancy and occupancy[0] not in {1.0, 11.0}:
-        raise lines.refuse_line(
+        raise lines.line_error(
             f"the occupancy is {shorten_line(words[5])}; only whole atoms are read from RES; save it as CIF"
         )
     return element
@@ -375,11 +375,11 @@ def read_gen(text: str, name: str, limits: Limits) -> list[RawCrystal]:
     check_count(count, name, limits)
     mode = words[1].upper() if len(words) > 1 else ""
     if mode in {"C", "H"}:
-        raise lines.refuse_line(
+        raise lines.line_error(
             f"'{mode}' is {'a cluster' if mode == 'C' else 'a helix'}: it is {SLAB_MESSAGE}"
         )
     if mode not in {"S", "F"}:
-        raise lines.refuse_line(
+        raise lines.line_error(
             f"expected S (Å) or F (fractional) after the number of atoms, got '{shorten_line(mode)}'"
         )
     kinds = _split_words(_take_data_line(lines, "the elements"))
@@ -387,30 +387,30 @@ def read_gen(text: str, name: str, limits: Limits) -> list[RawCrystal]:
     for number in range(1, count + 1):
         words = _split_words(_take_data_line(lines, f"atom {number} of {count}"))
         if len(words) < 5:
-            raise lines.refuse_line(
+            raise lines.line_error(
                 f"atom {number} of {count} should stand here, got '{shorten_line(' '.join(words))}'"
             )
         if lines.parse_count(words[0], "the number of the atom") != number:
-            raise lines.refuse_line(
+            raise lines.line_error(
                 f"this is atom {shorten_line(words[0])}, where atom {number} of {count} should follow"
             )
         kind = lines.parse_count(words[1], "the number of an element")
         element = parse_element(kinds[kind - 1]) if 0 < kind <= len(kinds) else None
         if element is None:
-            raise lines.refuse_line(
+            raise lines.line_error(
                 f"atom {number} names no element: line 2 has {shorten_line(' '.join(kinds))}"
             )
         symbols.append(element)
         points.append(lines.parse_vector(words[2:], f"the position of atom {number}"))
     words = _split_words(_take_data_line(lines, "the origin"))
     if len(words) != 3:
-        raise lines.refuse_line(
+        raise lines.line_error(
             "the origin, three numbers, should follow the atoms; their number may be wrong"
         )
     lines.parse_vector(words, "the origin")
     lattice = lines.take_matrix("a vector of the cell")
     if any(line.strip() for line in lines.lines[lines.next :]):
         lines.next += 1
-        raise lines.refuse_line("more follows after the cell; the number of atoms may be wrong")
+        raise lines.line_error("more follows after the cell; the number of atoms may be wrong")
     places = points if mode == "F" else to_fractional(lattice, points, name, limits)
     return [_build_crystal(name, lattice, symbols, places)]

@@ -343,14 +343,14 @@ class _BlockReader:
         possible = clean or [reading for reading in readings if not reading.hard]
         first = possible[0] if possible else None
         if first is None or first.contents is None:
-            raise self._describe_contradiction(readings)
+            raise self._contradiction_error(readings)
         for other in possible[1:]:
             if other.contents is None or not are_same_crystal(first.contents, other.contents):
-                raise self._describe_ambiguity(possible)
+                raise self._ambiguity_error(possible)
         if len(possible) > 1 or first.setting.listed:
             return first
         if settings[0].listed:
-            raise self._describe_contradiction(readings)
+            raise self._contradiction_error(readings)
         remark = f"of {len(settings)} settings only {first.setting.name} fits the file, and was used"
         return replace(first, remarks=(*first.remarks, remark))
 
@@ -386,7 +386,7 @@ class _BlockReader:
             hard.append(geometry)
         return _Reading(setting, contents, tuple(hard), tuple(soft), tuple(remarks))
 
-    def _describe_contradiction(self, readings: list[_Reading]) -> StructureFileError:
+    def _contradiction_error(self, readings: list[_Reading]) -> StructureFileError:
         reasons = "; ".join(
             f"{reading.setting.name}: {(reading.hard or reading.soft or ('fits',))[0].partition(';')[0]}"
             for reading in readings
@@ -401,7 +401,7 @@ class _BlockReader:
             f"correct the space group's setting, the sites or the cell, or {_LIST_THEM}"
         )
 
-    def _describe_ambiguity(self, readings: list[_Reading]) -> StructureFileError:
+    def _ambiguity_error(self, readings: list[_Reading]) -> StructureFileError:
         ways = "; ".join(
             f"{reading.setting.name}: {write_formula(reading.contents.amounts)}, {len(reading.contents.sites)} sites"
             for reading in readings

@@ -101,7 +101,7 @@ class RowReader:
         for tags, cartesian in ((FRACTIONAL_TAGS, False), (CARTESIAN_TAGS, True)):
             columns = [self.block.columns.get(tag) for tag in tags]
             given = [column for column in columns if column]
-            if not given or (not cartesian and self._prefer_cartesian(given)):
+            if not given or (not cartesian and self._prefers_cartesian(given)):
                 continue
             if len(given) < 3:
                 absent = next(tag for tag, column in zip(tags, columns, strict=True) if not column)
@@ -117,7 +117,7 @@ class RowReader:
             f"{self.name} has no atoms: it lists no coordinates (_atom_site_fract_x, _y, _z)"
         )
 
-    def _prefer_cartesian(self, given: Sequence[Sequence[str]]) -> bool:
+    def _prefers_cartesian(self, given: Sequence[Sequence[str]]) -> bool:
         unknown = all(value in NULL_VALUES for column in given for value in column)
         return unknown and self.block.find_column(CARTESIAN_TAGS[0]) is not None
 
@@ -279,7 +279,13 @@ class RowReader:
         return number
 
     def _invert_axes(self) -> tuple[Array, Array]:
-        """Matrix and vector from Cartesian coordinates to fractional ones."""
+        """Matrix and vector from Cartesian coordinates to fractional ones.
+
+        Those of the file lead from fractional coordinates to Cartesian ones.
+
+        Source:
+            CIF core dictionary, `_atom_sites_Cartn_tran_matrix_` and `_atom_sites_Cartn_tran_vector_`.
+        """
         try:
             matrix = [[self._read_axis(f"{_MATRIX}{r}{c}") for c in "123"] for r in "123"]
             vector = [self._read_axis(f"{_VECTOR}{r}") or 0.0 for r in "123"]
@@ -288,7 +294,15 @@ class RowReader:
         if any(entry is None for row in matrix for entry in row):
             inverse = np.linalg.inv(standard_axes(self.lattice)).T
             return np.asarray(inverse, dtype=np.float64), np.zeros(3)
-        return np.array(matrix, dtype=np.float64), np.array(vector, dtype=np.float64)
+        given = np.array(matrix, dtype=np.float64)
+        inverted = np.full((3, 3), np.nan)
+        if np.linalg.matrix_rank(given) == 3:
+            inverted = np.asarray(np.linalg.inv(given), dtype=np.float64)
+        if not np.isfinite(inverted).all():
+            raise StructureFileError(
+                f"{self.name}: {_MATRIX}...: singular, so that no fractional coordinates follow; correct the matrix"
+            )
+        return inverted, -inverted @ np.array(vector, dtype=np.float64)
 
     def _read_axis(self, tag: str) -> float | None:
         text = self.block.find_value(tag)

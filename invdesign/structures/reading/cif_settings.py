@@ -26,12 +26,12 @@ def find_settings(
     Raises:
         SymmetryError: they are unknown, or contradict each other.
     """
-    by_hall, hall_number = _find_hall(hall) if hall else (None, None)
+    by_hall, hall_number = _find_by_hall(hall) if hall else (None, None)
     if by_hall is not None and name is None and number in {None, hall_number}:
         return [[by_hall]]
     if name is None and number is None:
         return []
-    tiers = _find_names(name, code) if name is not None else _find_number(number, code)
+    tiers = _find_by_name(name, code) if name is not None else _find_by_number(number, code)
     numbers = {entry.number for tier in tiers for entry in tier}
     if number is not None and number not in numbers:
         raise SymmetryError(
@@ -49,7 +49,7 @@ def find_settings(
     return [[by_hall]]
 
 
-def _find_hall(hall: str) -> tuple[Setting, int | None]:
+def _find_by_hall(hall: str) -> tuple[Setting, int | None]:
     """Find the setting and number of a Hall symbol.
 
     The number is None where the tables lack the setting.
@@ -98,7 +98,7 @@ def describe_entry(entry: gemmi.SpaceGroup) -> str:
 Entries = list[gemmi.SpaceGroup]
 
 
-def _find_number(number: int | None, code: str | None) -> list[Entries]:
+def _find_by_number(number: int | None, code: str | None) -> list[Entries]:
     entries = [entry for entry in gemmi.spacegroup_table() if entry.number == number]
     if not entries:
         raise SymmetryError(
@@ -108,7 +108,7 @@ def _find_number(number: int | None, code: str | None) -> list[Entries]:
     return _choose_settings([[entry for entry in entries if entry.hm == usual.hm]], code, str(number))
 
 
-def _find_names(name: str, code: str | None) -> list[Entries]:
+def _find_by_name(name: str, code: str | None) -> list[Entries]:
     base, suffix = _split_suffix(name)
     for key, extension in _list_spellings(base, suffix):
         tiers = [tier for keys in _key_tables() if (tier := keys.get(key))]

@@ -58,7 +58,7 @@ def read_operations(texts: Iterable[str], limit: int) -> Setting:
     if len(triplets) > limit:
         raise SymmetryError(f"{len(triplets)} symmetry operations are listed, at most {limit} are read")
     operations = dict.fromkeys(parse_operation(triplet) for triplet in triplets)
-    return _close_operations(list(operations))
+    return _build_setting(list(operations))
 
 
 def combine_operations(texts: Iterable[str], centrings: Iterable[str], limit: int) -> Setting:
@@ -84,7 +84,7 @@ def combine_operations(texts: Iterable[str], centrings: Iterable[str], limit: in
         for rotation, moved in operations
         for shift in shifts
     }
-    return _close_operations(list(products))
+    return _build_setting(list(products))
 
 
 Rotation = tuple[tuple[int, int, int], ...]
@@ -167,7 +167,7 @@ def _join_triplets(texts: Iterable[str]) -> list[str]:
     return [*whole, pending] if pending else whole
 
 
-def _close_operations(operations: list[tuple[Rotation, Translation]]) -> Setting:
+def _build_setting(operations: list[tuple[Rotation, Translation]]) -> Setting:
     """Build a setting of these operations, and add a missing identity.
 
     Raises:

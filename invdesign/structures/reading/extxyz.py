@@ -102,7 +102,7 @@ def _find_frame_spans(lines: Lines, limits: Limits) -> Iterator[tuple[int, int]]
                 f"{lines.name} has more than {limits.frames} frames; split it, or set the environment variable {MAX_FRAMES}"
             )
         if count + 1 > lines.left:
-            raise lines.refuse_line(
+            raise lines.line_error(
                 f"{count} atoms are announced, and the file ends after {max(lines.left - 1, 0)} of them"
             )
         yield lines.next - 1, count
@@ -163,13 +163,13 @@ def _parse_entries(lines: Lines, comment: str) -> Mapping[str, str]:
         match = _ENTRY.match(comment, place)
         if match is None or match.end() == place:
             if "lattice" in comment.lower():
-                raise lines.refuse_line(
+                raise lines.line_error(
                     f"cannot be read as key=value from '{shorten_line(comment[place:])}' on"
                 )
             return found
         key = next(part for part in match.groups()[:3] if part is not None).lower()
         if key in STRUCTURE_KEYS and key in found:
-            raise lines.refuse_line(f"'{key}' is said twice")
+            raise lines.line_error(f"'{key}' is said twice")
         found[key] = next((part for part in match.groups()[3:] if part is not None), "T")
         place = match.end()
     return found
@@ -184,7 +184,7 @@ def _parse_lattice(lines: Lines, text: str | None) -> list[float] | None:
         return None
     words = _split_list(text)
     if len(words) != 9:
-        raise lines.refuse_line(
+        raise lines.line_error(
             f"Lattice has {len(words)} numbers, not the 9 of three vectors: '{shorten_line(text)}'"
         )
     return lines.parse_numbers(words, "the numbers of Lattice")
@@ -195,7 +195,7 @@ def _parse_periodicity(lines: Lines, text: str | None) -> tuple[bool, bool, bool
         return True, True, True  # the format's default for a file with a cell
     words = [word.lower() for word in _split_list(text)]
     if len(words) != 3 or not all(word in _TRUE | _FALSE for word in words):
-        raise lines.refuse_line(f"pbc must be three of T and F, got '{shorten_line(text)}'")
+        raise lines.line_error(f"pbc must be three of T and F, got '{shorten_line(text)}'")
     a, b, c = (word in _TRUE for word in words)
     return a, b, c
 
@@ -207,13 +207,13 @@ def _parse_columns(lines: Lines, text: str | None) -> _Columns:
     width = 0
     for name, kind, many in zip(parts[::3], parts[1::3], parts[2::3], strict=False):
         if not re.fullmatch("[SRIL]", kind) or not re.fullmatch("[1-9][0-9]{0,5}", many):
-            raise lines.refuse_line(f"Properties cannot be read: '{shorten_line(text or '')}'")
+            raise lines.line_error(f"Properties cannot be read: '{shorten_line(text or '')}'")
         key = name.lower()
         if key in places:
-            raise lines.refuse_line(f"Properties name '{name}' twice")
+            raise lines.line_error(f"Properties name '{name}' twice")
         places[key] = width
         if key in _POSITIONS and (kind, many) != ("R", "3"):
-            raise lines.refuse_line(
+            raise lines.line_error(
                 f"positions must be three real numbers ({name}:R:3), got {name}:{kind}:{many}"
             )
         width += int(many)
@@ -221,7 +221,7 @@ def _parse_columns(lines: Lines, text: str | None) -> _Columns:
     numbers = next((places[key] for key in _NUMBERS if key in places), None)
     positions = next((places[key] for key in _POSITIONS if key in places), None)
     if len(parts) % 3 or positions is None or (species is None and numbers is None):
-        raise lines.refuse_line(
+        raise lines.line_error(
             f"Properties must name species and positions, as in {DEFAULT_PROPERTIES}; got '{shorten_line(text or '')}'"
         )
     return _Columns(species, numbers, positions, width, exact=text is not None)
@@ -232,7 +232,7 @@ def _read_rows(lines: Lines, count: int, columns: _Columns) -> tuple[list[str], 
     for number in range(1, count + 1):
         words = lines.take_line(f"atom {number}").split()
         if len(words) < columns.width or (columns.exact and len(words) > columns.width):
-            raise lines.refuse_line(
+            raise lines.line_error(
                 f"the row of atom {number} has {len(words)} columns, Properties name {columns.width}: '{shorten_line(' '.join(words))}'"
             )
         symbols.append(_find_row_element(lines, words, columns))
@@ -251,7 +251,7 @@ def _find_row_element(lines: Lines, words: Sequence[str], columns: _Columns) -> 
         word = words[columns.numbers]
         found.append(element_from_number(int(word)) if re.fullmatch("[0-9]{1,3}", word) else None)
     if None in found or len(set(found)) != 1:
-        raise lines.refuse_line(f"'{shorten_line(' '.join(words))}' names no element")
+        raise lines.line_error(f"'{shorten_line(' '.join(words))}' names no element")
     return str(found[0])
 
 

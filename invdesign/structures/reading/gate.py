@@ -132,7 +132,7 @@ def check_positions(positions: FloatArray, name: str, largest: float) -> None:
     """Refuse coordinates that are not finite or far outside.
 
     Args:
-        positions: shape (n, 3), fractional.
+        positions: shape (n, 3), fractional; Cartesian ones where `largest` is infinite.
         name: name of the structure in messages.
         largest: largest absolute coordinate.
 

@@ -100,7 +100,7 @@ def _read_scales(lines: Lines) -> list[float]:
     words = _split_words(lines.take_line("the scaling factor"))
     scales = lines.parse_numbers(words, "a scaling factor") if len(words) in {1, 3} else []
     if not scales or 0.0 in scales or (len(scales) == 3 and min(scales) < 0):
-        raise lines.refuse_line(
+        raise lines.line_error(
             f"expected one scaling factor that is not 0, or three above 0, got '{shorten_line(' '.join(words))}'"
         )
     return scales
@@ -115,7 +115,7 @@ def _scale_cell(lines: Lines, rows: Matrix, scales: Sequence[float]) -> tuple[Ma
     if len(scales) == 1 and scales[0] < 0:
         volume = abs(float(np.linalg.det(cell)))
         if not volume > 0:
-            raise lines.refuse_line("the vectors of the cell span no volume")
+            raise lines.line_error("the vectors of the cell span no volume")
         factors = np.full(3, (-scales[0] / volume) ** (1 / 3))
     else:
         factors = np.broadcast_to(np.asarray(scales), 3)
@@ -135,18 +135,18 @@ def _read_species(lines: Lines) -> tuple[list[str], list[int]]:
             match = _POTENTIAL.fullmatch(word)
             element = parse_element(match[1] if match else word)
             if element is None:
-                raise lines.refuse_line(
+                raise lines.line_error(
                     f"'{shorten_line(word)}' is no element; this line names the elements, as in 'Li O Cl'"
                 )
             elements.append(element)
         if not elements:
-            raise lines.refuse_line("the line of elements is empty; it names them, as in 'Li O Cl'")
+            raise lines.line_error("the line of elements is empty; it names them, as in 'Li O Cl'")
         line = lines.take_line("the numbers of atoms of each element")
     counts = [lines.parse_count(word, "the number of atoms of an element") for word in _split_words(line)]
     if not sum(counts):
-        raise lines.refuse_line("there are no atoms: this line gives the number of atoms of each element")
+        raise lines.line_error("there are no atoms: this line gives the number of atoms of each element")
     if elements and len(elements) != len(counts):
-        raise lines.refuse_line(f"there are {len(elements)} elements and {len(counts)} numbers of atoms")
+        raise lines.line_error(f"there are {len(elements)} elements and {len(counts)} numbers of atoms")
     return elements, counts
 
 
@@ -157,7 +157,7 @@ def _read_mode(lines: Lines) -> tuple[bool, bool]:
     if selective:
         word = lines.take_line("'Direct' or 'Cartesian'").strip()
     if word[:1] not in set("CcKkDd"):
-        raise lines.refuse_line(f"expected 'Direct' or 'Cartesian', got '{shorten_line(word)}'")
+        raise lines.line_error(f"expected 'Direct' or 'Cartesian', got '{shorten_line(word)}'")
     return word[:1] in set("CcKk"), selective
 
 
@@ -171,7 +171,7 @@ def _read_positions(lines: Lines, total: int, *, selective: bool) -> tuple[list[
     for number in range(1, total + 1):
         words = lines.take_line(f"the coordinates of atom {number} of {total}").split()
         if len(words) < 3 or parse_number(words[0]) is None:
-            raise lines.refuse_line(
+            raise lines.line_error(
                 f"the coordinates of atom {number} of {total} should stand here, got '{shorten_line(' '.join(words))}'; the "
                 "counts and the rows disagree"
             )
@@ -201,7 +201,7 @@ def _check_end(lines: Lines, total: int) -> None:
     words = lines.peek().split()
     lines.next += 1
     if len(words) >= 3 and all(parse_number(word) is not None for word in words[:3]):
-        raise lines.refuse_line(
+        raise lines.line_error(
             f"the counts name {total} atoms, and more rows of coordinates follow; the counts and the rows disagree"
         )
     rest = lines.lines[lines.next - 1 :]

@@ -112,7 +112,7 @@ class Lines:
         self.next += 1
         return self.lines[self.next - 1]
 
-    def refuse_line(self, message: str) -> StructureFileError:
+    def line_error(self, message: str) -> StructureFileError:
         """Error with a `message` for the line that was taken last."""
         return StructureFileError(f"{self.name}, line {max(self.next, 1)}: {message}")
 
@@ -130,7 +130,7 @@ class Lines:
         for word in words:
             value = parse_number(word)
             if value is None:
-                raise self.refuse_line(f"expected {expected}, and '{shorten_line(word)}' is no finite number")
+                raise self.line_error(f"expected {expected}, and '{shorten_line(word)}' is no finite number")
             found.append(value)
         return found
 
@@ -145,7 +145,7 @@ class Lines:
             StructureFileError: there are fewer, or one is no finite number.
         """
         if len(words) < 3:
-            raise self.refuse_line(
+            raise self.line_error(
                 f"expected {expected}, three numbers, got '{shorten_line(' '.join(words))}'"
             )
         x, y, z = self.parse_numbers(words[:3], expected)
@@ -174,5 +174,5 @@ class Lines:
             StructureFileError: it is none.
         """
         if not re.fullmatch(r"[0-9]{1,12}", word):
-            raise self.refuse_line(f"expected {expected}, a whole number, got '{shorten_line(word)}'")
+            raise self.line_error(f"expected {expected}, a whole number, got '{shorten_line(word)}'")
         return int(word)

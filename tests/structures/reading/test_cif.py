@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 
 from invdesign.structures.reading.cif import read_cif
@@ -291,6 +292,58 @@ def test_cartesian_coordinates() -> None:
     assert count_atoms(crystal) == {"Li": 3, "Co": 3, "O": 6}
     assert crystal.sites[0].position == pytest.approx((0, 0, 0.5))
     assert any("Cartesian" in remark for remark in crystal.remarks)
+
+
+def _write_transform(matrix: Sequence[Sequence[float]], vector: Sequence[float]) -> str:
+    """Lines of a matrix and a vector from fractional to Cartesian coordinates."""
+    entries = [
+        f"_atom_sites_Cartn_tran_matrix_{r}{c} {value!r}"
+        for r, row in enumerate(matrix, 1)
+        for c, value in enumerate(row, 1)
+    ]
+    shifts = [f"_atom_sites_Cartn_tran_vector_{r} {value!r}" for r, value in enumerate(vector, 1)]
+    return "\n".join([*entries, *shifts])
+
+
+@pytest.mark.parametrize("vector", [(0.0, 0.0, 0.0), (0.7, -1.3, 2.1)])
+def test_cartesian_coordinates_by_the_files_matrix(vector: Sequence[float]) -> None:
+    """Cartesian = matrix x fractional + vector, as the core dictionary defines them."""
+    cell = (3.1, 4.2, 5.3, 90, 90, 100)
+    a, b, gamma = 3.1, 4.2, np.radians(100)
+    edges = np.array([[a, b * np.cos(gamma), 0], [0, b * np.sin(gamma), 0], [0, 0, 5.3]])
+    turn, tilt = np.radians(25), np.radians(40)
+    rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]) @ (
+        np.array([[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]])
+    )
+    matrix = rotation @ edges
+    places = {"Na1": (0.1, 0.2, 0.3), "F1": (0.62, 0.71, 0.84)}
+    rows = "\n".join(
+        " ".join([label, *(f"{x:.9f}" for x in matrix @ place + vector)]) for label, place in places.items()
+    )
+    head = _write_transform(matrix.tolist(), vector)
+    text = make_cif(cell, rows, name="P 1", head=head).replace("_atom_site_fract_", "_atom_site_Cartn_")
+    crystal = read_one(text)
+    assert not any("Cartesian" in remark for remark in crystal.remarks)
+    for site, place in zip(crystal.sites, places.values(), strict=True):
+        assert site.position == pytest.approx(place, abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        [[0.0, 0.0, 0.0]] * 3,
+        [[5.14, 0.0, 0.0], [0.0, 5.14, 0.0], [5.14, 5.14, 0.0]],
+        [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]],
+        [[1e-320, 0.0, 0.0], [0.0, 1e-320, 0.0], [0.0, 0.0, 1e-320]],
+    ],
+)
+def test_singular_matrices_refused(matrix: Sequence[Sequence[float]]) -> None:
+    """A matrix that has no inverse gives no fractional coordinates."""
+    text = make_cif(ROCK_SALT, SALT, name="P 1", head=_write_transform(matrix, (0.0, 0.0, 0.0)))
+    with pytest.raises(
+        StructureFileError, match=r"made\.cif: _atom_sites_cartn_tran_matrix_\.\.\.: singular"
+    ):
+        read_one(text.replace("_atom_site_fract_", "_atom_site_Cartn_"))
 
 
 def test_magnetic_cif() -> None:

@@ -1,0 +1,132 @@
+"""Starts with symmetry or translations, and fresh starts that are like a parent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from invdesign.arrays import FloatArray, IntArray
+from invdesign.rng import Rng
+from invdesign.spaces.crystal.compositions import Compositions
+from invdesign.spaces.crystal.geometry import Crystal, find_neighbours, make_crystal
+from invdesign.spaces.crystal.rules import CrystalRules, settle
+from invdesign.spaces.crystal.starts import draw_p1, draw_with_room
+from invdesign.spaces.crystal.supercells import draw_supercell, make_supercell
+from invdesign.spaces.crystal.symmetric import draw_symmetric, find_group
+
+# Å, standard deviations by which symmetric starts leave their saddle points: without it 17 of 100 found the minimum
+# of MgO, with it 77 (2,000 relaxations each; Pedone potential).
+SADDLE_RATTLE = (0.05, 0.08)
+TRIES = 5  # compositions and crystals of a start, until one keeps the rules (chosen)
+SYMMETRIC_SUBCELLS = 0.5  # share of sub-cells with symmetry (chosen)
+LIKE_DISTANCE = 0.85  # share of the parent's shortest distances that a start like it keeps (chosen)
+LIKE_VOLUME = (0.95, 1.1)  # of the parent's volume, between which a start like it lies (chosen)
+BONDED = 1.5  # times the room of starts: farther atoms say nothing of distances (chosen)
+LOWEST_GROUP = 3  # the first space group with more than an inversion
+
+
+def draw_symmetric_start(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal | None:
+    """Draw a crystal with the symmetry of a random space group, rattled a little.
+
+    Args:
+        parents: none.
+        rules: of the space.
+        rng: the only source of randomness.
+    """
+    del parents
+    for _ in range(TRIES):
+        counts = rules.compositions.draw(rng)
+        drawn = draw_symmetric(counts, rules.volume(counts).typical, rules.room, rng, rules.space_groups)
+        found = None if drawn is None else settle(_rattle_slightly(drawn[0], rng), rules)
+        if found is not None:
+            return found
+    return None
+
+
+def _rattle_slightly(crystal: Crystal, rng: Rng) -> Crystal:
+    """Displace atoms by less than 0.1 Å, so that relaxation leaves a symmetric saddle point."""
+    moves = rng.normal(0.0, rng.uniform(*SADDLE_RATTLE), crystal.positions.shape)
+    positions = crystal.positions + moves @ np.linalg.inv(crystal.cell)
+    return make_crystal(crystal.cell, crystal.species, positions)
+
+
+def draw_repeated(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal | None:
+    """Draw a small crystal, and rattle a random supercell of it a little.
+
+    Args:
+        parents: none.
+        rules: of the space.
+        rng: the only source of randomness.
+    """
+    del parents
+    for _ in range(TRIES):
+        counts = rules.compositions.draw(rng)
+        whole = int(np.gcd.reduce(counts))
+        divisors = [n for n in range(2, whole + 1) if whole % n == 0]
+        if not divisors:
+            continue
+        n = int(rng.choice(divisors))
+        small = _draw_subcell(counts // n, rules, rng)
+        if small is None:
+            continue
+        found = settle(_rattle_slightly(make_supercell(small, draw_supercell(n, rng)), rng), rules)
+        if found is not None:
+            return found
+    return None
+
+
+def _draw_subcell(counts: IntArray, rules: CrystalRules, rng: Rng) -> Crystal | None:
+    """Draw a crystal with `counts` (k,), with symmetry or without."""
+    volume = rules.volume(counts)
+    if rng.random() < SYMMETRIC_SUBCELLS:
+        drawn = draw_symmetric(counts, volume.typical, rules.room, rng, rules.space_groups)
+        return None if drawn is None else drawn[0]
+    own = replace(rules, compositions=Compositions(counts[None, :]))
+    return draw_p1((), own, rng)
+
+
+# Like a parent.
+
+
+def draw_like(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal | None:
+    """Draw a start without symmetry that has the volume and the shortest distances of a parent.
+
+    Args:
+        parents: one.
+        rules: of the space.
+        rng: the only source of randomness.
+    """
+    (parent,) = parents
+    low, high = (share * parent.volume for share in LIKE_VOLUME)
+    return draw_with_room(rules.count_atoms(parent), (low, high), find_room(parent, rules), rules, rng)
+
+
+def draw_symmetric_like(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal | None:
+    """Draw a start that has the space group, the volume and the shortest distances of a parent.
+
+    None for a parent without rotations and planes.
+
+    Args:
+        parents: one.
+        rules: of the space.
+        rng: the only source of randomness.
+
+    Source:
+        Wang et al., npj Comput. Mater. 9, 119 (2023) (MAGUS: symmetry kept from good structures).
+    """
+    (parent,) = parents
+    group = find_group(parent)
+    if group < LOWEST_GROUP or group not in rules.space_groups:
+        return None
+    drawn = draw_symmetric(rules.count_atoms(parent), parent.volume, find_room(parent, rules), rng, (group,))
+    return None if drawn is None else settle(_rattle_slightly(drawn[0], rng), rules)
+
+
+def find_room(crystal: Crystal, rules: CrystalRules) -> FloatArray:
+    """Distances (k, k) that a start like this crystal keeps, Å: a share of its shortest ones."""
+    found = BONDED * rules.room
+    first, second, distance = find_neighbours(crystal, float(found.max()))
+    np.minimum.at(found, (crystal.species[first], crystal.species[second]), distance)
+    return np.maximum(LIKE_DISTANCE * found, rules.shortest)

@@ -1,0 +1,290 @@
+"""Space groups with their Wyckoff positions, from a table made with spglib (`wyckoff_build`)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache, cached_property
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from invdesign.arrays import FloatArray, IntArray
+from invdesign.errors import InvdesignError
+from invdesign.rng import Rng
+
+GROUPS = range(1, 231)
+"""Numbers of the space groups."""
+AXES = "xyz"
+CENTRING: Mapping[str, tuple[tuple[float, float, float], ...]] = {
+    "P": ((0, 0, 0),),
+    "A": ((0, 0, 0), (0, 1 / 2, 1 / 2)),
+    "C": ((0, 0, 0), (1 / 2, 1 / 2, 0)),
+    "I": ((0, 0, 0), (1 / 2, 1 / 2, 1 / 2)),
+    "F": ((0, 0, 0), (0, 1 / 2, 1 / 2), (1 / 2, 0, 1 / 2), (1 / 2, 1 / 2, 0)),
+    "R": ((0, 0, 0), (2 / 3, 1 / 3, 1 / 3), (1 / 3, 2 / 3, 2 / 3)),
+}
+"""Lattice points of the conventional cell by letter, fractional."""
+PRIMITIVE_CELLS: Mapping[str, tuple[tuple[float, float, float], ...]] = {
+    "P": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "A": ((1, 0, 0), (0, 1 / 2, -1 / 2), (0, 1 / 2, 1 / 2)),
+    "C": ((1 / 2, 1 / 2, 0), (-1 / 2, 1 / 2, 0), (0, 0, 1)),
+    "I": ((-1 / 2, 1 / 2, 1 / 2), (1 / 2, -1 / 2, 1 / 2), (1 / 2, 1 / 2, -1 / 2)),
+    "F": ((0, 1 / 2, 1 / 2), (1 / 2, 0, 1 / 2), (1 / 2, 1 / 2, 0)),
+    "R": ((2 / 3, 1 / 3, 1 / 3), (-1 / 3, 1 / 3, 1 / 3), (-1 / 3, -2 / 3, 1 / 3)),
+}
+"""Primitive vectors as rows by letter, in vectors of the conventional cell."""
+SAME_POINT = 1e-6  # fractional distance below which two images of a point are one (chosen)
+LONGEST_RATIO = 2.0  # of two lengths of a random cell; chosen, as structure searches usually do
+ANGLES = (60.0, 120.0)  # degrees, of a random cell where the lattice system leaves them free (chosen)
+LEAST_SOLID_ANGLE = 0.4  # volume of a cell of unit vectors below which random angles are drawn again (chosen)
+MAX_ANGLES = 50  # draws of three angles before 90 degrees are taken (chosen); more than half of them succeed
+
+
+@dataclass(frozen=True, slots=True)
+class LatticeSystem:
+    """Free parameters of a conventional cell.
+
+    Attributes:
+        lengths: number of the free length that a, b and c have; (0, 0, 1) is tetragonal.
+        angles: degrees; None where an angle is free.
+    """
+
+    name: str
+    lengths: tuple[int, int, int]
+    angles: tuple[float | None, float | None, float | None]
+
+    @property
+    def free_lengths(self) -> int:
+        """Number of free lengths."""
+        return max(self.lengths) + 1
+
+    @property
+    def free_angles(self) -> int:
+        """Number of free angles."""
+        return self.angles.count(None)
+
+    def build_cell(self, lengths: Sequence[float], angles: Sequence[float] = ()) -> FloatArray:
+        """Build the conventional cell, vectors as rows.
+
+        Args:
+            lengths: the free ones, Å.
+            angles: the free ones, degrees.
+        """
+        free = iter(angles)
+        degrees = [next(free) if angle is None else angle for angle in self.angles]
+        return build_cell([lengths[place] for place in self.lengths], degrees)
+
+
+LATTICE_SYSTEMS: Mapping[int, LatticeSystem] = {
+    last: LatticeSystem(name, lengths, angles)
+    for last, name, lengths, angles in (
+        (2, "triclinic", (0, 1, 2), (None, None, None)),
+        (15, "monoclinic", (0, 1, 2), (90.0, None, 90.0)),
+        (74, "orthorhombic", (0, 1, 2), (90.0, 90.0, 90.0)),
+        (142, "tetragonal", (0, 0, 1), (90.0, 90.0, 90.0)),
+        (167, "trigonal", (0, 0, 1), (90.0, 90.0, 120.0)),
+        (194, "hexagonal", (0, 0, 1), (90.0, 90.0, 120.0)),
+        (230, "cubic", (0, 0, 0), (90.0, 90.0, 90.0)),
+    )
+}
+"""Crystal systems by the number of their last space group; trigonal groups have hexagonal axes."""
+
+
+def find_lattice_system(number: int) -> LatticeSystem:
+    """Find the lattice system of a space group by its `number`."""
+    return next(system for last, system in LATTICE_SYSTEMS.items() if number <= last)
+
+
+def build_cell(lengths: Sequence[float], angles: Sequence[float]) -> FloatArray:
+    """Build a lower triangular cell, vectors as rows; its volume is NaN where the angles allow none.
+
+    Args:
+        lengths: a, b and c, Å.
+        angles: alpha, beta and gamma, degrees.
+    """
+    a, b, c = lengths
+    cos_alpha, cos_beta, cos_gamma = np.cos(np.radians(angles)).round(12).tolist()
+    sin_gamma = float(np.sqrt(1.0 - cos_gamma**2))
+    slant = (cos_alpha - cos_beta * cos_gamma) / sin_gamma
+    height = 1.0 - cos_beta**2 - slant**2
+    top = float(np.sqrt(height)) if height > 0.0 else float("nan")
+    return np.array(
+        [[a, 0.0, 0.0], [b * cos_gamma, b * sin_gamma, 0.0], [c * cos_beta, c * slant, c * top]],
+        dtype=np.float64,
+    )
+
+
+def draw_cell(number: int, volume: float, rng: Rng) -> FloatArray:
+    """Draw a random conventional cell of a space group, vectors as rows, Å.
+
+    Args:
+        number: of the space group.
+        volume: of the conventional cell, Å³.
+        rng: the only source of randomness.
+    """
+    system = find_lattice_system(number)
+    lengths = rng.uniform(1.0, LONGEST_RATIO, 3)[: system.free_lengths].tolist()
+    for _ in range(MAX_ANGLES):
+        angles = rng.uniform(*ANGLES, 3)[: system.free_angles].tolist()
+        shape = system.build_cell([1.0] * 3, angles)
+        if shape[2, 2] * shape[1, 1] >= LEAST_SOLID_ANGLE:
+            break
+    else:
+        angles = [90.0] * system.free_angles
+    cell = system.build_cell(lengths, angles)
+    scaled: FloatArray = cell * (volume / float(np.linalg.det(cell))) ** (1.0 / 3.0)
+    return scaled
+
+
+@dataclass(frozen=True, eq=False)
+class WyckoffPosition:
+    """One Wyckoff position of a space group.
+
+    Attributes:
+        letter: a for the most special one; A follows z.
+        multiplicity: number of images in the conventional cell.
+        coordinates: of one representative point in the free parameters, `x,x+1/2,0`.
+        linear: shape (m, 3, f), per image in the primitive cell the coefficients of the f free parameters.
+        constant: shape (m, 3), fractional coordinates in the primitive cell where all parameters are 0.
+    """
+
+    letter: str
+    multiplicity: int
+    coordinates: str
+    linear: FloatArray
+    constant: FloatArray
+
+    @property
+    def primitive_multiplicity(self) -> int:
+        """Number of images in the primitive cell."""
+        return len(self.constant)
+
+    @property
+    def free(self) -> int:
+        """Number of free parameters; a position without any holds at most one atom's images."""
+        return self.linear.shape[2]
+
+    def place_images(self, parameters: FloatArray) -> FloatArray:
+        """Fractional coordinates of the images in the primitive cell.
+
+        Args:
+            parameters: shape (..., f).
+
+        Returns:
+            Shape (..., m, 3).
+        """
+        placed: FloatArray = np.einsum("mif,...f->...mi", self.linear, parameters) + self.constant
+        return placed
+
+
+@dataclass(frozen=True, eq=False)
+class SpaceGroup:
+    """A space group in its standard setting.
+
+    The setting is that of the International Tables: unique axis b, hexagonal axes, origin at the inversion centre.
+
+    Attributes:
+        rotations: shape (n, 3, 3), in the conventional cell, without centring translations.
+        translations: shape (n, 3), fractional.
+        positions: by letter, the most special one first.
+    """
+
+    number: int
+    symbol: str
+    hall: int
+    rotations: IntArray
+    translations: FloatArray
+    positions: Mapping[str, WyckoffPosition]
+
+    @property
+    def system(self) -> LatticeSystem:
+        """Free parameters of the conventional cell."""
+        return find_lattice_system(self.number)
+
+    @cached_property
+    def primitive(self) -> FloatArray:
+        """Primitive vectors as rows, in vectors of the conventional cell, shape (3, 3)."""
+        return np.array(PRIMITIVE_CELLS[self.symbol[0]], dtype=np.float64)
+
+    @property
+    def centring(self) -> int:
+        """Number of lattice points in the conventional cell."""
+        return len(CENTRING[self.symbol[0]])
+
+    @property
+    def order(self) -> int:
+        """Number of operations of the conventional cell, centring translations included."""
+        return len(self.rotations) * self.centring
+
+
+@cache
+def _load_table() -> dict[str, dict[str, Any]]:
+    table: dict[str, dict[str, Any]] = json.loads(
+        (files("invdesign.structures") / "wyckoff.json").read_text()
+    )
+    return table
+
+
+@cache
+def find_space_group(number: int) -> SpaceGroup:
+    """Find the space group of a `number` from 1 to 230.
+
+    Raises:
+        InvdesignError: there is none.
+    """
+    if number not in GROUPS:
+        raise InvdesignError(f"space groups have numbers from 1 to 230, got {number}")
+    entry = _load_table()[str(number)]
+    maps = [parse_coordinates(text) for text in entry["operations"]]
+    rotations = np.array([rows for rows, _ in maps], dtype=np.int64)
+    translations = np.array([offset for _, offset in maps], dtype=np.float64)
+    to_primitive = np.linalg.inv(np.array(PRIMITIVE_CELLS[entry["symbol"][0]])).T
+    positions = {
+        letter: _make_position(letter, multiplicity, text, (rotations, translations), to_primitive)
+        for letter, (multiplicity, text) in entry["sites"].items()
+    }
+    return SpaceGroup(number, entry["symbol"], entry["hall"], rotations, translations, positions)
+
+
+def parse_coordinates(text: str) -> tuple[IntArray, FloatArray]:
+    """Parse an affine map such as `x+1/2,-y,2x+z`.
+
+    Returns:
+        (coefficients of x, y and z per coordinate (3, 3), offset (3,)).
+    """
+    rows, offset = np.zeros((3, 3), dtype=np.int64), np.zeros(3)
+    for place, coordinate in enumerate(text.split(",")):
+        for sign, size, axis in re.findall(r"([+-]?)([\d/]*)([xyz]?)", coordinate):
+            if not size and not axis:
+                continue
+            value = Fraction(size or 1) * (-1 if sign == "-" else 1)
+            if axis:
+                rows[place, AXES.index(axis)] += int(value)
+            else:
+                offset[place] += float(value)
+    return rows, offset
+
+
+def _make_position(
+    letter: str,
+    multiplicity: int,
+    coordinates: str,
+    operations: tuple[IntArray, FloatArray],
+    to_primitive: FloatArray,
+) -> WyckoffPosition:
+    """Make a Wyckoff position with the maps of its images in the primitive cell."""
+    rotations, translations = operations
+    rows, offset = parse_coordinates(coordinates)
+    directions = rows[:, rows.any(axis=0)]
+    linear = to_primitive @ rotations @ directions
+    constant = (rotations @ offset + translations) @ to_primitive.T
+    sample = linear @ np.array([0.1357, 0.2719, 0.4231])[: directions.shape[1]] + constant
+    apart = sample[:, None] - sample[None]
+    same = np.abs(apart - np.round(apart)).max(axis=2) < SAME_POINT
+    kept = [row for row in range(len(sample)) if not same[row, :row].any()]
+    return WyckoffPosition(letter, multiplicity, coordinates, linear[kept], constant[kept])
