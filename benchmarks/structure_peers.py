@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -197,13 +198,16 @@ def spawn_seed(number: int, seed: int, folder: Path, rows: Path) -> None:
     """Run a seed in a process of its own; one that dies or takes too long is unsolved with what it spent."""
     job, started, cause = JOBS[number], time.monotonic(), ""
     partial_file(rows).unlink(missing_ok=True)
-    command = [sys.executable, __file__, "--one", str(number), str(seed)]
+    command = [sys.executable, str(Path(__file__).resolve()), "--one", str(number), str(seed)]
     command += ["--folder", str(folder), "--rows", str(rows)]
-    try:
-        ended = subprocess.run(command, stdout=subprocess.DEVNULL, timeout=LIMIT_S, check=False)
-        cause = f"exit code {ended.returncode}"
-    except subprocess.TimeoutExpired:
-        cause = f"took more than {LIMIT_S:g} s"
+    with tempfile.TemporaryDirectory() as place:  # CrySPY writes logs where it is started
+        try:
+            ended = subprocess.run(
+                command, stdout=subprocess.DEVNULL, timeout=LIMIT_S, check=False, cwd=place
+            )
+            cause = f"exit code {ended.returncode}"
+        except subprocess.TimeoutExpired:
+            cause = f"took more than {LIMIT_S:g} s"
     if (job.task, job.method, seed) not in finished_seeds(rows):
         empty = {
             "task": job.task,

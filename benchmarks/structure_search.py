@@ -5,9 +5,9 @@ The tasks, their potentials and the relaxer come from a shared folder (`--folder
 with that relaxer as the evaluator. Peers run in an environment of their own by `structure_peers.py`, through the same
 relaxer; `--peers FILE` names the lines it wrote.
 
-`OMP_NUM_THREADS=1 python benchmarks/structure_search.py` writes `results/structure_search.json`. It can be run in pieces:
-`--tasks`, `--methods`, `--seeds`, `--seed-from`; `--cache` collects what single seeds brought (one JSON line each, nothing is
-run twice), and `--only-table` writes the figures of all that it holds.
+`OMP_NUM_THREADS=1 python benchmarks/structure_search.py` runs all and prints the figures so far. It can be run in pieces:
+`--tasks`, `--methods`, `--seeds`, `--seed-from`; `--cache` collects what single seeds brought, one JSON line each, and nothing
+is run twice. `--only-table` runs nothing and writes `results/structure_search.json` from all that the cache holds.
 
 A crystal is found if its energy is within 2 meV/atom of the lowest one known; of a chemical system, if each of its phases is.
 Where a run of anybody found a lower one, that is the reference for everybody. ERT is the number of relaxations of all seeds,
@@ -496,7 +496,7 @@ def main() -> None:
     rows = figures(records, peers, folder)
     print_table(rows)
     kept = [row for row in rows if not row.method.startswith("{")]
-    if kept:
+    if kept and arguments.only_table:
         merge_results(BENCHMARK, kept)
 
 
