@@ -17,6 +17,18 @@ KNOWN = {
 }
 
 SPACES: dict[str, list[Example]] = {
+    "crystal": [
+        {"formula": "Al2O3", "formula_units": [1, 2]},
+        {
+            "elements": {"Sr": [0, 4], "Ti": [0, 4], "O": [1, 8]},
+            "atoms": [2, 12],
+            "oxidation_states": {"Sr": 2, "Ti": [3, 4], "O": -2},
+            "min_distances": {"O-O": 1.9},
+            "volume_per_atom": [7, 20],
+        },
+        {"elements": ["Li", "Si"], "atoms": [1, 8], "space_groups": [62, "195-230"]},
+        {"formula": "MgO", "formula_units": 4, "cell": [4.2, 4.2, 4.2, 90, 90, 90]},
+    ],
     "mixture": [
         {"mixtures": {"m": {"components": [f"c{i}" for i in range(15)], "at_most": 4}}},
         {

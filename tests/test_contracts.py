@@ -12,7 +12,13 @@ from invdesign.testing import check_evaluator, check_optimizer, check_space
 from invdesign.testing.optimizers import ONE_OBJECTIVE, TWO_OBJECTIVES
 from tests.examples import BY_GROUP, OPTIMIZERS, SLOW, SPACES, Example, examples
 
-REFUSED = {("cma", "ordering"), ("cma", "pool"), ("cma", "substitution")}
+REFUSED = {
+    ("cma", "crystal"),
+    ("cma", "ordering"),
+    ("cma", "pool"),
+    ("cma", "substitution"),
+    ("swarm", "crystal"),
+}
 
 
 # Optimizers whose asks take a while: fewer of them, and a short search for each candidate.

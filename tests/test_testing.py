@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from invdesign.candidate import Candidate, Design, Evaluation, Failure, Genome, Input, Proposal, Status
+from invdesign.errors import Infeasible
 from invdesign.optimizers.random import RandomSearch
 from invdesign.problem import Constraint, Merit, Objective, Problem
 from invdesign.protocols import Batch, Descriptor, EvaluatorSettings, History, Placement
 from invdesign.settings import Settings
+from invdesign.spaces.crystal import CrystalSpace
 from invdesign.spaces.operators import GenomeOperator
 from invdesign.spaces.parameters.space import ParameterSpace
 from invdesign.testing import MemoryHistory, check_evaluator, check_optimizer, check_space
@@ -175,6 +177,72 @@ class WrongBlocks(ParameterSpace):
 
 
 CALLS: list[int] = []
+
+
+CRYSTALS = {"formula": "MgO", "formula_units": 1}
+
+
+class Blind(CrystalSpace):
+    """Takes distances from the origin of the cell, not from atom to atom."""
+
+    def fingerprints(self, genomes: Sequence[Genome]) -> Any:
+        return np.array([np.array(genome["positions"]).sum(axis=0) for genome in genomes])
+
+
+class Crowded(CrystalSpace):
+    """Depends on the genomes beside a crystal."""
+
+    def fingerprints(self, genomes: Sequence[Genome]) -> Any:
+        return super().fingerprints(genomes) + len(genomes)
+
+
+class Forgets(CrystalSpace):
+    """Adopts every structure as one crystal."""
+
+    def adopt(self, structure: Any, parent: Genome | None) -> Any:
+        salt = {"cell": [3.0, 0.0, 3.0, 0.0, 0.0, 3.0], "counts": {"Mg": 1, "O": 1}}
+        return {**salt, "positions": [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]}
+
+
+class Refuses(CrystalSpace):
+    """Adopts nothing."""
+
+    def adopt(self, structure: Any, parent: Genome | None) -> Any:
+        raise Infeasible("not today")
+
+
+class Strict(CrystalSpace):
+    """Builds other crystals than its operators make."""
+
+    def build(self, genome: Genome) -> Design:
+        if len(genome) == 3 and genome["cell"] and genome["cell"][0] > 2.5:
+            raise Infeasible("too long")
+        return super().build(genome)
+
+
+class Heirless(CrystalSpace):
+    """Names no role of a structure."""
+
+    @property
+    def inherits_from(self) -> Any:
+        return ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule"),
+    [
+        (Blind, "fingerprints must not depend on the origin|adopt must give the crystal that was built"),
+        (Crowded, "the fingerprint of a genome must not depend on its neighbours"),
+        (Forgets, "adopt must give the crystal that was built"),
+        (Refuses, "adopt must take the structure built from"),
+        (Strict, "operators must keep composition, distances and bounds: build refused .* too long"),
+        (Heirless, "inherits_from names roles of structures"),
+    ],
+)
+def test_broken_spaces_of_crystals_are_found(kind: type[CrystalSpace], rule: str) -> None:
+    """Each rule of spaces that inherit and recognise crystals has a space that breaks it."""
+    with pytest.raises(AssertionError, match=rule):
+        check_space(kind.model_validate(CRYSTALS), samples=3)
 
 
 @pytest.mark.parametrize(

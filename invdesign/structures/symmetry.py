@@ -18,6 +18,21 @@ SYMPREC = 1e-2  # Å; chosen: published positions have four digits, relaxed file
 MAX_WORD = 2**62  # packed words stay within int64
 
 
+def call_spglib(function: str, *inputs: Any, **settings: Any) -> Any:
+    """Call a function of spglib by name; None where it finds nothing.
+
+    spglib 2.7 and 2.8 announce with every call that 3.0 will raise instead of returning None; both are met.
+    """
+    import spglib
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
+        try:
+            return getattr(spglib, function)(*inputs, **settings)
+        except getattr(spglib, "SpglibError", ()):
+            return None
+
+
 def symmetry_dataset(
     lattice: FloatArray, positions: FloatArray, numbers: Sequence[int], symprec: float = SYMPREC
 ) -> Any:
@@ -35,15 +50,7 @@ def symmetry_dataset(
     Raises:
         InvdesignError: spglib finds none, as with overlapping atoms.
     """
-    import spglib
-
-    with warnings.catch_warnings():
-        # spglib 2.7 and 2.8 announce with every call that 3.0 will raise instead of returning None; both are met.
-        warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
-        try:
-            dataset = spglib.get_symmetry_dataset((lattice, positions, numbers), symprec=symprec)
-        except getattr(spglib, "SpglibError", ()):
-            dataset = None
+    dataset = call_spglib("get_symmetry_dataset", (lattice, positions, numbers), symprec=symprec)
     if dataset is None:
         raise InvdesignError("the symmetry of the cell cannot be determined; check it for overlapping atoms")
     return dataset

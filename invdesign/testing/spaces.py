@@ -16,8 +16,10 @@ from invdesign.protocols import (
     DescribedSpace,
     Domain,
     FiniteSpace,
+    InheritingSpace,
     OpenSpace,
     Operator,
+    RecognisingSpace,
     SearchSpace,
     StructureSpace,
     TabledSpace,
@@ -32,6 +34,7 @@ from invdesign.testing.common import (
     expect_untouched_globals,
     make_outside_genomes,
 )
+from invdesign.testing.geometries import check_inheritance, check_recognition
 
 RULE_TOLERANCE = 1e-9  # by which rounding may break a rule of a domain, per unit of its weights (chosen)
 OUTSIDE_SAMPLES = 5  # genomes from which some outside the space are made (chosen)
@@ -69,6 +72,10 @@ def check_space(space: Any, *, samples: int = 20, seed: int = 0) -> None:
         _check_counting(space, genomes, seed)
     if isinstance(space, StructureSpace):
         _check_adoption(space, genomes)
+    if isinstance(space, InheritingSpace):
+        check_inheritance(space, genomes)
+    if isinstance(space, RecognisingSpace):
+        check_recognition(space, genomes)
     if isinstance(space, TabledSpace):
         _check_table(space, genomes)
     if isinstance(space, OpenSpace):
@@ -301,7 +308,10 @@ def _check_adoption(space: StructureSpace, genomes: Sequence[Genome]) -> None:
     for genome in genomes[:3]:
         design = _build_design(space, genome)
         for structure in design.structures.values() if design else ():
-            adopted = space.adopt(structure, genome)
+            try:
+                adopted = space.adopt(structure, genome)
+            except Infeasible:  # `check_inheritance` says where that is wrong
+                continue
             if adopted is not None:
                 check_genome(adopted, "adopt")
                 expect(

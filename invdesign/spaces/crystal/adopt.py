@@ -10,6 +10,7 @@ from invdesign.arrays import IntArray
 from invdesign.errors import Infeasible
 from invdesign.spaces.crystal.geometry import Crystal, make_crystal, to_lower_triangle
 from invdesign.spaces.crystal.rules import CrystalRules, find_fault, normalise
+from invdesign.structures.symmetry import call_spglib
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -100,9 +101,8 @@ def _find_repeats(counts: IntArray, rules: CrystalRules) -> int:
 
 
 def _find_primitive(crystal: Crystal) -> Crystal | None:
-    import spglib
-
-    found = spglib.standardize_cell(
+    found = call_spglib(
+        "standardize_cell",
         (crystal.cell, crystal.positions, crystal.species + 1),
         to_primitive=True,
         no_idealize=True,

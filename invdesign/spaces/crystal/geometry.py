@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from invdesign.arrays import BoolArray, FloatArray, IntArray
+from invdesign.structures.symmetry import call_spglib
 
 DECIMALS = 6  # of cells (Å) and fractional positions in a genome; chosen: far below any force's resolution
 SAME_METRIC = 1e-4  # relative difference of metrics below which a cell counts as reduced already (chosen)
+MAX_STEPS = 100  # of the reduction of a cell; chosen: some 5 suffice
 OWN_PLACE = 1e-8  # Å, distance below which a point is the atom itself
 _PERIODIC: IntArray = np.array([1, 1, 1], dtype=np.int64)
 
@@ -101,15 +103,43 @@ def reduce_cell(crystal: Crystal) -> Crystal:
     Source:
         Grosse-Kunstleve, Sauter & Adams, Acta Crystallogr. A 60, 1 (2004), through spglib.
     """
-    import spglib
-
     if is_reduced(crystal.cell):
         return to_lower_triangle(crystal)
-    reduced = spglib.niggli_reduce(crystal.cell)
-    if reduced is None or not is_reduced(reduced):
-        raise np.linalg.LinAlgError("the cell cannot be reduced")
+    reduced = call_spglib("niggli_reduce", crystal.cell)
+    if reduced is None or not is_reduced(reduced):  # it does not end where lengths are nearly equal
+        reduced = _reduce_by_steps(crystal.cell)
     positions = crystal.positions @ crystal.cell @ np.linalg.inv(reduced)
     return to_lower_triangle(make_crystal(reduced, crystal.species, positions))
+
+
+def _reduce_by_steps(cell: FloatArray) -> FloatArray:
+    """Reduce a cell (3, 3) by steps that shorten a vector, until the main conditions hold.
+
+    Raises:
+        numpy.linalg.LinAlgError: they do not hold after `MAX_STEPS`: the cell has no volume, or nearly none.
+    """
+    found = np.array(cell, dtype=np.float64)
+    for _ in range(MAX_STEPS):
+        found = _align_signs(found[np.argsort(np.linalg.norm(found, axis=1), kind="stable")])
+        if is_reduced(found):
+            return found
+        metric = found @ found.T
+        # Type II: the diagonal of the cell is shorter than c.
+        if metric[0, 0] + metric[1, 1] + 2 * (metric[0, 1] + metric[0, 2] + metric[1, 2]) < 0:
+            found[2] = found.sum(axis=0)
+        for short, long in ((0, 1), (0, 2), (1, 2)):
+            found[long] -= np.round(found[long] @ found[short] / (found[short] @ found[short])) * found[short]
+    raise np.linalg.LinAlgError("the cell cannot be reduced")
+
+
+def _align_signs(cell: FloatArray) -> FloatArray:
+    """Invert vectors of a cell (3, 3) so that its products are all positive, or none is."""
+    bc, ac, ab = cell[1] @ cell[2], cell[0] @ cell[2], cell[0] @ cell[1]
+    choices = [np.array(signs) for signs in ((1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1))]
+    products = [(b * c * bc, a * c * ac, a * b * ab) for a, b, c in choices]
+    worst = [min(*own, 0.0) if bc * ac * ab > 0 else -max(*own, 0.0) for own in products]
+    aligned: FloatArray = cell * choices[int(np.argmax(worst))][:, None]
+    return aligned
 
 
 def round_crystal(crystal: Crystal) -> Crystal:
@@ -186,8 +216,3 @@ def find_closest_pair(crystal: Crystal, shortest: FloatArray) -> tuple[int, int,
         worst = int(share.argmin())
         return int(first[worst]), int(second[worst]), float(distance[worst])
     return None
-
-
-def has_room(crystal: Crystal, shortest: FloatArray) -> bool:
-    """True if no two atoms are closer than `shortest` (k, k) allows for their species, Å."""
-    return find_closest_pair(crystal, shortest) is None

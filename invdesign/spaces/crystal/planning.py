@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -251,10 +252,10 @@ def read_space_groups(values: Iterable[int | str]) -> tuple[int, ...]:
     """
     found: set[int] = set()
     for value in values:
-        low, _, high = str(value).partition("-")
-        if not low.strip().isdigit() or not (high or low).strip().isdigit():
+        match = re.fullmatch(r"\s*(\d{1,3})\s*(?:-\s*(\d{1,3})\s*)?", str(value), re.ASCII)
+        if match is None:
             raise ValueError(f"'{value}' is no number or range of space groups; write 62 or 195-230")
-        first, last = int(low), int(high or low)
+        first, last = int(match[1]), int(match[2] or match[1])
         if not 1 <= first <= last <= 230:
             raise ValueError(f"space groups have numbers from 1 to 230, ranges ascend; got {value}")
         found.update(range(first, last + 1))

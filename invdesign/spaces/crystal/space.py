@@ -94,7 +94,7 @@ class CrystalSpace(SpaceSettings):
     oxidation_states: dict[str, States] = Field(default={})
     """Oxidation states by element: one, or several to choose from for each atom. Charges must then balance."""
     volume_per_atom: Annotated[tuple[Positive, Positive], Field(strict=False)] | None = None
-    """Bounds of the volume in Å³ per atom. By default 0.4 to 3 times that of ions, or elements, with tabulated radii."""
+    """Bounds of the volume in Å³ per atom. By default 0.3 to 3 times that of ions, or elements, with tabulated radii."""
     min_distances: dict[str, float] = Field(default={})
     """Smallest distances in Å by pair of elements, `Al-O`. By default 0.55 of the sum of covalent radii."""
     cell: Cell | None = None

@@ -9,7 +9,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import InvdesignError
 from invdesign.rng import Rng
 from invdesign.spaces.crystal.geometry import Crystal, make_crystal
-from invdesign.structures.symmetry import symmetry_dataset
+from invdesign.structures.symmetry import call_spglib, symmetry_dataset
 from invdesign.structures.wyckoff import GROUPS, SpaceGroup, WyckoffPosition, draw_cell, find_space_group
 
 STRETCH = (0.9, 1.3)  # volume of a start over the typical one; chosen: relaxation rather shrinks a cell
@@ -43,7 +43,7 @@ class SiteClass:
     letters: tuple[str, ...]
 
 
-@lru_cache(maxsize=None)
+@cache
 def list_site_classes(number: int) -> tuple[SiteClass, ...]:
     """List the classes of positions of a space group, the largest multiplicity first."""
     letters: dict[tuple[int, bool], list[str]] = defaultdict(list)
@@ -243,10 +243,8 @@ def make_frame(conventional: FloatArray, group: SpaceGroup, reach: float) -> Fra
         group: of the crystal.
         reach: Å, up to which distances are measured.
     """
-    import spglib
-
     primitive = group.primitive @ conventional
-    reduced = spglib.niggli_reduce(primitive)
+    reduced = call_spglib("niggli_reduce", primitive)
     cell = primitive if reduced is None else reduced
     basis = np.round(primitive @ np.linalg.inv(cell))
     return Frame(cell, basis, list_translations(cell, reach))

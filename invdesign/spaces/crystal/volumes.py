@@ -16,8 +16,13 @@ from invdesign.structures.radii import ionic_radius
 # Share of the volume that spheres of Shannon's radii fill. Chosen: MgO 9.3, Al2O3 10.2, SrTiO3 12.1 and Li2SiO3 9.1 Å³ per atom,
 # against 9.3, 8.5, 11.9 and 9.7 in crystals.
 PACKING = 0.70
+# Volume of a compound over that of its elements: the median of 400 stable crystals of MP-20 without ions; nine of ten have 0.77 and more.
+MIXING_SHARE = 0.9
 START_RANGE = (0.9, 1.3)  # of the typical volume, between which starts lie (chosen)
-BOUNDS = (0.4, 3.0)  # of the typical volume, between which every crystal lies (chosen)
+# Of the typical volume, between which every crystal lies. Chosen: of 600 stable crystals of MP-20 the extremes are 0.41 and 2.59.
+BOUNDS = (0.3, 3.0)
+# Elements whose negative ions have radii that hold in crystals; those of phosphides or silicides give twice the volume.
+ANIONS = frozenset({"H", "N", "O", "F", "S", "Cl", "Se", "Br", "Te", "I"})
 CUBIC_CENTIMETRE_PER_MOLE = 1.66053907  # in Å³ per atom, CODATA 2018
 DEFAULT_ATOM_VOLUME = 20.0  # Å³, of elements without a known molar volume (chosen)
 
@@ -96,7 +101,8 @@ def estimate_volume(counts: Mapping[str, int], states: Mapping[str, Sequence[int
     """
     charges = find_charges(counts, states)
     if charges is None:
-        return sum(count * measure_element(name) for name, count in counts.items())
+        share = MIXING_SHARE if len(counts) > 1 else 1.0
+        return share * sum(count * measure_element(name) for name, count in counts.items())
     radii = {name: ionic_radius(name, charges[name]) for name in counts}
     return float(
         sum(count * 4.0 / 3.0 * np.pi * radii[name] ** 3 for name, count in counts.items()) / PACKING
@@ -106,7 +112,7 @@ def estimate_volume(counts: Mapping[str, int], states: Mapping[str, Sequence[int
 def find_charges(
     counts: Mapping[str, int], states: Mapping[str, Sequence[int]] | None = None
 ) -> Mapping[str, float] | None:
-    """Find the mean charges of ions; None where a composition has none.
+    """Find the mean charges of ions; None where a composition is no salt of known ions.
 
     Args:
         counts: atoms by element, none of them 0.
@@ -122,7 +128,8 @@ def find_charges(
     if balance.imbalance and not given:
         return None
     charges = {name: float(state) for name, state in balance.states.items()}
-    return charges if all(charges.values()) else None
+    ions = all(state > 0 or (state < 0 and name in ANIONS) for name, state in charges.items())
+    return charges if ions else None
 
 
 @cache
