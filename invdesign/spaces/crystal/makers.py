@@ -55,12 +55,12 @@ STARTS: Mapping[str, Way] = {
     "symmetric": Way(0, draw_symmetric_start, 0.5),
 }
 OPERATORS: Mapping[str, Way] = {
-    "lattice": Way(1, change_lattice),
-    "like": Way(1, draw_like),
+    "lattice": Way(1, change_lattice, 0.3),
+    "like": Way(1, draw_like, 0.5),
     "permute": Way(1, permute),
-    "rattle": Way(1, rattle),
+    "rattle": Way(1, rattle, 0.5),
     "splice": Way(2, splice),
-    "strain": Way(1, strain),
+    "strain": Way(1, strain, 0.5),
     "symmetric_like": Way(1, draw_symmetric_like),
 }
 CHANGES: Mapping[str, Way] = {
