@@ -94,7 +94,7 @@ class Deriver:
         """Call a derivation; one that fails gives unknown values, and the reason as their detail."""
         try:
             found = derivation.derive(history, ids.tolist(), memory)
-            _check_columns(derivation, found, len(ids))
+            _check_promises(derivation, found, ids)
         except Exception as error:  # noqa: BLE001 - foreign code; the run goes on, and says so
             memory.clear()
             reason = f"{type(derivation).__name__} fails: {type(error).__name__}: {error}"
@@ -103,16 +103,17 @@ class Deriver:
                 LOGGER.warning("%s", reason)
             return Derived(
                 {name: np.full(len(ids), np.nan) for name in derivation.provides},
-                {name: [reason] * len(ids) for name in derivation.provides},
+                {name: dict.fromkeys(ids.tolist(), reason) for name in derivation.provides},
             )
         return found
 
 
-def _check_columns(derivation: Derivation, found: Derived, count: int) -> None:
-    """Refuse columns of other names or lengths than promised."""
+def _check_promises(derivation: Derivation, found: Derived, ids: IntArray) -> None:
+    """Refuse values of other properties, trials or types than promised."""
     shapes = {name: np.shape(column) for name, column in found.columns.items()}
-    wanted = dict.fromkeys(derivation.provides, (count,))
+    wanted = dict.fromkeys(derivation.provides, (len(ids),))
     if shapes != wanted:
         raise ValueError(f"it gives columns of shapes {shapes}, and promises {wanted}")
-    if any(len(said) != count or name not in wanted for name, said in found.details.items()):
-        raise ValueError(f"its details are not one sentence for each of the {count} trials")
+    for name, said in found.details.items():
+        if name not in wanted or not said.keys() <= set(ids.tolist()):
+            raise ValueError(f"it gives details of {name} for other trials or properties than promised")

@@ -301,14 +301,14 @@ class Wave:
             raise RunError(f"no worker can be set up: {cause.message}")
         step.lost.append((planned.id, cause))
         members = planned.members
-        if planned.stage == ADOPT:
-            self._apply_adoption(self._members[members[0]], {"adoption_refused": cause.message}, step)
-        elif len(members) > 1:
+        if len(members) > 1:
             middle = len(members) // 2
             for half in (members[:middle], members[middle:]):
                 self._plan_task(planned.stage, half, step, planned.attempt + 1)
         elif cause.kind == "crash" and planned.attempt + 1 < CRASH_ATTEMPTS:
             self._plan_task(planned.stage, members, step, planned.attempt + 1)
+        elif planned.stage == ADOPT:
+            self._apply_adoption(self._members[members[0]], {"adoption_refused": cause.message}, step)
         else:
             state = self._members[members[0]]
             self._fail_candidate(state, Failure(cause.kind, planned.stage, cause.message), step)

@@ -94,6 +94,8 @@ class RunHistory:
         self._relaxed_at: dict[int, str] = {}  # stage of the relaxed genome by trial
         self._adoption_refused: dict[int, str] = {}
         self._formulas: dict[int, str] = {}
+        self._derived = {name: _Column() for item in derivations for name in item.provides}
+        self._explained: dict[str, set[int]] = {}  # trials with a derived detail, by property
         self._deriver = Deriver(derivations)
         self._standing = Standing()
 
@@ -150,18 +152,24 @@ class RunHistory:
     def formula_of(self, id: int) -> str:
         return "" if id in self._pending else self._formulas.get(id, "")
 
+    def _find_column(self, name: str) -> _Column | None:
+        """Column of property `name`, derived values up to date."""
+        if name not in self._derived:
+            return self._values.get(name)
+        self._update_derived()
+        return self._derived[name]
+
     def _update_derived(self) -> None:
         """Write what derivations say of the trials that ended since the last call."""
         for update in self._deriver.derive_due(self):
-            ids = update.ids.tolist()
             for name, values in update.derived.columns.items():
-                self._values[name].grow_to(self._length)[update.ids] = values
-                said = update.derived.details.get(name, ())
-                for id in ids:
-                    self._details.get(id, {}).pop(name, None)
-                for id, text in zip(ids, said, strict=False):
-                    if text:
-                        self._details.setdefault(id, {})[name] = text
+                self._derived[name].grow_to(self._length)[update.ids] = values
+                if update.whole:
+                    for id in self._explained.pop(name, ()):
+                        self._details.get(id, {}).pop(name, None)
+                for id, text in update.derived.details.get(name, {}).items():
+                    self._details.setdefault(id, {})[name] = text
+                    self._explained.setdefault(name, set()).add(id)
             if update.whole:
                 self._standing = Standing()
 
@@ -286,7 +294,7 @@ class RunHistory:
         """Make trial `id` pending again and forget its results."""
         self._deriver.note_loss(id)
         by_stage = (self._by_stage, self._noise_by_stage, self._systematic_by_stage)
-        for columns in (self._values, self._noise, self._systematic, *by_stage, self._seconds):
+        for columns in (self._values, self._derived, self._noise, self._systematic, *by_stage, self._seconds):
             for column in columns.values():
                 column.grow_to(self._length)[id] = np.nan
         self._status[id] = Status.PENDING
@@ -334,13 +342,11 @@ class RunHistory:
 
     def property_names(self) -> tuple[str, ...]:
         """Properties known of any trial."""
-        self._update_derived()
-        return tuple(self._values)
+        return (*self._values, *self._derived)
 
     def value_of(self, name: str, id: int) -> float:
         """Value of property `name` for trial `id`; NaN where unknown."""
-        self._update_derived()
-        column = self._values.get(name)
+        column = self._find_column(name)
         return float("nan") if column is None else float(column.grow_to(self._length)[id])
 
     def errors_of(self, name: str, id: int) -> tuple[float | None, float | None]:
@@ -349,8 +355,7 @@ class RunHistory:
         return found[0], found[1]
 
     def column(self, name: str, stage: str | None = None) -> FloatArray:
-        self._update_derived()
-        column = self._values.get(name) if stage is None else self._by_stage.get((name, stage))
+        column = self._find_column(name) if stage is None else self._by_stage.get((name, stage))
         return self._copy_column(column)
 
     def earlier_values(self, id: int) -> list[tuple[str, str, float]]:
@@ -447,7 +452,7 @@ class RunHistory:
         """Scores of trials at rows `index`; values of the `hidden` ones are unknown."""
 
         def column(name: str) -> FloatArray:
-            known = self._values.get(name)
+            known = self._derived.get(name) or self._values.get(name)
             values = np.full(len(index), np.nan) if known is None else known.grow_to(self._length)[index]
             return values if hidden is None else np.where(hidden, np.nan, values)
 
@@ -485,7 +490,7 @@ class RunHistory:
     def trial(self, id: int) -> Trial:
         self._update_derived()
         candidate = self.candidate(id)
-        properties = self._trial_values(self._values, id)
+        properties = self._trial_values({**self._values, **self._derived}, id)
         return Trial(
             candidate=candidate,
             status=Status(int(self._status[id])),
@@ -497,7 +502,8 @@ class RunHistory:
             structures=self._roles.get(id, ()),
             failure=self._failures.get(id),
             gate=self._gates.get(id, ""),
-            adoption_refused=self._adoption_refused.get(id, ""),
+            # Of no matter where another stage gave a relaxed genome: the trial breeds.
+            adoption_refused="" if id in self._relaxed_at else self._adoption_refused.get(id, ""),
         )
 
     def _trial_values(self, columns: Mapping[str, _Column], id: int) -> dict[str, float]:

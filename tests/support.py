@@ -27,6 +27,7 @@ from invdesign.store.writing import set_entry
 ROOT = Path(__file__).parents[1]
 STEPS = "tests.plugins.steps"
 FAULTS = "tests.plugins.faults"
+CRYSTALS = "tests.plugins.crystals"
 PATIENCE = 280.0  # seconds until what must happen at last is taken not to: for machines that are slow or busy
 Data = dict[str, Any]
 
@@ -84,6 +85,22 @@ def promoting(candidates: int = 36, **changes: Any) -> Data:
     data["evaluate"] = [{f"{STEPS}:Sketch": {}}, *data["evaluate"]]
     data["optimizer"] = {"kind": f"{STEPS}:PromotingSearch", "batch": 6}
     return data
+
+
+def relaxing(candidates: int = 20, **changes: Any) -> Data:
+    """A search of crystals that breeds from what a relaxation made of them; half of the crystals collapse."""
+    return {
+        "version": 1,
+        "name": "relaxing",
+        "seed": 1,
+        "space": {"kind": "crystal", "formula": "MgO", "formula_units": [1, 2]},
+        "evaluate": [{f"{CRYSTALS}:Settling": {"fate": "collapse", "half": True}}],
+        "objectives": [{"minimize": "energy_per_atom"}],
+        "optimizer": {"kind": "genetic", "population": 4},
+        "budget": {"candidates": candidates},
+        "engine": {"kind": "local", "workers": 0},
+        **changes,
+    }
 
 
 def campaign(data: Mapping[str, Any]) -> Campaign:

@@ -13,12 +13,15 @@ import numpy as np
 
 from invdesign.campaign.document import Place
 from invdesign.campaign.objectives import load_objective
-from invdesign.candidate import Status, to_json
+from invdesign.candidate import Status, canonical, to_json
 from invdesign.errors import InvdesignError, RunError
 from invdesign.history import RunHistory
 from invdesign.problem import Problem
 from invdesign.settings import InputFile
 
+RELAXED_COLUMN = (
+    "relaxed_genome"  # genomes of what the trials became; priors are read by those that were asked
+)
 PRIOR = "prior"  # the key of an optimizer's settings that lists tables and runs
 
 
@@ -83,7 +86,7 @@ def _embed_run(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def run_table(folder: str | Path) -> InputFile:
     """Write the complete candidates of a run as a table.
 
-    It has genomes, properties and their noise.
+    It has genomes, properties and their noise, and a column `relaxed_genome` where trials have one.
 
     Args:
         folder: of the run, which may still be working: then its results so far.
@@ -108,18 +111,29 @@ def run_table(folder: str | Path) -> InputFile:
             deviations = history.noise(name)
             if not np.isnan(deviations).all():
                 columns[f"{name}_noise"] = deviations
-        genomes = [to_json(history.candidate(id).genome) for id in ids]
+        genomes = {"genome": [to_json(history.candidate(id).genome) for id in ids]}
+        relaxed = [history.relaxed_genome(id) for id in ids]
+        if any(relaxed):
+            genomes[RELAXED_COLUMN] = [
+                "" if genome is None else to_json(canonical(genome)) for genome in relaxed
+            ]
     finally:
         store.close()
     return InputFile(name=f"{folder.name}.csv", text=_write_csv(genomes, ids, columns))
 
 
-def _write_csv(genomes: list[str], ids: list[int], columns: Mapping[str, Any]) -> str:
-    """Write a table as CSV, with numbers in their shortest exact form."""
+def _write_csv(genomes: Mapping[str, list[str]], ids: list[int], columns: Mapping[str, Any]) -> str:
+    """Write a table as CSV, with numbers in their shortest exact form.
+
+    Args:
+        genomes: JSON by column, of n candidates.
+        ids: n numbers of the candidates.
+        columns: values of all candidates of the run, by column.
+    """
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["genome", *columns])
-    for genome, id in zip(genomes, ids, strict=True):
+    writer.writerow([*genomes, *columns])
+    for texts, id in zip(zip(*genomes.values(), strict=True), ids, strict=True):
         cells = (float(column[id]) for column in columns.values())
-        writer.writerow([genome, *("" if np.isnan(value) else repr(value) for value in cells)])
+        writer.writerow([*texts, *("" if np.isnan(value) else repr(value) for value in cells)])
     return stream.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from invdesign import registry
 from invdesign.campaign.roles import map_measured_roles
 from invdesign.errorbars import ERRORS_EXPLAINED, METHOD_MARK, value_text
 from invdesign.optimizers.choice import ChoosingOptimizer
@@ -39,6 +40,10 @@ def describe_campaign(campaign: Campaign) -> list[str]:
     lines += [f"    left out: {count} ({reason})" for reason, count in left_out.items()]
     lines.append("  stages: " + " -> ".join(_stage_label(stage) for stage in campaign.funnel))
     lines += [f"    {line}" for line in _deciding_stages(campaign)]
+    lines += [
+        f"  derived: {', '.join(item.provides)} by {registry.name_of(type(item))}"
+        for item in campaign.derivations
+    ]
     lines += [
         f"  objective: {objective}{_objective_scale(objective)}" for objective in campaign.problem.objectives
     ]
@@ -310,6 +315,11 @@ def describe_candidate(run: Run, id: int) -> list[str]:
         )
         if name in row["details"]:
             lines.append(f"    {row['details'][name]}")
+    derived = {name for item in run.campaign.derivations for name in item.provides}
+    lines += [
+        f"  {name}: {row['details'][name]}"
+        for name in sorted((derived & row["details"].keys()) - row["properties"].keys())
+    ]
     for name, stage, value in row["earlier"]:
         same = {flag: other for flag, at, other in row["earlier"] if at == stage}
         unit = units.get(name, "")
@@ -330,6 +340,9 @@ def describe_candidate(run: Run, id: int) -> list[str]:
         made = run.trial(id).structures
         role = made[-1] if made else INITIAL
         lines.append(f"  structure ({role}): {len(structure)} atoms, a b c α β γ = {lattice}")
+    refused = run.trial(id).adoption_refused
+    if refused:
+        lines.append(f"  breeds nothing: {refused}")
     said = [f"  {text}" for text in explain_errors(lines)]
     return _escape_newlines(
         [*lines, *said, *(f"  note: {text}" for text in property_caveats(list(row["properties"])))]

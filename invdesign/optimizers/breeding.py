@@ -24,7 +24,7 @@ from invdesign.optimizers.vectors import (
     Steps,
     movable_dimensions,
 )
-from invdesign.protocols import Context, Operator, RecognisingSpace, SearchSpace, VectorSpace
+from invdesign.protocols import Context, InheritingSpace, Operator, RecognisingSpace, SearchSpace, VectorSpace
 from invdesign.rng import Rng
 
 CACHE_ENTRIES = 1000  # entries of a cache, and more for a larger population (chosen)
@@ -77,7 +77,9 @@ class OperatorKit:
         self.categorical = np.array([item.kind == "categorical" for item in dimensions], dtype=np.bool_)
         self.starts = [name for name, operator in self.own.items() if operator.arity == 0]
         self.weights = {name: float(getattr(operator, "share", 1.0)) for name, operator in self.own.items()}
-        self.mutates = any(operator.arity == 1 for operator in self.own.values())
+        # Relaxation changes a crystal enough: mutated children of crossover found minima three times later.
+        relaxed = isinstance(space, InheritingSpace)
+        self.mutates = not relaxed and any(operator.arity == 1 for operator in self.own.values())
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -327,7 +329,7 @@ class MemberCache:
         return cast("dict[int, Any]", self._context.cache.setdefault(f"genetic {name}", {}))
 
     def find_breeding(self, ids: Sequence[int]) -> list[int]:
-        """Those of the trials `ids` that have a genome to inherit."""
+        """Select the trials of `ids` that have a genome to inherit."""
         return [id for id in ids if self._load_genome(id) is not None]
 
     def _load_genome(self, id: int) -> Genome | None:

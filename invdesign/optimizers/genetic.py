@@ -22,6 +22,7 @@ from invdesign.optimizers.progress import count_stagnation, find_latecomers, lea
 from invdesign.optimizers.survival import (
     Niching,
     Ranking,
+    find_repeated,
     rank_trials,
     select_best,
     select_by_niche,
@@ -193,10 +194,9 @@ class Genetic(OptimizerSettings):
         if not fit.ids:
             return select_best(ranked, self.population), barren
         niches = [space.niche(member.genome) for member in cache.load_members(fit.ids)]
-        kept, again = select_unlike(
-            fit, self.population, cache.load_fingerprints(fit.ids), space.alike, niches
-        )
-        return kept, barren | set(again)
+        fingerprints = cache.load_fingerprints(fit.ids)
+        kept = select_unlike(fit, self.population, fingerprints, space.alike, niches)
+        return kept, barren | find_repeated(fit.ids, fingerprints, space.alike, state["population"])
 
     def _find_rivals(
         self, context: Context, population: Sequence[int], ranked: Ranking, arrived: Sequence[int]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
@@ -139,33 +139,58 @@ def select_best(ranked: Ranking, k: int) -> list[int]:
 
 def select_unlike(
     ranked: Ranking, k: int, fingerprints: FloatArray, alike: float, niches: Sequence[str]
-) -> tuple[list[int], list[int]]:
+) -> list[int]:
     """Select survivors of which no two are one crystal, the best of each composition first.
 
     Args:
-        ranked: finished trials; those without results are left out.
+        ranked: n finished trials with results, best first.
         k: number of survivors.
-        fingerprints: shape (n, d), of the n trials with results, best first.
+        fingerprints: shape (n, d), of the trials.
         alike: distance below which two trials are one crystal; the better one stays.
         niches: n names of compositions. The best of every niche come before the second of any, so that one composition
             does not fill the population.
 
     Returns:
-        The survivors, best first, and the trials that are another one again.
+        The survivors, best first.
     """
     kept: list[int] = []
-    again: list[int] = []
     for row in range(len(fingerprints)):
-        distances = np.linalg.norm(fingerprints[kept] - fingerprints[row], axis=1)
-        (again if (distances < alike).any() else kept).append(row)
+        if not _is_near(fingerprints[row], fingerprints[kept], alike):
+            kept.append(row)
     seen: Counter[str] = Counter()
     turns = []
     for row in kept:
         turns.append(seen[niches[row]])
         seen[niches[row]] += 1
     chosen = sorted(range(len(kept)), key=lambda place: turns[place])[:k]
-    ids = ranked.ids
-    return [ids[kept[place]] for place in sorted(chosen)], [ids[row] for row in again]
+    return [ranked.ids[kept[place]] for place in sorted(chosen)]
+
+
+def find_repeated(
+    ids: Sequence[int], fingerprints: FloatArray, alike: float, members: Collection[int]
+) -> set[int]:
+    """Find the newcomers that are a member, or an earlier newcomer, again.
+
+    Also those of a slightly lower energy: where a relaxation stops is no discovery.
+
+    Args:
+        ids: numbers of n trials, members and newcomers.
+        fingerprints: shape (n, d), of the trials.
+        alike: distance below which two trials are one crystal.
+        members: of the population that the newcomers come into.
+    """
+    known = [row for row, id in enumerate(ids) if id in members]
+    found: set[int] = set()
+    for row in sorted(set(range(len(ids))).difference(known), key=lambda row: ids[row]):
+        if _is_near(fingerprints[row], fingerprints[known], alike):
+            found.add(ids[row])
+        known.append(row)
+    return found
+
+
+def _is_near(fingerprint: FloatArray, others: FloatArray, alike: float) -> bool:
+    """True if a fingerprint (d,) lies nearer than `alike` to one of `others` (n, d)."""
+    return bool((np.linalg.norm(others - fingerprint, axis=1) < alike).any())
 
 
 def select_by_niche(

@@ -18,12 +18,12 @@ class Derived:
 
     Attributes:
         columns: shape (n,) by property, NaN where unknown.
-        details: a sentence per trial by property, empty where there is none.
+        details: sentences by number of the trial, by property.
         whole: True if values of other trials changed too, so that all are to be derived again.
     """
 
     columns: Mapping[str, FloatArray]
-    details: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    details: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     whole: bool = False
 
 

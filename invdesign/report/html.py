@@ -23,7 +23,7 @@ from invdesign.problem import Merit
 from invdesign.properties import describe_property
 from invdesign.report import advice as advising
 from invdesign.report import figures as drawing
-from invdesign.report import fronts, plots, results, structure, tables
+from invdesign.report import fronts, hulls, plots, results, structure, tables
 from invdesign.report.figures import Figure, ShownCandidates
 from invdesign.report.files import replace_file
 from invdesign.report.growth import hypervolume_growth
@@ -51,6 +51,7 @@ SECTIONS = (
     ("asked", "What was asked"),
     ("convergence", "Convergence"),
     ("front", "Ranking"),
+    ("hull", "Convex hull"),
     ("best", "Best candidates"),
     ("recommendation", "Recommendation"),
     ("funnel", "Funnel"),
@@ -92,6 +93,7 @@ def render_report(run: Run, *, model: bool = True) -> str:
         **_asked_values(facts),
         **_convergence_values(facts, shown, figures),
         **_front_values(facts, shown, figures),
+        "hulls": _hull_values(facts, shown, figures),
         "best_candidates": [
             _candidate_card(facts, rank, int(id), figures)
             for rank, id in enumerate(facts.ranking[:MAX_CARDS], 1)
@@ -134,6 +136,7 @@ def _is_present(anchor: str, parts: Mapping[str, Any]) -> bool:
     needs = {
         "convergence": "convergence",
         "front": "fronts",
+        "hull": "hulls",
         "best": "best_candidates",
         "recommendation": "advice",
         "origins": "operators",
@@ -286,6 +289,7 @@ def _asked_values(facts: Facts) -> dict[str, Any]:
             {"name": stage.name, "settings": tables.plugin_settings(stage.evaluator)}
             for stage in campaign.stages
         ],
+        "derivations": [_plugin_values(item) for item in campaign.derivations],
         "budget": ", ".join(f"{value:,} {name}" for name, value in limits.items()),
     }
 
@@ -337,6 +341,19 @@ def _front_values(facts: Facts, shown: ShownCandidates, figures: dict[str, Figur
         "ranking": results.ranking_table(facts),
         "ranked_count": min(drawing.MAX_RANKED, len(facts.ranking)),
     }
+
+
+def _hull_values(
+    facts: Facts, shown: ShownCandidates, figures: dict[str, Figure]
+) -> list[tuple[str, hulls.HullView]]:
+    """Name of its figure, empty if there is none, and view of each hull."""
+    found = []
+    for place, view in enumerate(hulls.view_hulls(facts, shown)):
+        name = "" if view.figure is None else f"hull{place}"
+        if view.figure is not None:
+            figures[name] = view.figure
+        found.append((name, view))
+    return found
 
 
 def _count_values(facts: Facts, figures: dict[str, Figure]) -> dict[str, Any]:

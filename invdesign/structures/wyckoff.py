@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,8 @@ PRIMITIVE_CELLS: Mapping[str, tuple[tuple[float, float, float], ...]] = {
     "R": ((2 / 3, 1 / 3, 1 / 3), (-1 / 3, 1 / 3, 1 / 3), (-1 / 3, -2 / 3, 1 / 3)),
 }
 """Primitive vectors as rows by letter, in vectors of the conventional cell."""
+LATTICE_SHIFTS = np.array(list(itertools.product(range(-3, 4), repeat=3)), dtype=np.float64)
+"""Lattice translations by which an image may differ from a point, shape (343, 3)."""
 SAME_POINT = 1e-6  # fractional distance below which two images of a point are one (chosen)
 LONGEST_RATIO = 2.0  # of two lengths of a random cell; chosen, as structure searches usually do
 ANGLES = (60.0, 120.0)  # degrees, of a random cell where the lattice system leaves them free (chosen)
@@ -78,6 +81,18 @@ class LatticeSystem:
         free = iter(angles)
         degrees = [next(free) if angle is None else angle for angle in self.angles]
         return build_cell([lengths[place] for place in self.lengths], degrees)
+
+    def read_cell(self, cell: FloatArray) -> tuple[float, ...]:
+        """Free lengths (Å) and angles (degrees) of a conventional cell (3, 3), vectors as rows."""
+        edges = np.linalg.norm(cell, axis=1)
+        lengths = [float(edges[self.lengths.index(number)]) for number in range(self.free_lengths)]
+        metric = cell @ cell.T
+        angles = [
+            float(np.degrees(np.arccos(metric[i, j] / (edges[i] * edges[j]))))
+            for (i, j), angle in zip(((1, 2), (0, 2), (0, 1)), self.angles, strict=True)
+            if angle is None
+        ]
+        return (*lengths, *angles)
 
 
 LATTICE_SYSTEMS: Mapping[int, LatticeSystem] = {
@@ -167,7 +182,12 @@ class WyckoffPosition:
     @property
     def free(self) -> int:
         """Number of free parameters; a position without any holds at most one atom's images."""
-        return self.linear.shape[2]
+        return int(self.linear.shape[2])
+
+    @property
+    def free_axes(self) -> tuple[str, ...]:
+        """Names of the free parameters, those of `x`, `y` and `z` in `coordinates`."""
+        return tuple(axis for axis in AXES if axis in self.coordinates)
 
     def place_images(self, parameters: FloatArray) -> FloatArray:
         """Fractional coordinates of the images in the primitive cell.
@@ -288,3 +308,25 @@ def _make_position(
     same = np.abs(apart - np.round(apart)).max(axis=2) < SAME_POINT
     kept = [row for row in range(len(sample)) if not same[row, :row].any()]
     return WyckoffPosition(letter, multiplicity, coordinates, linear[kept], constant[kept])
+
+
+def fit_parameters(
+    position: WyckoffPosition, point: FloatArray, cell: FloatArray
+) -> tuple[FloatArray, float]:
+    """Fit the free parameters of a position to a point near one of its images.
+
+    Args:
+        position: Wyckoff position.
+        point: fractional coordinates in the primitive cell.
+        cell: the primitive cell, vectors as rows, Å; it measures distances.
+
+    Returns:
+        (free parameters (f,) within [0, 1), distance of the point from the nearest image, Å).
+    """
+    linear = position.linear.transpose(0, 2, 1) @ cell  # shape (m, f, 3)
+    wanted = (point - position.constant)[:, None, :] + LATTICE_SHIFTS  # shape (m, t, 3), fractional
+    wanted = wanted @ cell
+    fitted = wanted @ np.linalg.pinv(linear)
+    missed = ((fitted @ linear - wanted) ** 2).sum(axis=2)
+    image, shift = np.unravel_index(int(missed.argmin()), missed.shape)
+    return fitted[image, shift] % 1.0, float(np.sqrt(missed[image, shift]))

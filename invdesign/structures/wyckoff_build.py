@@ -22,13 +22,11 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import InvdesignError
-from invdesign.structures.wyckoff import AXES, CENTRING, GROUPS, draw_cell
+from invdesign.structures.symmetry import call_spglib
+from invdesign.structures.wyckoff import AXES, CENTRING, GROUPS, LATTICE_SHIFTS, draw_cell
 
 DENOMINATOR = 48  # of all coordinates of fixed points; spglib's translations are multiples of 1/24
 PRECISION = 1e-6  # of fractional coordinates
-SHIFTS = np.array(
-    list(itertools.product(range(-3, 4), repeat=3))
-)  # lattice translations tried, shape (343, 3)
 VECTORS = sorted(
     (v for v in itertools.product(range(-2, 3), repeat=3) if any(v)),
     key=lambda v: (sum(map(abs, v)), sum(n < 0 for n in v), [-n for n in v]),
@@ -61,7 +59,9 @@ class FixedSpace:
     def pick_point(self) -> FloatArray:
         """Pick a point in general position."""
         free = np.array([0.1357, 0.2719, 0.4231])[: len(self.directions)]
-        return np.array(self.offset) + free @ np.array(self.directions, dtype=float).reshape(-1, 3)
+        directions = np.array(self.directions, dtype=np.float64).reshape(-1, 3)
+        point: FloatArray = np.array(self.offset) + free @ directions
+        return point
 
 
 @cache
@@ -101,10 +101,10 @@ def solve_shifted(matrix: IntArray, levels: FloatArray) -> Iterator[FloatArray]:
 def list_fixed_spaces(rotations: IntArray, translations: FloatArray) -> list[FixedSpace]:
     """List the fixed spaces of all operations and their lattice translations, and the meeting points of axes."""
     unit = np.eye(3, dtype=int)
-    found = {}
+    found: dict[object, FixedSpace] = {}
     for rotation, translation in zip(rotations, translations, strict=True):
         matrix = rotation - unit
-        for point in solve_shifted(matrix, SHIFTS - translation):
+        for point in solve_shifted(matrix, LATTICE_SHIFTS - translation):
             space = make_space(matrix, point)
             found.setdefault(space.key, space)
     axes = [space for space in found.values() if len(space.directions) == 1]
@@ -112,11 +112,13 @@ def list_fixed_spaces(rotations: IntArray, translations: FloatArray) -> list[Fix
         if first.directions == second.directions:
             continue
         matrix = np.array(first.normals + second.normals)
-        levels = matrix @ np.zeros(3) + np.concatenate(
-            [np.array(s.normals) @ np.array(s.offset) for s in (first, second)]
+        levels = np.concatenate(
+            [np.array(space.normals) @ np.array(space.offset) for space in (first, second)]
         )
-        shifts = np.zeros((len(SHIFTS), 4))
-        shifts[:, 2:] = SHIFTS[:, :2]  # the lattice moves both axes: shifts of the first add no points
+        shifts = np.zeros((len(LATTICE_SHIFTS), 4))
+        shifts[:, 2:] = LATTICE_SHIFTS[
+            :, :2
+        ]  # the lattice moves both axes: shifts of the first add no points
         for point in solve_shifted(matrix, levels + shifts):
             space = make_space(unit, point)
             found.setdefault(space.key, space)
@@ -162,8 +164,6 @@ def name_letter(
         (letter, point that has it): spglib may move the origin by a translation that maps the group onto itself, so the
         letter belongs to the moved point.
     """
-    import spglib
-
     rotations, translations = operations
     general = [np.array([0.0723, 0.1871, 0.3391]), np.array([0.4417, 0.0619, 0.2903])]
     points, numbers = [], []
@@ -174,8 +174,8 @@ def name_letter(
         kept = images[[not same[row, :row].any() for row in range(len(images))]]
         points.append(kept)
         numbers += [number] * len(kept)
-    dataset = spglib.get_symmetry_dataset(
-        (cell, np.concatenate(points), numbers), symprec=1e-4, hall_number=hall
+    dataset = call_spglib(
+        "get_symmetry_dataset", (cell, np.concatenate(points), numbers), symprec=1e-4, hall_number=hall
     )
     moved = dataset.transformation_matrix @ sample.pick_point() + dataset.origin_shift
     return dataset.wyckoffs[0], moved
@@ -228,9 +228,7 @@ def write_space(space: FixedSpace) -> str:
 
 def choose_setting(number: int) -> tuple[int, str]:
     """(hall number, symbol) of a group: unique axis b, hexagonal axes, origin at the inversion centre."""
-    import spglib
-
-    kinds = {hall: spglib.get_spacegroup_type(hall) for hall in range(1, 531)}
+    kinds = {hall: call_spglib("get_spacegroup_type", hall) for hall in range(1, 531)}
     own = [hall for hall, kind in kinds.items() if kind.number == number]
     hall = next((hall for hall in own if kinds[hall].choice == "2"), own[0])
     return hall, kinds[hall].international_short
@@ -242,10 +240,8 @@ def build_group(number: int) -> dict[str, object]:
     Raises:
         InvdesignError: positions and letters do not match one to one.
     """
-    import spglib
-
     hall, symbol = choose_setting(number)
-    known = spglib.get_symmetry_from_database(hall)
+    known = call_spglib("get_symmetry_from_database", hall)
     operations = known["rotations"].astype(int), known["translations"].astype(float)
     cell = draw_cell(number, 400.0, np.random.default_rng(number))
     types: list[set[object]] = []

@@ -11,12 +11,13 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from invdesign import registry
-from invdesign.arrays import FloatArray
+from invdesign.arrays import BoolArray, IntArray
 from invdesign.candidate import Status
 from invdesign.errors import InvdesignError
 from invdesign.properties import Unit
 from invdesign.protocols import DerivationSettings, Derived, History, Phase
 from invdesign.structures.formulas import parse_composition
+from surrogates.stability.coverage import coverage_notes
 from surrogates.stability.phases import Composition, PhaseTable, parse_fractions, to_fractions
 from surrogates.stability.reference import ReferenceField
 
@@ -83,31 +84,39 @@ class Hull(DerivationSettings):
         text = json.dumps([registry.name_of(type(self)), fields, content, self.version], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Sentences on known compounds that the reference set lacks."""
+        try:
+            return () if self.reference is None else coverage_notes(self.reference.load())
+        except InvdesignError:  # not the pinned set; `prepare` tells the reason
+            return ()
+
     def prepare(self) -> None:
         """Read the reference set."""
         if self.reference is not None:
             self.reference.load()
 
     def derive(self, history: History, ids: Sequence[int], memory: MutableMapping[str, object]) -> Derived:
-        table = cast("PhaseTable", memory.setdefault("phases", None) or self._start_table())
-        memory["phases"] = table
+        if "phases" not in memory:
+            memory["phases"], memory["seen"] = self._start_table(), _Seen()
+        table, seen = cast("PhaseTable", memory["phases"]), cast("_Seen", memory["seen"])
         rows = np.asarray(ids, dtype=np.int64)
-        energies = history.column(self.energy)[rows]
-        complete = history.status_by_trial()[rows] == Status.COMPLETE
-        compositions = [parse_fractions(history.formula_of(id)) for id in ids]
-        for id, found, energy, counts in zip(ids, compositions, energies.tolist(), complete, strict=True):
-            if counts and found is not None and not np.isnan(energy):
-                table.add_phase(found, history.formula_of(id), energy, int(id))
+        energies = history.column(self.energy)
+        complete = history.status_by_trial() == Status.COMPLETE
+        for id in rows[seen.mask_new(rows, len(history))].tolist():
+            formula = history.formula_of(id)
+            found = parse_fractions(formula)
+            if found is not None and complete[id] and not np.isnan(energies[id]):
+                table.add_phase(found, formula, float(energies[id]), id)
+            seen.note_trial(id, found)
         whole = table.update_hull()
-        places = [-1 if found is None else table.place_of(found) for found in compositions]
-        distances = _measure_distances(table, energies, places)
-        distances = np.where(complete, np.maximum(distances, 0.0), distances)
-        details = [
-            _describe_unknown(table, place) if np.isnan(distance) and not np.isnan(energy) else ""
-            for place, distance, energy in zip(places, distances, energies, strict=True)
-        ]
-        name = self.distance_property
-        return Derived({name: distances}, {name: details}, whole)
+        places = seen.find_places(rows, table)
+        distances = energies[rows] - np.append(table.hull, np.nan)[places]  # -1 reads the last one
+        distances = np.where(complete[rows], np.maximum(distances, 0.0), distances)
+        unknown = np.flatnonzero(np.isnan(distances) & ~np.isnan(energies[rows])).tolist()
+        details = {int(rows[at]): _describe_unknown(table, int(places[at])) for at in unknown}
+        return Derived({self.distance_property: distances}, {self.distance_property: details}, whole)
 
     def _start_table(self) -> PhaseTable:
         """Table of the reference set's phases."""
@@ -141,21 +150,33 @@ class Hull(DerivationSettings):
         return sorted(found, key=lambda phase: phase.formula)
 
 
-def _measure_distances(table: PhaseTable, energies: FloatArray, places: Sequence[int]) -> FloatArray:
-    """Distances to the hull, shape (n,), eV/atom; NaN where it is not known.
+class _Seen:
+    """Compositions of the trials that a table was told of, so that each formula is read once."""
 
-    Args:
-        table: of the phases, up to date.
-        energies: shape (n,), eV/atom.
-        places: row of each composition in the table; -1 for none.
-    """
-    hull = np.append(table.hull, np.nan)  # which -1 reads
-    return np.asarray(energies - hull[np.asarray(places, dtype=np.int64)], dtype=np.float64)
+    def __init__(self) -> None:
+        self._numbers: dict[Composition | None, int] = {None: 0}
+        self._by_trial: IntArray = np.full(0, -1, dtype=np.int64)
+
+    def mask_new(self, rows: IntArray, count: int) -> BoolArray:
+        """Mask of the trials `rows` (n,) that were not noted; the run has `count` trials."""
+        if count > len(self._by_trial):
+            larger = np.full(max(count, 2 * len(self._by_trial)), -1, dtype=np.int64)
+            larger[: len(self._by_trial)] = self._by_trial
+            self._by_trial = larger
+        return np.asarray(self._by_trial[rows] < 0)
+
+    def note_trial(self, id: int, composition: Composition | None) -> None:
+        """Note the composition of trial `id`."""
+        self._by_trial[id] = self._numbers.setdefault(composition, len(self._numbers))
+
+    def find_places(self, rows: IntArray, table: PhaseTable) -> IntArray:
+        """Rows of a table for the trials `rows` (n,); -1 where no phase has the composition."""
+        places = [-1 if found is None else table.place_of(found) for found in self._numbers]
+        return np.array(places, dtype=np.int64)[self._by_trial[rows]]
 
 
 def _describe_unknown(table: PhaseTable, place: int) -> str:
     """Reason why the distance of a trial with a known energy is unknown."""
     if place < 0:
         return "unknown: no complete candidate has its composition"
-    missing: tuple[Composition, ...] | tuple[str, ...] = table.rows[place].missing
-    return f"unknown until competing phases with {', '.join(map(str, missing))} are found"
+    return f"unknown until competing phases with {', '.join(table.rows[place].missing)} are found"

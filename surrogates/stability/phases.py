@@ -18,6 +18,7 @@ from surrogates.stability.lower_hull import (
 )
 
 FRACTION_DIGITS = 12  # of atomic fractions: what differs by less is one composition (chosen)
+ABOVE_HULL = 1e-6  # eV/atom: a phase this far above the hull does not change it (chosen)
 
 Composition = tuple[tuple[str, float], ...]
 """Symbols in alphabetical order with their atomic fractions."""
@@ -93,6 +94,7 @@ class PhaseTable:
         self._unreached: dict[frozenset[str], FloatArray] = {}
         self.rows: list[Lowest] = []
         self.hull: FloatArray = np.empty(0)
+        self._surface: FloatArray = np.empty(0)  # the hull also where it is not known
 
     def place_of(self, composition: Composition) -> int:
         """Row of a composition; -1 if no phase has it."""
@@ -130,17 +132,22 @@ class PhaseTable:
         Returns:
             True if the hull at an earlier composition changed, or the elements that it lacks.
         """
-        if not self._lowered:
+        moved = [place for place in self._lowered if self._may_move_hull(place)]
+        if not moved:
+            self._lowered.clear()
             return False
-        changed = {self.rows[place].elements for place in self._lowered}
+        changed = {self.rows[place].elements for place in moved}
         new = {self.rows[place].elements for place in self._added}
+        # A new composition may also change which compounds are the ends of the systems that it belongs to.
+        larger = [system for system in self._systems if any(other <= system for other in new)]
         due = [
             system
             for system in self._systems
-            if any(other <= system for other in changed) or any(system <= other for other in new)
+            if any(other <= system for other in changed) or any(system <= other for other in larger)
         ]
         before, missing = self.hull, [row.missing for row in self.rows]
-        self.hull = np.concatenate([before, np.full(len(self.rows) - len(before), np.nan)])
+        unknown = np.full(len(self.rows) - len(before), np.nan)
+        self.hull, self._surface = np.append(before, unknown), np.append(self._surface, unknown)
         for system in sorted(due, key=sorted):
             self._update_system(system)
         self._added.clear()
@@ -148,6 +155,10 @@ class PhaseTable:
         known = slice(len(before))
         same = np.array_equal(before, self.hull[known], equal_nan=True)
         return not same or missing[known] != [row.missing for row in self.rows[known]]
+
+    def _may_move_hull(self, place: int) -> bool:
+        """True if a phase that was added is at a new composition, or not clearly above the hull."""
+        return place in self._added or not self.rows[place].energy > self._surface[place] + ABOVE_HULL
 
     def _update_system(self, system: frozenset[str]) -> None:
         """Compute the hull at the compositions of exactly these elements."""
@@ -158,6 +169,7 @@ class PhaseTable:
         missing = self._find_missing(places, fractions, system)
         for at in np.flatnonzero(own).tolist():
             self.rows[places[at]].missing = missing.get(at, ())
+            self._surface[places[at]] = hull[at]
             self.hull[places[at]] = np.nan if at in missing else hull[at]
 
     def _list_phases(self, system: frozenset[str]) -> list[int]:

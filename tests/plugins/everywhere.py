@@ -26,7 +26,7 @@ from invdesign.run.fork import fork
 from invdesign.run.requests import write_request
 from invdesign.run.run import Run
 from invdesign.sheets.batch import write_batch
-from tests.plugins import killing, laboratory
+from tests.plugins import crystals, killing, laboratory
 from tests.plugins.laboratory import Row, numbers, write_rows
 from tests.support import here
 
@@ -265,6 +265,58 @@ def promoted(campaign: Path, folder: Path) -> None:
     do_all(folder, [begin, send(slice(0, 2)), send(slice(1, 4)), begin])
 
 
+# Crystals whose relaxed structures are told.
+
+
+def relaxed_outside(campaign: Path, folder: Path) -> None:
+    """Ask, tell what became of the crystals, take some back, tell again, and go on from what they became."""
+
+    def ask(name: str, n: int) -> Step:
+        def step(folder: Path) -> None:
+            run = laboratory.opened(campaign, folder)
+            note = notes / name
+            if not note.exists():
+                known = [id for file in notes.glob("batch-*") for id in json.loads(file.read_text())]
+                ids = [id for id in run.handed_out() if id not in known] or run.ask(n)
+                note.write_text(json.dumps(ids), encoding="utf-8")
+            run.close()
+
+        return step
+
+    def tell(name: str, places: slice, fate: crystals.Fate = "settle") -> Step:
+        def step(folder: Path) -> None:
+            run = Run.open(folder, trust_code=True)
+            ids = json.loads((notes / name).read_text(encoding="utf-8"))[places]
+            run.tell([crystals.tell_settled(run, id, fate) for id in ids])
+            run.close()
+
+        return step
+
+    def withdraw(id: int, *, again: bool) -> Step:
+        def step(folder: Path) -> None:
+            if counting(folder, id):
+                run = Run.open(folder, trust_code=True)
+                run.withdraw([id], "a doubt", again=again)
+                run.close()
+
+        return step
+
+    notes = folder.parent / f"{folder.name}.notes"
+    notes.mkdir(parents=True, exist_ok=True)
+    steps = [
+        ask("batch-a", 4),
+        tell("batch-a", slice(0, 3)),
+        tell("batch-a", slice(3, 4), "collapse"),
+        withdraw(0, again=False),
+        withdraw(1, again=True),
+        ask("batch-b", 3),
+        tell("batch-a", slice(1, 2)),
+        tell("batch-b", slice(None)),
+        ask("batch-c", 2),
+    ]
+    do_all(folder, steps)
+
+
 WORKS: dict[str, killing.Work] = {
     "search": killing.attempt_here,
     "week": laboratory.week,
@@ -273,6 +325,7 @@ WORKS: dict[str, killing.Work] = {
     "bench": at_the_bench,
     "forked": forked,
     "promoted": promoted,
+    "relaxed outside": relaxed_outside,
 }
 
 

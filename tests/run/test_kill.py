@@ -23,6 +23,7 @@ from tests.support import (
     finished,
     funnel,
     promoting,
+    relaxing,
     scripted,
     started,
     wait_until,
@@ -130,6 +131,14 @@ def test_killed_anywhere_for_long(tmp_path: Path) -> None:
     killed_often(funnel(120, delay=0.03, population=20), tmp_path, kills=150, seed=1000)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_anywhere_on_crystals(tmp_path: Path) -> None:
+    """The same where children inherit what workers adopt, with several asks under way."""
+    steady = {"kind": "genetic", "mode": "steady_state", "population": 6}
+    killed_often(relaxing(40, optimizer=steady), tmp_path, kills=30, seed=2000)
+
+
 def killed_at_statements(data: dict[str, Any], folder: Path, most: int, seed: int = 1) -> dict[str, Any]:
     """What `tests.plugins.killing` says of a run that dies before a random one of its next `most` statements."""
     folder.mkdir(exist_ok=True)
@@ -182,6 +191,17 @@ def test_every_optimizer_survives_kills(search: str, tmp_path: Path) -> None:
     report = killed_at_statements(data, tmp_path / "killed", most=175)
     assert report["deaths"] > 5
     assert report["digest"] == finished(data, tmp_path / "reference").digest()
+
+
+def test_relaxed_genomes_survive_kills(tmp_path: Path) -> None:
+    """Crystals bred from what relaxation made of their parents are the same ones, with several asks under way."""
+    data = relaxing(20, optimizer={"kind": "genetic", "mode": "steady_state", "population": 4})
+    report = killed_at_statements(data, tmp_path / "killed", most=140)
+    reference = finished(data, tmp_path / "reference")
+    assert report["deaths"] > 5
+    assert any(reference.trial(id).candidate.proposal.parents for id in range(len(reference.history)))
+    assert any(reference.trial(id).adoption_refused for id in range(len(reference.history)))
+    assert report["digest"] == reference.digest()
 
 
 STAGED = {"kind": "bayesian", "initial": 8, "batch": 2, "costs": {"Sketch": 1, "Density": 30}, "effort": 0.2}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.run.test_experiments import recipes, with_models
-from tests.support import STEPS, Data, funnel, promoting, scripted, written
+from tests.support import CRYSTALS, STEPS, Data, funnel, promoting, relaxing, scripted, written
 
 KILLS = 15  # of every piece at least
 REALS = {"kind": "parameters", "parameters": {name: {"real": [0.0, 1.0]} for name in ("x", "y", "z")}}
@@ -85,6 +85,22 @@ def on_demand() -> Data:
     return {**data, "evaluate": [height, {kind: {**settings, "on_demand": True}}]}
 
 
+def phases() -> Data:
+    """A hull of crystals of unknown composition."""
+    return relaxing(
+        20,
+        optimizer={"kind": "genetic", "population": 6, "mode": "steady_state"},
+        evaluate=[f"{CRYSTALS}:Settling"],
+        space={
+            "kind": "crystal",
+            "elements": {"Mg": [0, 2], "Ti": [0, 1], "O": [1, 4]},
+            "oxidation_states": {"Mg": 2, "Ti": 4, "O": -2},
+        },
+        derive=["hull"],
+        objectives=[{"minimize": "distance_to_hull"}],
+    )
+
+
 SEARCHES: dict[str, Data] = {
     "random": funnel(20, optimizer="random"),
     "genetic": funnel(20, population=6),
@@ -100,6 +116,19 @@ SEARCHES: dict[str, Data] = {
     "mixture": mixed(),
     "ordering": geometry(ORDERING, {"kind": "genetic", "population": 4}, 12),
     "substitution": geometry(SUBSTITUTION, {"kind": "genetic", "population": 5}),
+    "crystals, generations": relaxing(20, optimizer={"kind": "genetic", "population": 6}),
+    "crystals, steady state": relaxing(
+        20, optimizer={"kind": "genetic", "population": 6, "mode": "steady_state"}
+    ),
+    "crystals, portfolio": relaxing(
+        20,
+        optimizer={
+            "kind": "portfolio",
+            "members": [{"kind": "genetic", "population": 4}, "random"],
+            "at_once": 3,
+        },
+    ),
+    "phases": phases(),
 }
 PIECES: dict[str, tuple[str, Any, int]] = {
     **{name: ("search", data, 110) for name, data in SEARCHES.items()},
@@ -121,6 +150,12 @@ PIECES: dict[str, tuple[str, Any, int]] = {
     "bench, between models": ("bench", with_models(), 150),
     "fork": ("forked", funnel(14, population=6), 150),
     "promoted by the user": ("promoted", on_demand(), 150),
+    "fork of crystals": ("forked", relaxing(14, optimizer={"kind": "genetic", "population": 6}), 150),
+    "crystals, relaxed outside": (
+        "relaxed outside",
+        relaxing(20, evaluate=[f"{CRYSTALS}:Measured"]),
+        160,
+    ),
 }
 
 

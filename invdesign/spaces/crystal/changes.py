@@ -35,9 +35,13 @@ def repeat(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal
     shifts = np.zeros((n, 3))
     shifts[:, axis] = np.arange(n)
     positions = ((parent.positions[None, :, :] + shifts[:, None, :]) / scale).reshape(-1, 3)
-    cell = parent.cell * scale[:, None]
-    moves = rng.normal(0.0, rng.uniform(*RATTLES), positions.shape) @ np.linalg.inv(cell)
-    return settle(make_crystal(cell, np.tile(parent.species, n), positions + moves), rules)
+    cell, species = parent.cell * scale[:, None], np.tile(parent.species, n)
+    for _ in range(TRIES):
+        moves = rng.normal(0.0, rng.uniform(*RATTLES), positions.shape) @ np.linalg.inv(cell)
+        found = settle(make_crystal(cell, species, positions + moves), rules)
+        if found is not None:
+            return found
+    return None
 
 
 def add_atoms(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal | None:

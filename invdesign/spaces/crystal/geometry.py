@@ -103,13 +103,25 @@ def reduce_cell(crystal: Crystal) -> Crystal:
     Source:
         Grosse-Kunstleve, Sauter & Adams, Acta Crystallogr. A 60, 1 (2004), through spglib.
     """
-    if is_reduced(crystal.cell):
+    reduced = reduce_vectors(crystal.cell)
+    if reduced is crystal.cell:
         return to_lower_triangle(crystal)
-    reduced = call_spglib("niggli_reduce", crystal.cell)
-    if reduced is None or not is_reduced(reduced):  # it does not end where lengths are nearly equal
-        reduced = _reduce_by_steps(crystal.cell)
     positions = crystal.positions @ crystal.cell @ np.linalg.inv(reduced)
     return to_lower_triangle(make_crystal(reduced, crystal.species, positions))
+
+
+def reduce_vectors(cell: FloatArray) -> FloatArray:
+    """Niggli-reduced vectors of a cell's lattice as rows, not turned; `cell` (3, 3) itself if they are reduced.
+
+    Raises:
+        numpy.linalg.LinAlgError: the cell has no volume, or cannot be reduced.
+    """
+    if is_reduced(cell):
+        return cell
+    reduced: FloatArray | None = call_spglib("niggli_reduce", cell)
+    if reduced is None or not is_reduced(reduced):  # it does not end where lengths are nearly equal
+        return _reduce_by_steps(cell)
+    return reduced
 
 
 def _reduce_by_steps(cell: FloatArray) -> FloatArray:

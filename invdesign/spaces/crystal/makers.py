@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+
 from invdesign.rng import Rng
 from invdesign.spaces.crystal.changes import add_atoms, remove_atoms, repeat, transmute
 from invdesign.spaces.crystal.fresh import draw_like, draw_repeated, draw_symmetric_like, draw_symmetric_start
@@ -53,12 +55,12 @@ STARTS: Mapping[str, Way] = {
     "symmetric": Way(0, draw_symmetric_start, 0.5),
 }
 OPERATORS: Mapping[str, Way] = {
-    "lattice": Way(1, change_lattice),
-    "like": Way(1, draw_like),
+    "lattice": Way(1, change_lattice, 0.3),
+    "like": Way(1, draw_like, 0.5),
     "permute": Way(1, permute),
-    "rattle": Way(1, rattle),
+    "rattle": Way(1, rattle, 0.5),
     "splice": Way(2, splice),
-    "strain": Way(1, strain),
+    "strain": Way(1, strain, 0.5),
     "symmetric_like": Way(1, draw_symmetric_like),
 }
 CHANGES: Mapping[str, Way] = {
@@ -76,6 +78,10 @@ def list_ways(rules: CrystalRules) -> Mapping[str, Way]:
     idle = set()
     if len(rules.elements) == 1:
         idle |= {"permute"}
+    if (np.gcd.reduce(rows, axis=1) == 1).all():  # no cell holds a smaller one
+        idle |= {"repeated", "repeat"}
+    if rows.sum(axis=1).max() == 1:  # a displaced atom alone is the same crystal
+        idle |= {"rattle"}
     if rules.cell is not None:
         idle |= {"strain", "lattice", "repeated", "symmetric", "symmetric_like", "repeat"}
     if rules.compositions.is_single:

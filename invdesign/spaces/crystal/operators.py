@@ -18,6 +18,8 @@ from invdesign.spaces.crystal.starts import draw_cell_shape
 
 TRIES = 20  # of an operator with new random numbers, until a child keeps the rules (chosen)
 CUT_RANGE = (0.25, 0.75)  # part of the child that the first parent gives (chosen)
+TURNED_SHARE = 0.5  # of the children, whose parents' axes are permuted differently (chosen)
+SHIFTED_SHARE = 0.5  # of the children, whose slabs are shifted within the plane of the cut (chosen)
 STRAINS = (0.05, 0.35)  # standard deviations of strain components, drawn evenly (chosen)
 RATTLES = (0.2, 1.0)  # Å, standard deviations of displacements, drawn evenly (chosen)
 MOVED_SHARE = (0.3, 1.0)  # of the atoms that a rattle moves, drawn evenly (chosen)
@@ -41,7 +43,7 @@ def splice(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal
     for _ in range(TRIES):
         first, second = parents[0], parents[1]
         if rules.cell is None:
-            first, second = _permute_axes(first, rng), _permute_axes(second, rng)
+            first, second = _permute_axes(first, second, rng)
         counts = _mix_counts(first, second, rules, rng)
         child = None if counts is None else _splice_once(first, second, counts, rng)
         found = None if child is None else settle(child, rules)
@@ -84,20 +86,35 @@ def nearest_composition(
     return chosen
 
 
-def _permute_axes(crystal: Crystal, rng: Rng) -> Crystal:
-    """Number the axes of a crystal anew, and turn two of them round at random."""
+def _permute_axes(first: Crystal, second: Crystal, rng: Rng) -> tuple[Crystal, Crystal]:
+    """Number the axes of two crystals anew, alike or each its own way."""
+    order, signs = _draw_axes(rng)
+    turned = _turn_axes(first, order, signs)
+    if rng.random() < TURNED_SHARE:
+        order, signs = _draw_axes(rng)
+    return turned, _turn_axes(second, order, signs)
+
+
+def _draw_axes(rng: Rng) -> tuple[IntArray, FloatArray]:
+    """Draw an order of the axes, and signs of which none or two are negative."""
     order = rng.permutation(3)
     signs = np.ones(3)
     signs[order[:2]] = rng.choice((-1.0, 1.0))
-    return make_crystal(
-        signs[:, None] * crystal.cell[order], crystal.species, signs * crystal.positions[:, order]
-    )
+    return order, signs
+
+
+def _turn_axes(crystal: Crystal, order: IntArray, signs: FloatArray) -> Crystal:
+    """Number the axes of a crystal anew, and turn some of them round."""
+    cell, positions = signs[:, None] * crystal.cell[order], signs * crystal.positions[:, order]
+    return make_crystal(cell, crystal.species, positions)
 
 
 def _splice_once(first: Crystal, second: Crystal, counts: IntArray, rng: Rng) -> Crystal | None:
     """Join two slabs along the first axis, at random shifts; None if there are too few atoms."""
     share = rng.uniform(*CUT_RANGE)
     shifts = rng.random((2, 3))
+    if rng.random() >= SHIFTED_SHARE:  # within the plane of the cut the parents stay as they are
+        shifts[:, 1:] = 0.0
     ours = np.mod(first.positions + shifts[0], 1.0)
     theirs = np.mod(second.positions + shifts[1], 1.0)
     # Depth outside of the own slab: the slabs are centred at 0 and at 1/2.
@@ -149,6 +166,8 @@ def permute(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crysta
                 return None
             other = int(rng.choice(others))
             species[one], species[other] = species[other], species[one]
+        if (species == parent.species).all():  # swaps may undo each other
+            continue
         found = settle(make_crystal(parent.cell, species, parent.positions), rules)
         if found is not None:
             return found
@@ -191,6 +210,8 @@ def rattle(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal
     inverse = np.linalg.inv(parent.cell)
     for _ in range(TRIES):
         moved = rng.random(len(parent)) < rng.uniform(*MOVED_SHARE)
+        if not moved.any():
+            moved[int(rng.integers(len(parent)))] = True
         moves = rng.normal(0.0, rng.uniform(*RATTLES), parent.positions.shape) * moved[:, None]
         found = settle(make_crystal(parent.cell, parent.species, parent.positions + moves @ inverse), rules)
         if found is not None:
@@ -208,7 +229,7 @@ def change_lattice(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) ->
     """
     (parent,) = parents
     for _ in range(TRIES):
-        turned = _permute_axes(parent, rng)
+        turned = _turn_axes(parent, *_draw_axes(rng))
         cell = draw_cell_shape(rng) * np.cbrt(parent.volume)
         found = settle(make_crystal(cell, turned.species, turned.positions), rules)
         if found is not None:

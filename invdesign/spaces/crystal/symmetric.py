@@ -6,6 +6,7 @@ The atoms of each element are partitioned exactly over Wyckoff positions, so a d
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +17,8 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import InvdesignError
 from invdesign.rng import Rng
-from invdesign.spaces.crystal.geometry import Crystal, make_crystal
-from invdesign.structures.symmetry import call_spglib, symmetry_dataset
+from invdesign.spaces.crystal.geometry import Crystal, make_crystal, reduce_vectors
+from invdesign.structures.symmetry import symmetry_dataset
 from invdesign.structures.wyckoff import GROUPS, SpaceGroup, WyckoffPosition, draw_cell, find_space_group
 
 STRETCH = (0.9, 1.3)  # volume of a start over the typical one; chosen: relaxation rather shrinks a cell
@@ -62,19 +63,21 @@ class Partitions:
     Attributes:
         classes: of the space group.
         counts: number of atoms per species in the primitive cell.
+        by_letter: True if positions of one class are told apart.
     """
 
     classes: tuple[SiteClass, ...]
     counts: tuple[int, ...]
+    by_letter: bool = False
     _known: dict[tuple[int, ...], int] = field(default_factory=dict, repr=False)
 
     @property
     def number(self) -> int:
         """Number of partitions; 0 where the composition does not fit the group."""
-        return self._count(0, 0, self.counts[0], self._capacities)
+        return self.count_rest(0, 0, self.counts[0], self.capacities)
 
     @property
-    def _capacities(self) -> tuple[int, ...]:
+    def capacities(self) -> tuple[int, ...]:
         return tuple(kind.capacity or 0 for kind in self.classes)
 
     def _most_used(self, place: int, left: int, capacities: tuple[int, ...]) -> int:
@@ -83,7 +86,7 @@ class Partitions:
         most = left // kind.multiplicity
         return most if kind.capacity is None else min(most, capacities[place])
 
-    def _count(self, species: int, place: int, left: int, capacities: tuple[int, ...]) -> int:
+    def count_rest(self, species: int, place: int, left: int, capacities: tuple[int, ...]) -> int:
         """Count the ways to place the atoms that are left.
 
         Args:
@@ -95,18 +98,29 @@ class Partitions:
         if left == 0:
             if species + 1 == len(self.counts):
                 return 1
-            return self._count(species + 1, 0, self.counts[species + 1], capacities)
+            return self.count_rest(species + 1, 0, self.counts[species + 1], capacities)
         if place == len(self.classes):
             return 0
         key = (species, place, left, *capacities)
         if key not in self._known:
+            size = self.classes[place].multiplicity
             self._known[key] = sum(
-                self._count(species, place + 1, left - used * self.classes[place].multiplicity, rest)
-                for used, rest in self._list_uses(place, left, capacities)
+                self._count_letters(place, used, capacities)
+                * self.count_rest(species, place + 1, left - used * size, rest)
+                for used, rest in self.list_uses(place, left, capacities)
             )
         return self._known[key]
 
-    def _list_uses(
+    def _count_letters(self, place: int, used: int, capacities: tuple[int, ...]) -> int:
+        """Count the choices of positions for `used` uses of a class; 1 where they are not told apart."""
+        if not self.by_letter:
+            return 1
+        kind = self.classes[place]
+        if kind.capacity is None:
+            return math.comb(len(kind.letters) + used - 1, used)
+        return math.comb(capacities[place], used)
+
+    def list_uses(
         self, place: int, left: int, capacities: tuple[int, ...]
     ) -> list[tuple[int, tuple[int, ...]]]:
         """(number of uses, capacities after them) of the class at `place`."""
@@ -125,13 +139,17 @@ class Partitions:
             (species, place of the class, number of uses), for classes in use.
         """
         drawn = []
-        capacities = self._capacities
+        capacities = self.capacities
         for species, count in enumerate(self.counts):
             left, place = count, 0
             while left:
-                uses = self._list_uses(place, left, capacities)
+                uses = self.list_uses(place, left, capacities)
                 size = self.classes[place].multiplicity
-                ways = [self._count(species, place + 1, left - u * size, rest) for u, rest in uses]
+                ways = [
+                    self._count_letters(place, used, capacities)
+                    * self.count_rest(species, place + 1, left - used * size, rest)
+                    for used, rest in uses
+                ]
                 used, capacities = uses[draw_index(ways, rng)]
                 if used:
                     drawn.append((species, place, used))
@@ -142,6 +160,8 @@ class Partitions:
 def draw_index(weights: Sequence[int], rng: Rng) -> int:
     """Draw an index with a probability proportional to its weight, which may be a large integer."""
     total = sum(weights)
+    if total == weights[-1]:
+        return len(weights) - 1
     mark = rng.random() * total
     return next(
         (index for index, reached in enumerate(itertools.accumulate(weights)) if mark < reached),
@@ -150,14 +170,15 @@ def draw_index(weights: Sequence[int], rng: Rng) -> int:
 
 
 @lru_cache(maxsize=CACHED_PARTITIONS)
-def find_partitions(number: int, counts: tuple[int, ...]) -> Partitions:
+def find_partitions(number: int, counts: tuple[int, ...], by_letter: bool = False) -> Partitions:
     """Find the partitions of a composition in a space group.
 
     Args:
         number: of the space group.
         counts: atoms per species in the primitive cell, at least one species with atoms.
+        by_letter: True if positions of one class are told apart.
     """
-    return Partitions(list_site_classes(number), counts)
+    return Partitions(list_site_classes(number), counts, by_letter)
 
 
 def list_fitting_groups(counts: Sequence[int], groups: Sequence[int] = GROUPS) -> tuple[int, ...]:
@@ -178,10 +199,12 @@ def draw_sites(group: SpaceGroup, partitions: Partitions, rng: Rng) -> list[tupl
     """
     unused = {place: list(kind.letters) for place, kind in enumerate(partitions.classes)}
     sites = []
-    for species, place, uses in partitions.draw(rng):
+    drawn = partitions.draw(rng)
+    choices = iter(rng.random(sum(uses for _, _, uses in drawn)).tolist())
+    for species, place, uses in drawn:
         for _ in range(uses):
             letters = unused[place]
-            chosen = int(rng.integers(len(letters)))
+            chosen = int(next(choices) * len(letters))
             fixed = partitions.classes[place].capacity is not None
             sites.append((species, group.positions[letters.pop(chosen) if fixed else letters[chosen]]))
     return sorted(sites, key=lambda site: (site[1].free, -site[1].primitive_multiplicity))
@@ -196,12 +219,16 @@ def list_translations(cell: FloatArray, reach: float) -> FloatArray:
         cell: shape (3, 3), vectors as rows, Å; a reduced one needs few.
         reach: Å.
     """
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    most = np.floor(reach / heights + 0.5).astype(int)
-    ranges = [np.arange(-n, n + 1) for n in most]
-    grid = np.stack(np.meshgrid(*ranges, indexing="ij"), axis=-1).reshape(-1, 3)
-    translations: FloatArray = grid @ cell
+    inverse = np.linalg.inv(cell)
+    most = np.floor(reach * np.sqrt((inverse**2).sum(axis=0)) + 0.5).astype(int)
+    translations: FloatArray = _list_offsets(*most.tolist()) @ cell
     return translations
+
+
+@lru_cache(maxsize=1000)
+def _list_offsets(*most: int) -> FloatArray:
+    """List whole numbers of three vectors, each up to its highest number in both directions."""
+    return np.array(list(itertools.product(*(range(-n, n + 1) for n in most))), dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -244,8 +271,7 @@ def make_frame(conventional: FloatArray, group: SpaceGroup, reach: float) -> Fra
         reach: Å, up to which distances are measured.
     """
     primitive = group.primitive @ conventional
-    reduced = call_spglib("niggli_reduce", primitive)
-    cell = primitive if reduced is None else reduced
+    cell = reduce_vectors(primitive)
     basis = np.round(primitive @ np.linalg.inv(cell))
     return Frame(cell, basis, list_translations(cell, reach))
 
@@ -256,7 +282,7 @@ def find_free_place(
     placed: FloatArray,
     limits: tuple[FloatArray, float],
     rng: Rng,
-) -> FloatArray | None:
+) -> tuple[FloatArray, FloatArray] | None:
     """Find a place for the images of one position; None where none of those tried has room.
 
     All images see the same surroundings, so only the first one's distances are measured.
@@ -267,9 +293,13 @@ def find_free_place(
         placed: shape (n, 3), fractional coordinates of the atoms before it.
         limits: (shortest distance to each of them (n,), shortest distance between two images), Å.
         rng: draws the free parameters.
+
+    Returns:
+        (free parameters (f,), fractional coordinates of the images (m, 3)).
     """
     trials = POINTS_AT_ONCE if position.free else 1
-    images = position.place_images(rng.random((trials, position.free))) @ frame.basis
+    parameters = rng.random((trials, position.free))
+    images = position.place_images(parameters) @ frame.basis
     first = images[:, 0]
     good = np.ones(trials, dtype=bool)
     to_placed, between = limits
@@ -277,12 +307,26 @@ def find_free_place(
         good &= (frame.measure_closest(first, images[:, 1:]) >= between).all(axis=1)
     if len(placed) and good.any():
         good[good] = (frame.measure_closest(first[good], placed) >= to_placed).all(axis=1)
-    return images[int(good.argmax())] if good.any() else None
+    chosen = int(good.argmax())
+    return (parameters[chosen], images[chosen]) if good.any() else None
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedSites:
+    """Occupied positions with the atoms on them.
+
+    Attributes:
+        parameters: free parameters of each position.
+        crystal: in the cell of the frame.
+    """
+
+    parameters: tuple[FloatArray, ...]
+    crystal: Crystal
 
 
 def place_sites(
     sites: Sequence[tuple[int, WyckoffPosition]], frame: Frame, room: FloatArray, rng: Rng
-) -> Crystal | None:
+) -> PlacedSites | None:
     """Place positions one after the other; None where one finds no room.
 
     Args:
@@ -291,19 +335,20 @@ def place_sites(
         room: shape (k, k), shortest distance by species, Å.
         rng: draws the free parameters.
     """
-    lengths = np.linalg.norm(frame.translations, axis=1)
-    shortest = lengths[lengths > 0.0].min(initial=np.inf)
-    if any(shortest < room[species, species] for species, _ in sites):
-        return None
+    edge = float(np.sqrt((frame.cell**2).sum(axis=1).min()))
+    if any(edge < room[species, species] for species, _ in sites):
+        return None  # atoms are too close to their own images: the edges of a reduced cell are its shortest vectors
     placed = np.empty((0, 3))
     species: list[int] = []
+    chosen = []
     for own, position in sites:
         found = find_free_place(position, frame, placed, (room[own, species], float(room[own, own])), rng)
         if found is None:
             return None
-        placed = np.concatenate([placed, found])
-        species += [own] * len(found)
-    return make_crystal(frame.cell, species, placed)
+        chosen.append(found[0])
+        placed = np.concatenate([placed, found[1]])
+        species += [own] * len(found[1])
+    return PlacedSites(tuple(chosen), make_crystal(frame.cell, species, placed))
 
 
 def draw_in_group(
@@ -329,9 +374,9 @@ def draw_in_group(
         sites = draw_sites(group, partitions, rng)
         conventional = draw_cell(number, volume * rng.uniform(*STRETCH) * group.centring, rng)
         frame = make_frame(conventional, group, float(room.max()))
-        crystal = place_sites(sites, frame, room, rng)
-        if crystal is not None:
-            return crystal
+        placed = place_sites(sites, frame, room, rng)
+        if placed is not None:
+            return placed.crystal
     return None
 
 
