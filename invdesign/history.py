@@ -340,6 +340,10 @@ class RunHistory:
         """Causes by number of the trial, for failed, infeasible and withdrawn ones."""
         return self._failures
 
+    def adoption_refusal(self, id: int) -> str:
+        """Reason why trial `id` has no relaxed genome though it was relaxed; empty if there is none."""
+        return "" if id in self._relaxed_at else self._adoption_refused.get(id, "")
+
     def property_names(self) -> tuple[str, ...]:
         """Properties known of any trial."""
         return (*self._values, *self._derived)
@@ -503,7 +507,7 @@ class RunHistory:
             failure=self._failures.get(id),
             gate=self._gates.get(id, ""),
             # Of no matter where another stage gave a relaxed genome: the trial breeds.
-            adoption_refused="" if id in self._relaxed_at else self._adoption_refused.get(id, ""),
+            adoption_refused=self.adoption_refusal(id),
         )
 
     def _trial_values(self, columns: Mapping[str, _Column], id: int) -> dict[str, float]:

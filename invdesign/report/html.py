@@ -23,7 +23,7 @@ from invdesign.problem import Merit
 from invdesign.properties import describe_property
 from invdesign.report import advice as advising
 from invdesign.report import figures as drawing
-from invdesign.report import fronts, hulls, plots, results, structure, tables
+from invdesign.report import fronts, hulls, phases, plots, results, structure, tables
 from invdesign.report.figures import Figure, ShownCandidates
 from invdesign.report.files import replace_file
 from invdesign.report.growth import hypervolume_growth
@@ -42,7 +42,6 @@ from invdesign.wording import format_duration
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from pymatgen.core import Structure
 
 MAX_CARDS = 9  # candidates with picture and properties; chosen
 MAX_TREES = 12  # members of the front with a family tree; chosen
@@ -51,6 +50,7 @@ SECTIONS = (
     ("asked", "What was asked"),
     ("convergence", "Convergence"),
     ("front", "Ranking"),
+    ("phases", "Distinct phases"),
     ("hull", "Convex hull"),
     ("best", "Best candidates"),
     ("recommendation", "Recommendation"),
@@ -93,6 +93,7 @@ def render_report(run: Run, *, model: bool = True) -> str:
         **_asked_values(facts),
         **_convergence_values(facts, shown, figures),
         **_front_values(facts, shown, figures),
+        "phases": phases.view_phases(facts),
         "hulls": _hull_values(facts, shown, figures),
         "best_candidates": [
             _candidate_card(facts, rank, int(id), figures)
@@ -136,6 +137,7 @@ def _is_present(anchor: str, parts: Mapping[str, Any]) -> bool:
     needs = {
         "convergence": "convergence",
         "front": "fronts",
+        "phases": "phases",
         "hull": "hulls",
         "best": "best_candidates",
         "recommendation": "advice",
@@ -383,6 +385,7 @@ def _candidate_card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]
         "feasible": facts.scores.merit[id] == Merit.FEASIBLE,
         "outside": id in facts.outside,
         "lost": facts.describe_fate(id)[1] if facts.describe_fate(id)[0] else "",
+        "barren": facts.run.history.adoption_refusal(id),
         "properties": score
         + [_property_entry(facts, name, id) for name in facts.known_properties(id) if name in ranked],
         "others": [
@@ -429,7 +432,7 @@ def _property_entry(facts: Facts, name: str, id: int) -> dict[str, str]:
 def _candidate_picture(facts: Facts, id: int, figures: dict[str, Figure]) -> dict[str, Any]:
     """Picture and figure of a candidate's structure, or else its parameters."""
     try:
-        crystal, role = _last_structure(facts.run, id)
+        crystal, role = structure.last_structure(facts.run, id)
         parameters = _parameter_rows(facts.run, id) if crystal is None else []
     except InvdesignError as error:
         return {"note": f"It cannot be built here: {error}", "parameters": _genome_rows(facts.run, id)}
@@ -448,12 +451,6 @@ def _candidate_picture(facts: Facts, id: int, figures: dict[str, Figure]) -> dic
         "figure": name,
         "note": note,
     }
-
-
-def _last_structure(run: Run, id: int) -> tuple[Structure | None, str]:
-    made = run.trial(id).structures
-    role = made[-1] if made else "initial"
-    return run.structure(id, role), role
 
 
 def _parameter_rows(run: Run, id: int) -> list[tuple[str, str]]:

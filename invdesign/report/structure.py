@@ -17,6 +17,8 @@ from markupsafe import Markup, escape
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.report.figures import Figure, round_for_json
+from invdesign.roles import INITIAL
+from invdesign.run.run import Run
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -38,6 +40,17 @@ WIDTH, HEIGHT, MARGIN = 340.0, 240.0, 14.0  # of the SVG, in its units
 YAW, PITCH = np.radians(24.0), np.radians(15.0)  # of the view; chosen
 ZOOM = 2.7  # of the picture that turns; chosen
 EDGE_SEGMENTS = 24  # pieces of a cell edge, each behind or in front of the atoms; chosen
+
+
+def last_structure(run: Run, id: int) -> tuple[Structure | None, str]:
+    """Structure of candidate `id` that was made last, with its role; None if it has none.
+
+    Raises:
+        InvdesignError: the space cannot build it here.
+    """
+    made = run.trial(id).structures
+    role = made[-1] if made else INITIAL
+    return run.structure(id, role), role
 
 
 @dataclass(frozen=True, slots=True)

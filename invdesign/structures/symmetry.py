@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -21,9 +22,12 @@ MAX_WORD = 2**62  # packed words stay within int64
 def call_spglib(function: str, *inputs: Any, **settings: Any) -> Any:
     """Call a function of spglib by name; None where it finds nothing.
 
-    spglib 2.7 and 2.8 announce with every call that 3.0 will raise instead of returning None; both are met.
+    spglib 2.7 and 2.8 announce with every call that 3.0 will raise instead of returning None; both are met. Its C code writes
+    warnings to the terminal where it falls back to another tolerance, unless the environment says otherwise.
     """
     import spglib
+
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Self
@@ -14,6 +15,7 @@ from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible
 from invdesign.protocols import Descriptor, Operator, SpaceSettings
 from invdesign.spaces.crystal.adopt import adopt_structure
+from invdesign.spaces.crystal.distances import split_pair
 from invdesign.spaces.crystal.fingerprints import ALIKE, CoarseFeatures, Distances
 from invdesign.spaces.crystal.genomes import read_canonical, write_genome
 from invdesign.spaces.crystal.geometry import Crystal
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 ALL_GROUPS = "1-230"
 DEFAULT_UNITS = (1, 4)
+MAX_SHOWN = 60  # letters of a wrong value in a message (chosen)
 Positive = Annotated[float, Field(gt=0.0, le=1e4, allow_inf_nan=False)]
 Number = Annotated[float, Field(ge=-1e4, le=1e4, allow_inf_nan=False)]
 Whole = Annotated[int, Field(ge=0, le=10_000)]
@@ -48,12 +51,34 @@ def _check_order(value: tuple[int, int]) -> tuple[int, int]:
 
 def _repeat_number(value: object) -> object:
     """Bounds of a number that is given alone."""
-    return (value, value) if isinstance(value, int) else value
+    if isinstance(value, int):
+        return (value, value)
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise ValueError(f"must be a whole number or [low, high], got {_write_value(value)}")
+    return value
 
 
 def _list_number(value: object) -> object:
     """List of a number that is given alone."""
     return (value,) if isinstance(value, int) else value
+
+
+def _check_cell(value: object) -> object:
+    """Refuse a cell of the wrong shape: neither of its two forms fits then, and each would complain."""
+    rows = value if isinstance(value, list | tuple) else ()
+    vectors = len(rows) == 3 and all(isinstance(row, list | tuple) and len(row) == 3 for row in rows)
+    numbers = len(rows) == 6 and not any(isinstance(row, list | tuple) for row in rows)
+    if not vectors and not numbers:
+        raise ValueError(
+            f"must be [a, b, c, alpha, beta, gamma] in Å and degrees, or three vectors in Å, got {_write_value(value)}"
+        )
+    return value
+
+
+def _write_value(value: object) -> str:
+    """Write a wrong value for a message, shortened."""
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
 
 
 Range = Annotated[
@@ -69,10 +94,20 @@ States = Annotated[
 ]
 Symbols = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 Row = Annotated[tuple[Number, Number, Number], Field(strict=False)]
-Cell = (
+Cell = Annotated[
     Annotated[tuple[Positive, Positive, Positive, Positive, Positive, Positive], Field(strict=False)]
-    | Annotated[tuple[Row, Row, Row], Field(strict=False)]
-)
+    | Annotated[tuple[Row, Row, Row], Field(strict=False)],
+    BeforeValidator(
+        _check_cell,
+        json_schema_input_type=tuple[Positive, Positive, Positive, Positive, Positive, Positive]
+        | tuple[Row, Row, Row],
+    ),
+]
+Groups = Annotated[
+    tuple[int | str, ...],
+    Field(strict=False, min_length=1),
+    BeforeValidator(_list_number, json_schema_input_type=tuple[int | str, ...] | int),
+]
 
 
 class CrystalSpace(SpaceSettings):
@@ -99,7 +134,7 @@ class CrystalSpace(SpaceSettings):
     """Smallest distances in Å by pair of elements, `Al-O`. By default 0.55 of the sum of covalent radii."""
     cell: Cell | None = None
     """Fixed cell: a, b, c in Å and alpha, beta, gamma in degrees, or three vectors as rows. Relax atoms alone then."""
-    space_groups: Annotated[tuple[int | str, ...], Field(strict=False, min_length=1)] = (ALL_GROUPS,)
+    space_groups: Groups = (ALL_GROUPS,)
     """Space groups of symmetric starts: international numbers and ranges, `[62, 195-230]`."""
 
     @field_validator("elements")
@@ -115,6 +150,33 @@ class CrystalSpace(SpaceSettings):
         if twice:
             raise ValueError(f"{', '.join(twice)} is named more than once")
         return elements
+
+    @field_validator("formula")
+    @classmethod
+    def _check_formula(cls, formula: str | None) -> str | None:
+        if formula is not None:
+            read_formula(formula)
+        return formula
+
+    @field_validator("min_distances")
+    @classmethod
+    def _check_pairs(cls, distances: dict[str, float]) -> dict[str, float]:
+        for pair in distances:
+            split_pair(pair)
+        return distances
+
+    @field_validator("space_groups")
+    @classmethod
+    def _check_groups(cls, groups: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        read_space_groups(groups)
+        return groups
+
+    @field_validator("cell")
+    @classmethod
+    def _check_volume_of_cell(cls, cell: Cell | None) -> Cell | None:
+        if cell is not None:
+            read_cell(cell)
+        return cell
 
     @field_validator("oxidation_states")
     @classmethod
