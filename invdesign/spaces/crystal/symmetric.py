@@ -272,7 +272,7 @@ def make_frame(conventional: FloatArray, group: SpaceGroup, reach: float) -> Fra
     """
     primitive = group.primitive @ conventional
     cell = reduce_vectors(primitive)
-    basis = np.round(primitive @ np.linalg.inv(cell))
+    basis = np.round(primitive @ np.linalg.inv(cell)).astype(np.float64)
     return Frame(cell, basis, list_translations(cell, reach))
 
 

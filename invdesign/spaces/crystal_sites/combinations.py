@@ -12,11 +12,13 @@ import numpy as np
 
 from invdesign.errors import InvdesignError, nearest
 from invdesign.rng import Rng
-from invdesign.spaces.crystal.symmetric import Partitions, find_partitions, list_site_classes
+from invdesign.spaces.crystal.symmetric import Partitions, SiteClass, find_partitions, list_site_classes
 from invdesign.structures.wyckoff import SpaceGroup, WyckoffPosition, find_space_group
 
 MAX_COMBINATIONS = 10_000  # combinations of a space (chosen)
-DRAWS_PER_COMBINATION = 5  # draws after which combinations of a group that were not met yet are left out (chosen)
+DRAWS_PER_COMBINATION = (
+    5  # draws after which combinations of a group that were not met yet are left out (chosen)
+)
 
 Sites = tuple[tuple[int, str], ...]  # (species, letter)
 
@@ -161,11 +163,13 @@ def list_combinations(group: int, counts: tuple[int, ...]) -> Iterator[Combinati
     """
     classes = list_site_classes(group)
     for partition in list_partitions(find_partitions(group, counts)):
-        yield from (make_combination(group, sites) for sites in _list_letters(partition, classes, frozenset()))
+        yield from (
+            make_combination(group, sites) for sites in _list_letters(partition, classes, frozenset())
+        )
 
 
 def _list_letters(
-    partition: Sequence[tuple[int, int, int]], classes: Sequence[object], taken: frozenset[str]
+    partition: Sequence[tuple[int, int, int]], classes: Sequence[SiteClass], taken: frozenset[str]
 ) -> Iterator[Sites]:
     """Iterate over the letters of a partition; `taken` positions have no room left."""
     if not partition:
@@ -229,7 +233,8 @@ class CombinationList:
     def by_group(self) -> Mapping[int, tuple[Combination, ...]]:
         """Combinations by space group."""
         return {
-            group: tuple(own) for group, own in itertools.groupby(self.members, key=lambda member: member.group)
+            group: tuple(own)
+            for group, own in itertools.groupby(self.members, key=lambda member: member.group)
         }
 
     def draw(self, rng: Rng) -> Combination:

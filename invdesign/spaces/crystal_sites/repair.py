@@ -47,10 +47,7 @@ def part_atoms(sited: SitedCrystal, axes: SiteAxes) -> SitedCrystal:
     """
     target = TARGET * axes.rules.shortest
     combination, coordinates = sited.combination, sited.coordinates
-    maps = [
-        np.linalg.pinv(sited.basis.T @ position.linear[0])
-        for position in combination.positions
-    ]
+    maps = [np.linalg.pinv(sited.basis.T @ position.linear[0]) for position in combination.positions]
     firsts = np.cumsum([0, *(position.primitive_multiplicity for position in combination.positions)])[:-1]
     found = sited
     for _ in range(STEPS if combination.free else 0):

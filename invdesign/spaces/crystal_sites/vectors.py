@@ -41,9 +41,7 @@ class SiteAxes:
     @cached_property
     def cell_columns(self) -> tuple[str, ...]:
         """Names of the columns of cells, those that any lattice system of the space has."""
-        used = {
-            name for member in self._samples for name in list_cell_columns(member.space_group.system)
-        }
+        used = {name for member in self._samples for name in list_cell_columns(member.space_group.system)}
         return tuple(name for name in (VOLUME, *RATIOS, *ANGLE_NAMES) if name in used)
 
     @cached_property
@@ -133,7 +131,8 @@ class SiteAxes:
         start = len(head) + len(self.cell_columns)
         point[:start] = [*head, *(cell.get(name, ABSENT) for name in self.cell_columns)]
         point[start : start + len(sited.coordinates)] = sited.coordinates
-        return np.clip(np.nan_to_num(point, nan=ABSENT), 0.0, 1.0)
+        inside: FloatArray = np.clip(np.nan_to_num(point, nan=ABSENT), 0.0, 1.0)
+        return inside
 
     def decode(self, point: FloatArray) -> SitedCrystal:
         """Crystal at a `point` (d,) of the cube."""
