@@ -17,7 +17,7 @@ from invdesign.protocols import Descriptor, Operator, SpaceSettings
 from invdesign.spaces.crystal.adopt import adopt_structure
 from invdesign.spaces.crystal.distances import split_pair
 from invdesign.spaces.crystal.fingerprints import ALIKE, CoarseFeatures, Distances
-from invdesign.spaces.crystal.genomes import read_canonical, write_genome
+from invdesign.spaces.crystal.genomes import read_canonical, read_known, write_genome
 from invdesign.spaces.crystal.geometry import Crystal
 from invdesign.spaces.crystal.makers import WithRules, list_ways
 from invdesign.spaces.crystal.planning import (
@@ -279,7 +279,7 @@ class CrystalSpace(SpaceSettings):
     @cached_property
     def _operators(self) -> Mapping[str, Operator]:
         rules = self._rules
-        read, write = self._read_genome, self._write_genome
+        read, write = self._read_known, self._write_genome
         return {
             name: GenomeOperator(way.arity, FromCodes(WithRules(way.maker, rules), read, write), way.share)
             for name, way in list_ways(rules).items()
@@ -287,6 +287,9 @@ class CrystalSpace(SpaceSettings):
 
     def _read_genome(self, genome: Genome) -> Crystal:
         return read_canonical(genome, self._rules)
+
+    def _read_known(self, genome: Genome) -> Crystal:
+        return read_known(genome, self._rules)
 
     def _write_genome(self, crystal: Crystal) -> dict[str, Json]:
         return write_genome(crystal, self._rules)
@@ -323,7 +326,7 @@ class CrystalSpace(SpaceSettings):
 
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
         """Coarse distances, volume per atom and shares of elements, shape (n, d), d up to 60."""
-        return self._coarse.evaluate([self._read_genome(genome) for genome in genomes])
+        return self._coarse.evaluate([self._read_known(genome) for genome in genomes])
 
     def descriptors(self) -> Sequence[Descriptor]:
         """Names of the features."""
@@ -354,7 +357,7 @@ class CrystalSpace(SpaceSettings):
             Infeasible: it is none of the space's, with the reason: elements, composition, volume, distances, or parts that
                 fell apart.
         """
-        before = None if parent is None else self._read_genome(parent)
+        before = None if parent is None else self._read_known(parent)
         return self._write_genome(adopt_structure(structure, before, self._rules))
 
     # RecognisingSpace.
@@ -369,14 +372,14 @@ class CrystalSpace(SpaceSettings):
 
         Half the squared distance of two is their cosine distance.
         """
-        rows = [self._distances.fingerprint(self._read_genome(genome)) for genome in genomes]
+        rows = [self._distances.fingerprint(self._read_known(genome)) for genome in genomes]
         return np.array(rows).reshape(len(genomes), self._distances.width)
 
     # HintingSpace.
 
     def niche(self, genome: Genome) -> str:
         """Reduced composition of a `genome`: `Al2O3`."""
-        counts = self._rules.count_atoms(self._read_genome(genome))
+        counts = self._rules.count_atoms(self._read_known(genome))
         return self._rules.write_counts(counts // max(int(np.gcd.reduce(counts)), 1))
 
     def hints(self) -> Mapping[str, Mapping[str, Json]]:
