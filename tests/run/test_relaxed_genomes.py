@@ -240,7 +240,8 @@ def test_what_is_none_of_the_space_breeds_nothing(fate: str, tmp_path: Path) -> 
     assert all(np.isfinite(trial.properties["energy_per_atom"]) for trial in trials)
     reasons = {trials[id].adoption_refused for id in barren}
     assert any(REFUSED[fate] in reason for reason in reasons)
-    assert all(REFUSED[fate] in reason or "the volume" in reason for reason in reasons)  # of a slab, too large
+    allowed = (REFUSED[fate], "the volume")  # which a slab may break as well
+    assert all(any(words in reason for words in allowed) for reason in reasons)
     assert barren.isdisjoint(parent for trial in trials for parent in trial.candidate.proposal.parents)
     shown = [any("breeds nothing: " in line for line in describe_candidate(run, id)) for id in range(20)]
     assert shown == [id in barren for id in range(20)]
