@@ -40,9 +40,23 @@ class Compositions:
         return tuple(map(int, counts)) in self._keys
 
     def draw(self, rng: Rng) -> IntArray:
-        """Draw a composition, shape (k,); all are equally likely."""
-        drawn: IntArray = self.rows[int(rng.integers(len(self.rows)))]
+        """Draw a composition, shape (k,): simple formulas and small cells rather than others.
+
+        A formula is drawn with a weight of one over its number of atoms, then a multiple with one over the multiple.
+        """
+        drawn: IntArray = self.rows[int(np.searchsorted(self._ends, rng.random() * self._ends[-1], "right"))]
         return drawn
+
+    @cached_property
+    def _ends(self) -> FloatArray:
+        """Cumulated weights of the compositions, shape (m,)."""
+        units = np.gcd.reduce(self.rows, axis=1)
+        reduced = self.rows // units[:, None]
+        _, formula = np.unique(reduced, axis=0, return_inverse=True)
+        share = 1.0 / units
+        whole = np.bincount(formula.ravel(), share)
+        ends: FloatArray = np.cumsum(share / whole[formula.ravel()] / reduced.sum(axis=1))
+        return ends
 
     @property
     def is_single(self) -> bool:
