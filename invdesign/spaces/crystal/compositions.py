@@ -40,9 +40,9 @@ class Compositions:
         return tuple(map(int, counts)) in self._keys
 
     def draw(self, rng: Rng) -> IntArray:
-        """Draw a composition, shape (k,): simple formulas and small cells rather than others.
+        """Draw a composition, shape (k,): simple formulas rather than others.
 
-        A formula is drawn with a weight of one over its number of atoms, then a multiple with one over the multiple.
+        A formula is drawn with a weight of one over its number of atoms; its multiples are equally likely.
         """
         drawn: IntArray = self.rows[int(np.searchsorted(self._ends, rng.random() * self._ends[-1], "right"))]
         return drawn
@@ -53,9 +53,8 @@ class Compositions:
         units = np.gcd.reduce(self.rows, axis=1)
         reduced = self.rows // units[:, None]
         _, formula = np.unique(reduced, axis=0, return_inverse=True)
-        share = 1.0 / units
-        whole = np.bincount(formula.ravel(), share)
-        ends: FloatArray = np.cumsum(share / whole[formula.ravel()] / reduced.sum(axis=1))
+        multiples = np.bincount(formula.ravel())[formula.ravel()]
+        ends: FloatArray = np.cumsum(1.0 / multiples / reduced.sum(axis=1))
         return ends
 
     @property

@@ -113,6 +113,9 @@ Groups = Annotated[
 # that are founded anew after a hundred candidates without progress. A quarter of fresh starts keeps them diverse.
 GENETIC_HINTS: Mapping[str, Json] = {"population": 10, "fresh": 0.25, "patience": 10}
 
+# Several compositions: a member for each, and most children start anew with the composition of a good one (chosen).
+SYSTEM_HINTS: Mapping[str, Json] = {"population": 20, "offspring": 5, "crossover": 0.15}
+
 
 class CrystalSpace(SpaceSettings):
     """Crystals of a formula or a chemical system, in cells of unknown shape and size.
@@ -388,4 +391,5 @@ class CrystalSpace(SpaceSettings):
 
     def hints(self) -> Mapping[str, Mapping[str, Json]]:
         """Settings of optimizers that suit relaxations of crystals."""
-        return {"genetic": dict(GENETIC_HINTS)}
+        single = self._rules.compositions.is_single
+        return {"genetic": dict(GENETIC_HINTS if single else {**GENETIC_HINTS, **SYSTEM_HINTS})}
