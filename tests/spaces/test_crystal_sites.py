@@ -89,7 +89,7 @@ def test_crystals_have_at_least_the_symmetry_of_their_group(seed: int) -> None:
     structure = build(ALUMINA, genome)
     numbers = [site.specie.Z for site in structure]
     dataset = symmetry_dataset(structure.lattice.matrix, structure.frac_coords, numbers, 1e-3)
-    group = parse_combination(str(genome["sites"]), ["Al", "O"]).space_group
+    group = parse_combination(str(genome["sites"]), ("Al", "O")).space_group
     assert len(dataset.rotations) % len(group.rotations) == 0
     assert structure.composition.reduced_formula == "Al2O3"
     assert len(structure) == 10
@@ -253,7 +253,7 @@ def test_combinations_are_counted_as_they_are_listed(group: int, counts: tuple[i
     assert len(set(found)) == len(found) == count_combinations(group, counts)
     assert {member.count_atoms(len(counts)) for member in found} == {counts}
     names = [member.write(["A", "B", "C"]) for member in found]
-    assert [parse_combination(name, ["A", "B", "C"]) for name in names] == found
+    assert [parse_combination(name, ("A", "B", "C")) for name in names] == found
 
 
 def test_many_combinations_are_spread_over_the_groups() -> None:

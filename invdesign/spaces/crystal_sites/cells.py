@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -46,13 +47,14 @@ class CellAxes:
 
     volume: VolumeRange
 
-    def _knots(self) -> tuple[list[float], list[float]]:
-        """Volumes and their places on the axis, both ascending."""
+    @cached_property
+    def _knots(self) -> tuple[FloatArray, list[float]]:
+        """Logarithms of volumes and their places on the axis, both ascending."""
         low, typical, high = self.volume.low, self.volume.typical, self.volume.high
         inner = [share * typical for share in COMMON_VOLUMES]
         if low < inner[0] and inner[1] < high:
-            return [low, *inner, high], list(PLACES)
-        return [low, high], [0.0, 1.0]
+            return np.log([low, *inner, high]), list(PLACES)
+        return np.log([low, high]), [0.0, 1.0]
 
     def to_point(self, cell: Sequence[float], system: LatticeSystem, centring: int) -> dict[str, float]:
         """Coordinates of a cell by name; outside [0, 1] where it breaks a bound, NaN where it is flat.
@@ -64,8 +66,8 @@ class CellAxes:
         """
         lengths, angles = cell[: system.free_lengths], cell[system.free_lengths :]
         volume = float(np.prod(np.diag(system.build_cell(lengths, angles)))) / centring
-        volumes, places = self._knots()
-        point = {VOLUME: _interpolate(np.log(volume) if volume > 0 else np.nan, np.log(volumes), places)}
+        volumes, places = self._knots
+        point = {VOLUME: _interpolate(np.log(volume) if volume > 0 else np.nan, volumes, places)}
         for name, length in zip(list_cell_columns(system)[1:], lengths[1:], strict=False):
             point[name] = _interpolate(float(np.log(length / lengths[0])), RATIO_KNOTS, PLACES)
         for name, angle in zip(list_cell_columns(system)[len(lengths) :], angles, strict=True):
@@ -81,8 +83,8 @@ class CellAxes:
             centring: lattice points in the conventional cell.
         """
         names = list_cell_columns(system)
-        volumes, places = self._knots()
-        volume = centring * float(np.exp(np.interp(point[VOLUME], places, np.log(volumes))))
+        volumes, places = self._knots
+        volume = centring * float(np.exp(np.interp(point[VOLUME], places, volumes)))
         ratios = [
             float(np.exp(np.interp(point[name], PLACES, RATIO_KNOTS))) for name in names if name in RATIOS
         ]

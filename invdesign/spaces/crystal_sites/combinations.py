@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -56,6 +56,11 @@ class Combination:
     def free(self) -> int:
         """Number of free coordinates."""
         return sum(position.free for position in self.positions)
+
+    @property
+    def size(self) -> int:
+        """Number of atoms in the primitive cell."""
+        return sum(position.primitive_multiplicity for position in self.positions)
 
     def count_atoms(self, kinds: int) -> tuple[int, ...]:
         """Number of atoms of each of `kinds` species in the primitive cell."""
@@ -119,7 +124,8 @@ def read_sites(group: int, letters: Mapping[str, Iterable[str]], elements: Seque
     return make_combination(group, sites)
 
 
-def parse_combination(text: str, elements: Sequence[str]) -> Combination:
+@lru_cache(maxsize=2 * MAX_COMBINATIONS)
+def parse_combination(text: str, elements: tuple[str, ...]) -> Combination:
     """Parse `221: O c, Sr a, Ti b`.
 
     Raises:

@@ -93,9 +93,19 @@ class SiteAxes:
             names += [f"{site} {axis}" for axis in position.free_axes]
         return names
 
+    @cached_property
+    def _scales(self) -> dict[int, CellAxes]:
+        """Scales of cells by number of atoms; all compositions are multiples of one formula."""
+        rows = self.rules.compositions.rows.tolist()
+        return {sum(row): CellAxes(self.rules.volume(row)) for row in rows}
+
     def scale_cell(self, combination: Combination) -> CellAxes:
         """Scales of the cells of a combination."""
-        return CellAxes(self.rules.volume(combination.count_atoms(len(self.rules.elements))))
+        size = combination.size
+        if size not in self._scales:  # sites that are none of the space's
+            counts = combination.count_atoms(len(self.rules.elements))
+            return CellAxes(self.rules.volume(counts))
+        return self._scales[size]
 
     def measure_cell(self, sited: SitedCrystal) -> dict[str, float]:
         """Coordinates of a crystal's cell in the cube, by column."""
