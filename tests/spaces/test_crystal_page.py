@@ -16,6 +16,7 @@ import pytest
 from invdesign.campaign.document import parse_yaml
 from invdesign.campaign.load import load_campaign
 from invdesign.candidate import genome_key
+from invdesign.report.html import render_report
 from invdesign.run.run import Run
 from invdesign.testing import check_space
 from tests.run.test_kill import killed_at_statements, tasks_done
@@ -160,3 +161,17 @@ def test_a_campaign_uses_them(tmp_path: Path, module: ModuleType) -> None:
     run = finished(load_campaign(written(data, tmp_path / "layers.yaml"), trust_code=True), tmp_path / "run")
     used = {run.history.candidate(id).proposal.operator for id in range(60)}
     assert {"stacked", "shear"} <= used
+
+
+@pytest.mark.parametrize("name", ["crystal_prediction", "phase_search"])
+def test_the_shipped_searches_run(tmp_path: Path, name: str) -> None:
+    """Both campaigns run to their end with a cheap relaxation; that of a chemical system has its hull in the report."""
+    data: Any = parse_yaml((ROOT / "campaigns" / f"{name}.yaml").read_text(encoding="utf-8")).value
+    assert list(data["evaluate"][0]) == ["relax"]
+    data["evaluate"] = [{"tests.plugins.crystals:Settling": {}}]
+    data |= {"budget": {"candidates": 24}, "engine": {"kind": "local", "workers": 0}}
+    run = finished(data, tmp_path / "run")
+    assert run.status().counts["complete"] == 24
+    page = render_report(run, model=False)
+    assert "<h2>Distinct phases</h2>" in page
+    assert ("<h2>Convex hull</h2>" in page) == (name == "phase_search")
