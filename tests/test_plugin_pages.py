@@ -17,8 +17,9 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The code blocks of a page in one language."""
+    """The code blocks of a page in one language, without files that tests of that page write."""
     text = (DOCS / page).read_text(encoding="utf-8")
+    text = re.sub(r"^<!-- file: \S+ -->\n```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 

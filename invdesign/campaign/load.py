@@ -22,7 +22,7 @@ from invdesign.campaign.functions import (
     function_settings,
     is_function,
 )
-from invdesign.campaign.mistakes import COMMON, describe_errors, has_step, quote_value
+from invdesign.campaign.mistakes import COMMON, describe_errors, has_step, is_wrong_form, quote_value
 from invdesign.campaign.model import Budget, Campaign, Common, Header
 from invdesign.campaign.objectives import Limits, named_properties, read_objectives
 from invdesign.campaign.priors import embed_priors
@@ -274,6 +274,8 @@ class _Reader:
         for item in error.errors(include_url=False):
             found.setdefault(self._place_in_file(place, item), []).append(item)
         for where, items in found.items():
+            if any(_is_within(other, where) for other in found) and all(map(is_wrong_form, items)):
+                continue  # another form of the value fits, and what is wrong within it is said
             for message, hint in describe_errors(items, model, where, self._value_at(place)):
                 if self.document.mistake((*place, *where), message, hint) not in self.mistakes:
                     self.add_mistake((*place, *where), message, hint)
@@ -615,6 +617,11 @@ class _Reader:
         if genome is None:
             raise InvdesignError(f"the structure in {item} is not one of this search space")
         return genome
+
+
+def _is_within(inner: Place, outer: Place) -> bool:
+    """True if one place lies below another."""
+    return len(inner) > len(outer) and inner[: len(outer)] == outer
 
 
 def _provided_properties(evaluators: Iterable[Evaluator | None]) -> set[str]:

@@ -47,6 +47,11 @@ def describe_errors(items: list[Any], model: type, where: Place, value: Any) -> 
     return [_describe_error(item, model, where, value) for item in items]
 
 
+def is_wrong_form(item: Any) -> bool:
+    """True if an error of pydantic says that a value has the wrong form, as a mapping has in place of a list."""
+    return item["type"] in _EXPECTED_FORMS
+
+
 def _is_consequence(item: Any) -> bool:
     """True if a list seems too short only through bad entries."""
     return item["type"] == "too_short" and bool(len(item["input"]) >= item["ctx"]["min_length"])

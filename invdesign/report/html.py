@@ -88,16 +88,16 @@ def render_report(run: Run, *, model: bool = True) -> str:
     facts = read_facts(run)
     shown = drawing.choose_shown(facts)
     figures: dict[str, Figure] = {}
+    distinct = phases.view_phases(facts)
     parts = {
         **_head_values(facts),
         **_asked_values(facts),
         **_convergence_values(facts, shown, figures),
         **_front_values(facts, shown, figures),
-        "phases": phases.view_phases(facts),
+        "phases": distinct,
         "hulls": _hull_values(facts, shown, figures),
         "best_candidates": [
-            _candidate_card(facts, rank, int(id), figures)
-            for rank, id in enumerate(facts.ranking[:MAX_CARDS], 1)
+            _candidate_card(facts, rank, id, figures) for rank, id in _choose_cards(facts, distinct)
         ],
         "advice": advising.build_advice(facts, run.recommend(), figures)
         if model
@@ -371,6 +371,13 @@ def _count_values(facts: Facts, figures: dict[str, Figure]) -> dict[str, Any]:
 
 
 # The best candidates.
+
+
+def _choose_cards(facts: Facts, distinct: phases.PhasesView | None) -> list[tuple[int, int]]:
+    """(rank, number) of the best candidates; where phases are known, of the best one of each phase."""
+    ranks = {int(id): rank for rank, id in enumerate(facts.ranking, 1)}
+    known = [phase.id for phase in distinct.phases] if distinct else []
+    return [(ranks[id], id) for id in (known or list(ranks))[:MAX_CARDS]]
 
 
 def _candidate_card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 MAX_COMPARED = 50  # best candidates that are compared with each other; chosen: below a second for 20 atoms
+MAX_ROWS = 25  # phases in the table; chosen
 MAX_MATCHED_ATOMS = 200  # in a cell: matching larger ones takes seconds (chosen)
 SYMPREC = 0.05  # Å, for space groups: relaxed crystals are noisier than published ones (chosen)
 # Tighter than pymatgen's (0.2, 0.3, 5), which take two tilts of one perovskite for the same; chosen.
@@ -57,6 +58,7 @@ class PhasesView:
     Attributes:
         heads: of the values.
         phases: distinct ones, best first.
+        unlisted: number of further ones.
         compared: number of candidates.
         omitted: complete candidates beyond them, or too large to compare.
         tolerance: for space groups, Å.
@@ -66,6 +68,7 @@ class PhasesView:
 
     heads: tuple[str, ...]
     phases: Sequence[DistinctPhase]
+    unlisted: int
     compared: int
     omitted: int
     barren: int
@@ -74,8 +77,11 @@ class PhasesView:
 
 
 def view_phases(facts: Facts) -> PhasesView | None:
-    """View of the distinct phases among the best candidates; None if the space does not recognise crystals."""
-    if not isinstance(facts.run.campaign.space, RecognisingSpace):
+    """View of the distinct phases among the best candidates.
+
+    None if the space does not recognise crystals, or none is complete.
+    """
+    if not isinstance(facts.run.campaign.space, RecognisingSpace) or not len(facts.ranking):
         return None
     groups = _group_best(facts)
     names = _value_names(facts)
@@ -88,7 +94,8 @@ def view_phases(facts: Facts) -> PhasesView | None:
     ]
     return PhasesView(
         heads=tuple(facts.property_heading(name) for name in names),
-        phases=[_describe_phase(facts, group, names) for group in groups],
+        phases=[_describe_phase(facts, group, names) for group in groups[:MAX_ROWS]],
+        unlisted=max(len(groups) - MAX_ROWS, 0),
         compared=compared,
         omitted=len(facts.ranking) - compared,
         barren=len(barren),
@@ -174,7 +181,7 @@ def _describe_phase(facts: Facts, group: _Group, names: Sequence[str]) -> Distin
         atoms=len(group.primitive),
         cells=tuple(facts.cell_text(name, id) for name in names),
         found=len(group.ids),
-        others=tuple(group.ids[1 : MAX_EXAMPLES + 1]),
+        others=tuple(sorted(group.ids[1 : MAX_EXAMPLES + 1])),
     )
 
 

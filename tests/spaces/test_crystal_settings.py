@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from invdesign.errors import CampaignError
 from invdesign.settings import load
 from invdesign.spaces.crystal.compositions import list_compositions, pack_spheres
 from invdesign.spaces.crystal.volumes import estimate_volume
+from tests.support import campaign, relaxing
 
 
 def space_of(**fields: Any) -> Any:
@@ -145,3 +147,30 @@ def test_numbers_and_ranges_are_the_same_settings() -> None:
     )
     assert a == load("spaces", a.model_dump(mode="json"))
     assert a.operators()["random"].apply((), np.random.default_rng(0))["counts"] == {"Mg": 1, "O": 1}
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"formula": "Al2Ox"}, "space.formula: 'Al2Ox' is not a formula"),
+        ({"formula": "MgO", "formula_units": "one"}, 'space.formula_units: must be a whole number or [low, high], got "one"'),
+        ({"formula": "MgO", "formula_units": [4, 1]}, "space.formula_units: the lower bound is above"),
+        ({"elements": {"Mg": [4, 0], "O": 2}}, "space.elements.Mg: the lower bound is above the upper one: [4, 0]"),
+        ({"formula": "MgO", "volume_per_atom": [5, 1]}, "space.volume_per_atom: the bounds leave no volume"),
+        ({"formula": "MgO", "min_distances": {"Mg-Xx": 1}}, "space.min_distances: 'Xx' is not an element symbol"),
+        ({"formula": "MgO", "cell": [4, 4, 4]}, "space.cell: must be [a, b, c, alpha, beta, gamma] in Å and degrees"),
+        ({"formula": "MgO", "space_groups": [231]}, "space.space_groups: space groups have numbers from 1 to 230"),
+        ({"formula": "MgO", "oxidation_states": {"Mg": [2, 2], "O": -2}}, "space.oxidation_states: Mg has a state twice"),
+    ],
+)  # fmt: skip
+def test_mistakes_name_their_setting(fields: dict[str, Any], told: str) -> None:
+    """Reading a campaign gives one mistake, at the place of the setting, for each wrong one."""
+    with pytest.raises(CampaignError) as raised:
+        campaign(relaxing(space={"kind": "crystal", **fields}))
+    (mistake,) = raised.value.mistakes
+    assert told in f"{mistake.path}: {mistake.message}"
+
+
+def test_one_space_group_may_stand_alone() -> None:
+    """A number in place of a list of one."""
+    assert space_of(formula="MgO", space_groups=225) == space_of(formula="MgO", space_groups=[225])
