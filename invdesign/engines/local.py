@@ -160,7 +160,8 @@ class InlineEngine:
         self._queue.put(task)
 
     def next_done(self, timeout: float) -> Sequence[TaskResult]:  # noqa: ARG002 - it runs the task instead of waiting
-        began, done = time.monotonic(), []
+        began = time.monotonic()
+        done: list[TaskResult] = []
         while not self._queue.empty() and (not done or time.monotonic() - began < INLINE_SECONDS):
             task = self._queue.get()
             done.append(TaskResult(task.id, self._worker.execute(task.payload)))

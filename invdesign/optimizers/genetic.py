@@ -22,7 +22,9 @@ from invdesign.optimizers.progress import count_stagnation, find_latecomers, lea
 from invdesign.optimizers.survival import (
     Niching,
     Ranking,
+    count_tries,
     find_repeated,
+    order_equals,
     rank_trials,
     select_best,
     select_by_niche,
@@ -150,7 +152,8 @@ class Genetic(OptimizerSettings):
         ranked = rank_trials(context.history, [*population, *arrived])
         worthless: Collection[int] = ()
         if isinstance(context.space, RecognisingSpace):
-            kept, worthless = self._select_crystals(context, state, ranked)
+            kept, worthless, tried = self._select_crystals(context, state, ranked)
+            state = {**state, "tried": tried}
         else:
             kept = self._select_survivors(context, state, ranked, arrived)
         sound = set(ranked.ids[: ranked.count_with_results])
@@ -181,8 +184,10 @@ class Genetic(OptimizerSettings):
             ranked, population, arrived, self.population, rivals, MemberCache(context).load_features
         )
 
-    def _select_crystals(self, context: Context, state: State, ranked: Ranking) -> tuple[list[int], set[int]]:
-        """Population of crystals of which no two are alike, best first, and the worthless newcomers.
+    def _select_crystals(
+        self, context: Context, state: State, ranked: Ranking
+    ) -> tuple[list[int], set[int], dict[str, int]]:
+        """Population of crystals of which no two are alike, best first; worthless newcomers; tries by composition.
 
         What breeds nothing survives only where there is nothing else.
         """
@@ -192,11 +197,13 @@ class Genetic(OptimizerSettings):
         barren = {id for id in ranked.ids if id not in breeding}
         fit = rank_trials(context.history, [id for id in ranked.ids if id in breeding and id not in late])
         if not fit.ids:
-            return select_best(ranked, self.population), barren
+            return select_best(ranked, self.population), barren, state.get("tried", {})
         niches = [space.niche(member.genome) for member in cache.load_members(fit.ids)]
         fingerprints = cache.load_fingerprints(fit.ids)
         kept = select_unlike(fit, self.population, fingerprints, space.alike, niches)
-        return kept, barren | find_repeated(fit.ids, fingerprints, space.alike, state["population"])
+        worthless = barren | find_repeated(fit.ids, fingerprints, space.alike, state["population"])
+        tried = count_tries(state.get("tried", {}), fit, niches, set(state["population"]))
+        return order_equals(kept, fit, niches, tried), worthless, tried
 
     def _find_rivals(
         self, context: Context, population: Sequence[int], ranked: Ranking, arrived: Sequence[int]

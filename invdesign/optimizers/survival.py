@@ -20,6 +20,7 @@ Rivals = Mapping[int, Sequence[int]]  # by trial: those it competes with; of no 
 
 # Plain numbers: reading a member of an enumeration takes longer than comparing with it.
 FEASIBLE, GATED, PENDING = int(Merit.FEASIBLE), int(Merit.GATED), int(Merit.PENDING)
+EQUAL_DIGITS = 9  # of values that are equal: on the hull a distance is 0 up to rounding (chosen)
 MAX_VALUE = (
     1e150  # objective values are clipped here, so that no difference of two overflows into NaN (chosen)
 )
@@ -164,6 +165,54 @@ def select_unlike(
         seen[niches[row]] += 1
     chosen = sorted(range(len(kept)), key=lambda place: turns[place])[:k]
     return [ranked.ids[kept[place]] for place in sorted(chosen)]
+
+
+def count_tries(
+    tried: Mapping[str, int], ranked: Ranking, niches: Sequence[str], members: Collection[int]
+) -> dict[str, int]:
+    """Count the trials of each composition since its best was found.
+
+    Args:
+        tried: counts before these newcomers, by niche.
+        ranked: n finished trials with results, best first.
+        niches: n names of their compositions.
+        members: of the population that the newcomers come into; all others are new.
+    """
+    counts = dict(tried)
+    best = {niche: row for row, niche in reversed(list(enumerate(niches)))}
+    for row, niche in enumerate(niches):
+        if ranked.ids[row] not in members:
+            counts[niche] = counts.get(niche, 0) + 1
+    for niche, row in best.items():
+        if ranked.ids[row] not in members:
+            counts[niche] = 0
+    return counts
+
+
+def order_equals(
+    kept: Sequence[int], ranked: Ranking, niches: Sequence[str], tried: Mapping[str, int]
+) -> list[int]:
+    """Sort survivors of equal value by how often their composition was tried, the least first.
+
+    On a hull all phases have the distance 0: those that were tried least promise most.
+
+    Args:
+        kept: survivors, best first.
+        ranked: n finished trials with results, best first.
+        niches: n names of their compositions.
+        tried: trials of each composition since its best was found.
+    """
+    place = {id: row for row, id in enumerate(ranked.ids)}
+    values, merit = ranked.scores.values, ranked.scores.merit
+    if values.shape[1] > 1:
+        return list(kept)
+
+    def rank_member(id: int) -> tuple[int, float, int]:
+        row = place[id]
+        value = round(float(values[row, 0]), EQUAL_DIGITS) if merit[row] == FEASIBLE else float(row)
+        return int(merit[row]), value, tried.get(niches[row], 0)
+
+    return sorted(kept, key=rank_member)
 
 
 def find_repeated(
