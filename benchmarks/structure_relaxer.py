@@ -64,6 +64,11 @@ class Ledger:
         """True if every reference was reached."""
         return bool(self.references) and self.found.keys() == self.references.keys()
 
+    @property
+    def ended(self) -> bool:
+        """True if all is found or the budget spent."""
+        return self.solved or self.relaxations >= self.budget
+
     def add_relaxation(
         self, formula: str, energy: float | None, atoms: int, calls: int, seconds: float
     ) -> None:
@@ -85,7 +90,7 @@ class Ledger:
                 self.minima.append((self.relaxations, formula, round(energy, 5), atoms))
             if energy < self.references.get(formula, -np.inf) + TOLERANCE:
                 self.found.setdefault(formula, self.relaxations)
-        if self.solved or self.relaxations >= self.budget:
+        if self.ended:
             self.stop()
 
 

@@ -286,9 +286,11 @@ def execute(
         ledger.stop = run.stop
         open_ledger(ledger)
         wall, cpu = time.perf_counter(), time.process_time()
-        run.execute(lambda _status: None)
+        status = run.execute(lambda _status: None)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         run.close()
+    if status.state == "stopped" and not ledger.ended:
+        raise SystemExit("interrupted: this seed is not noted, and will be run again")
     return Times(wall - ledger.seconds, cpu - ledger.seconds)
 
 

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from invdesign.beside import ANY_MODULE, allow_module, trust_folders
 from invdesign.candidate import (
@@ -223,7 +223,6 @@ class Worker:
             if adopted is None:
                 return {"adoption_refused": NOT_OF_THE_SPACE}
             found = canonical(self.space.canonical(adopted))
-            self.space.build(cast("Genome", found))
         except FOREIGN_ERRORS as error:  # a space may raise anything; the evaluation stays valid
             return {"adoption_refused": _describe_error(error)}
         return {"relaxed_genome": found}

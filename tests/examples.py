@@ -29,6 +29,22 @@ SPACES: dict[str, list[Example]] = {
         {"elements": ["Li", "Si"], "atoms": [1, 8], "space_groups": [62, "195-230"]},
         {"formula": "MgO", "formula_units": 4, "cell": [4.2, 4.2, 4.2, 90, 90, 90]},
     ],
+    "crystal_sites": [
+        {"formula": "MgO", "formula_units": 1},
+        {"formula": "Al2O3", "formula_units": [1, 2], "space_groups": [2, 15, "160-170"]},
+        {"formula": "Li2SiO3", "formula_units": 2, "volume_per_atom": [7, 14], "min_distances": {"O-O": 2.0}},
+        {
+            "formula": "SrTiO3",
+            "sites": [{"space_group": 221, "sites": {"Sr": ["a"], "Ti": ["b"], "O": ["c"]}}],
+        },
+        {
+            "formula": "TiO2",
+            "sites": [
+                {"space_group": 136, "sites": {"Ti": ["a"], "O": ["f"]}},
+                {"space_group": 14, "sites": {"Ti": ["e"], "O": ["e", "e"]}},
+            ],
+        },
+    ],
     "mixture": [
         {"mixtures": {"m": {"components": [f"c{i}" for i in range(15)], "at_most": 4}}},
         {

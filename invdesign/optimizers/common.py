@@ -72,9 +72,12 @@ class Draft:
         Returns:
             True if it was added.
         """
-        if genome is None or not self.would_accept(genome, until):
+        if genome is None:
             return False
-        self._keys.add(genome_key(genome))
+        key = genome_key(genome)
+        if key in self._keys or not self.context.admits(key, until):
+            return False
+        self._keys.add(key)
         self.proposals.append(Proposal(genome, tuple(parents), operator, memo, until))
         return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeVar
 
@@ -296,16 +297,15 @@ class OptimizerSettings(Settings):
     def suit_space(self, space: SearchSpace) -> Self:
         """Copy with the hints of `space` in place of the settings that the user did not give.
 
-        Hints that contradict a given setting are left out, all of them.
+        A hint that contradicts a given setting is left out.
         """
         if not isinstance(space, HintingSpace):
             return self
         hints = space.hints().get(registry.name_of(type(self)), {})
-        open_hints = {name: value for name, value in hints.items() if name not in self.model_fields_set}
-        if not open_hints:
-            return self
-        known = {name: getattr(self, name) for name in type(self).model_fields}
-        try:
-            return type(self).model_validate({**known, **open_hints})
-        except ValidationError:
-            return self
+        suited = self
+        for name, value in hints.items():
+            if name not in self.model_fields_set:
+                known = {field: getattr(suited, field) for field in type(self).model_fields}
+                with suppress(ValidationError):
+                    suited = type(self).model_validate({**known, name: value})
+        return suited

@@ -44,7 +44,7 @@ LATTICE_SHIFTS = np.array(list(itertools.product(range(-3, 4), repeat=3)), dtype
 SAME_POINT = 1e-6  # fractional distance below which two images of a point are one (chosen)
 LONGEST_RATIO = 2.0  # of two lengths of a random cell; chosen, as structure searches usually do
 ANGLES = (60.0, 120.0)  # degrees, of a random cell where the lattice system leaves them free (chosen)
-LEAST_SOLID_ANGLE = 0.4  # volume of a cell of unit vectors below which random angles are drawn again (chosen)
+LEAST_SHAPE = 0.4  # volume of a cell with edges of 1 below which random angles are drawn again (chosen)
 MAX_ANGLES = 50  # draws of three angles before 90 degrees are taken (chosen); more than half of them succeed
 
 
@@ -81,6 +81,10 @@ class LatticeSystem:
         free = iter(angles)
         degrees = [next(free) if angle is None else angle for angle in self.angles]
         return build_cell([lengths[place] for place in self.lengths], degrees)
+
+    def measure_shape(self, angles: Sequence[float] = ()) -> float:
+        """Volume of a conventional cell with edges of length 1; NaN where its free `angles` (degrees) allow none."""
+        return float(np.prod(np.diag(self.build_cell([1.0] * self.free_lengths, angles))))
 
     def read_cell(self, cell: FloatArray) -> tuple[float, ...]:
         """Free lengths (Å) and angles (degrees) of a conventional cell (3, 3), vectors as rows."""
@@ -146,8 +150,7 @@ def draw_cell(number: int, volume: float, rng: Rng) -> FloatArray:
     lengths = rng.uniform(1.0, LONGEST_RATIO, 3)[: system.free_lengths].tolist()
     for _ in range(MAX_ANGLES):
         angles = rng.uniform(*ANGLES, 3)[: system.free_angles].tolist()
-        shape = system.build_cell([1.0] * 3, angles)
-        if shape[2, 2] * shape[1, 1] >= LEAST_SOLID_ANGLE:
+        if system.measure_shape(angles) >= LEAST_SHAPE:
             break
     else:
         angles = [90.0] * system.free_angles
@@ -330,3 +333,101 @@ def fit_parameters(
     missed = ((fitted @ linear - wanted) ** 2).sum(axis=2)
     image, shift = np.unravel_index(int(missed.argmin()), missed.shape)
     return fitted[image, shift] % 1.0, float(np.sqrt(missed[image, shift]))
+
+
+@cache
+def list_equivalent_settings(number: int) -> tuple[tuple[IntArray, FloatArray], ...]:
+    """List changes of axes and origin that map a space group onto itself, the identity first.
+
+    They exchange letters of its positions: the two kinds of atoms of rock salt are `a` and `b`, or `b` and `a`. Of changes that
+    differ by an operation of the group one is listed; sheared axes of monoclinic and triclinic groups are left out.
+
+    Args:
+        number: of the space group.
+
+    Returns:
+        (axes (3, 3), origin (3,)) of each: coordinates x become axes @ x + origin.
+    """
+    group = find_space_group(number)
+    if len(group.positions) == 1:
+        return ((np.eye(3, dtype=np.int64), np.zeros(3)),)
+    hexagonal = group.system.angles[2] == 120.0
+    changes = find_space_group(191 if hexagonal else 221).rotations
+    steps = (
+        ((0.0, 1 / 3, 2 / 3), (0.0, 1 / 3, 2 / 3), (0.0, 0.5)) if hexagonal else ((0.0, 0.25, 0.5, 0.75),) * 3
+    )
+    origins = np.array(list(itertools.product(*steps)))
+    own = {rotation.tobytes(): place for place, rotation in enumerate(group.rotations)}
+    to_primitive = np.linalg.inv(group.primitive)
+    found: list[tuple[IntArray, FloatArray]] = []
+    seen: set[object] = set()
+    for axes in sorted(changes, key=lambda rotation: int(-np.trace(rotation))):
+        inverse = np.round(np.linalg.inv(axes)).astype(np.int64)
+        turned = [np.ascontiguousarray(axes @ rotation @ inverse).tobytes() for rotation in group.rotations]
+        if any(key not in own for key in turned):
+            continue
+        places = [own[key] for key in turned]
+        rotations, wanted = group.rotations[places], group.translations[places]
+        moved = (
+            (group.translations @ axes.T)[None]
+            + origins[:, None]
+            - np.einsum("nij,wj->wni", rotations, origins)
+        )
+        apart = (moved - wanted) @ to_primitive
+        for origin in origins[np.abs(apart - np.round(apart)).max(axis=(1, 2)) < SAME_POINT]:
+            images = (group.rotations @ origin + group.translations) @ to_primitive
+            keys = [
+                (rotation.tobytes(), tuple(np.round(image * 48.0).astype(int) % 48))
+                for rotation, image in zip(group.rotations @ axes, images, strict=True)
+            ]
+            if seen.isdisjoint(keys):
+                found.append((axes, origin))
+            seen.update(keys)
+    return tuple(found)
+
+
+@dataclass(frozen=True, eq=False)
+class Relabelling:
+    """An exchange of letters by another setting of a space group.
+
+    Attributes:
+        letters: new letter by old one.
+        axes, origin: coordinates x become axes @ x + origin, shapes (3, 3) and (3,).
+    """
+
+    letters: Mapping[str, str]
+    axes: IntArray
+    origin: FloatArray
+
+
+@cache
+def list_relabellings(number: int) -> tuple[Relabelling, ...]:
+    """List the exchanges of letters by equivalent settings of a space group, the identity first.
+
+    Args:
+        number: of the space group.
+    """
+    group = find_space_group(number)
+    found: dict[tuple[str, ...], Relabelling] = {}
+    for axes, origin in list_equivalent_settings(number):
+        letters = {}
+        for letter, position in group.positions.items():
+            rows, offset = parse_coordinates(position.coordinates)
+            point = axes @ (rows @ np.array([0.1357, 0.2719, 0.4231]) + offset) + origin
+            letters[letter] = _find_letter(point @ np.linalg.inv(group.primitive), position, group)
+        found.setdefault(tuple(letters.values()), Relabelling(letters, axes, origin))
+    return tuple(found.values())
+
+
+def _find_letter(point: FloatArray, like: WyckoffPosition, group: SpaceGroup) -> str:
+    """Find the letter of a point in the primitive cell among positions like one."""
+    alike = (
+        letter
+        for letter, position in group.positions.items()
+        if (position.multiplicity, position.free) == (like.multiplicity, like.free)
+    )
+    return next(
+        letter
+        for letter in alike
+        if fit_parameters(group.positions[letter], point, np.eye(3))[1] < SAME_POINT
+    )

@@ -278,9 +278,11 @@ def test_hints_take_the_place_of_unset_settings() -> None:
 
 
 def test_hints_that_contradict_settings_are_left_out() -> None:
-    """A share of crossover that leaves no room for the hinted starts stays, and nothing fails."""
+    """A share of crossover that leaves no room for the hinted starts stays; the other hints count."""
     space = campaign(relaxing()).space
-    assert Genetic(crossover=0.9).suit_space(space) == Genetic(crossover=0.9)
+    suited = Genetic(crossover=0.9).suit_space(space)
+    assert (suited.crossover, suited.fresh) == (0.9, Genetic().fresh)
+    assert suited.population == Genetic().suit_space(space).population
 
 
 def test_a_campaign_takes_the_hints_when_it_is_read() -> None:
@@ -288,7 +290,7 @@ def test_a_campaign_takes_the_hints_when_it_is_read() -> None:
     given = {"kind": "genetic", "fresh": 0.125}
     read = campaign(relaxing(optimizer=given))
     hints = dict(read.space.hints()["genetic"])  # type: ignore[attr-defined]  # it hints
-    assert hints["population"] == 20
+    assert hints["population"] != Genetic().population
     optimizer: Any = read.optimizer
     assert optimizer == Genetic(**{**hints, "fresh": 0.125})
     stored = read.dump()
@@ -303,7 +305,7 @@ def test_members_of_a_portfolio_take_the_hints() -> None:
     """Each member has those for its kind, and its own settings."""
     members = ["genetic", {"kind": "genetic", "population": 5}, "random"]
     optimizer: Any = campaign(relaxing(optimizer={"kind": "portfolio", "members": members})).optimizer
-    assert [getattr(member, "population", None) for member in optimizer.members] == [20, 5, None]
+    assert [getattr(member, "population", None) for member in optimizer.members] == [10, 5, None]
     assert [getattr(member, "fresh", None) for member in optimizer.members] == [0.25, 0.25, None]
 
 
@@ -314,7 +316,7 @@ def test_auto_chooses_genetic_for_crystals(candidates: int | None) -> None:
     choice = read.optimizer.foreseen(read.space, read.problem, candidates)  # type: ignore[attr-defined]  # auto
     assert choice is not None
     assert choice.settings["kind"] == "genetic"
-    assert (choice.settings["population"], choice.settings["fresh"]) == (20, 0.25)
+    assert (choice.settings["population"], choice.settings["fresh"]) == (10, 0.25)
     assert "children inherit" in choice.reason
 
 

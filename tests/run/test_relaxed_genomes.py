@@ -209,7 +209,7 @@ def test_models_learn_from_what_was_asked(name: str, tmp_path: Path) -> None:
 REFUSED = {
     "collapse": "the volume must be between",
     "explode": "the volume must be between",
-    "fall apart": "apart",
+    "fall apart": "the crystal falls apart",
     "lose an atom": "the atoms changed",
     "change an element": "the structure holds Xe",
 }
@@ -238,7 +238,10 @@ def test_what_is_none_of_the_space_breeds_nothing(fate: str, tmp_path: Path) -> 
     assert len(barren) + len(found) == 20
     assert all(trial.status is Status.COMPLETE and trial.structures == ("relaxed",) for trial in trials)
     assert all(np.isfinite(trial.properties["energy_per_atom"]) for trial in trials)
-    assert all(REFUSED[fate] in trials[id].adoption_refused for id in barren)
+    reasons = {trials[id].adoption_refused for id in barren}
+    assert any(REFUSED[fate] in reason for reason in reasons)
+    allowed = (REFUSED[fate], "the volume")  # which a slab may break as well
+    assert all(any(words in reason for words in allowed) for reason in reasons)
     assert barren.isdisjoint(parent for trial in trials for parent in trial.candidate.proposal.parents)
     shown = [any("breeds nothing: " in line for line in describe_candidate(run, id)) for id in range(20)]
     assert shown == [id in barren for id in range(20)]

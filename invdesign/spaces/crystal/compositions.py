@@ -40,9 +40,22 @@ class Compositions:
         return tuple(map(int, counts)) in self._keys
 
     def draw(self, rng: Rng) -> IntArray:
-        """Draw a composition, shape (k,); all are equally likely."""
-        drawn: IntArray = self.rows[int(rng.integers(len(self.rows)))]
+        """Draw a composition, shape (k,): simple formulas rather than others.
+
+        A formula is drawn with a weight of one over its number of atoms; its multiples are equally likely.
+        """
+        drawn: IntArray = self.rows[int(np.searchsorted(self._ends, rng.random() * self._ends[-1], "right"))]
         return drawn
+
+    @cached_property
+    def _ends(self) -> FloatArray:
+        """Cumulated weights of the compositions, shape (m,)."""
+        units = np.gcd.reduce(self.rows, axis=1)
+        reduced = self.rows // units[:, None]
+        _, formula = np.unique(reduced, axis=0, return_inverse=True)
+        multiples = np.bincount(formula.ravel())[formula.ravel()]
+        ends: FloatArray = np.cumsum(1.0 / multiples / reduced.sum(axis=1))
+        return ends
 
     @property
     def is_single(self) -> bool:

@@ -21,6 +21,7 @@ from invdesign.spaces.crystal.symmetric import draw_symmetric, find_group
 SADDLE_RATTLE = (0.05, 0.08)
 TRIES = 5  # compositions and crystals of a start, until one keeps the rules (chosen)
 SYMMETRIC_SUBCELLS = 0.5  # share of sub-cells with symmetry (chosen)
+ANEW_SHARES = (0.3, 0.2, 0.5)  # of random, repeated and symmetric starts with a parent's formula (chosen)
 LIKE_DISTANCE = 0.85  # share of the parent's shortest distances that a start like it keeps (chosen)
 LIKE_VOLUME = (0.95, 1.1)  # of the parent's volume, between which a start like it lies (chosen)
 BONDED = 1.5  # times the room of starts: farther atoms say nothing of distances (chosen)
@@ -88,6 +89,25 @@ def _draw_subcell(counts: IntArray, rules: CrystalRules, rng: Rng) -> Crystal | 
 
 
 # Like a parent.
+
+
+def draw_anew(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal | None:
+    """Draw a start of any kind with the formula of a parent, in a cell of any size.
+
+    So a search of several compositions starts more often where compositions are on the hull.
+
+    Args:
+        parents: one.
+        rules: of the space.
+        rng: the only source of randomness.
+    """
+    (parent,) = parents
+    counts = rules.count_atoms(parent)
+    rows = rules.compositions.rows
+    own = rows[(rows * counts.sum() == counts * rows.sum(axis=1, keepdims=True)).all(axis=1)]
+    makers = [draw_p1] if rules.cell is not None else [draw_p1, draw_repeated, draw_symmetric_start]
+    maker = makers[int(rng.choice(len(makers), p=None if len(makers) == 1 else ANEW_SHARES))]
+    return maker((), replace(rules, compositions=Compositions(own)), rng)
 
 
 def draw_like(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal | None:

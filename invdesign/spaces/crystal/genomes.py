@@ -48,6 +48,18 @@ def read_canonical(genome: Genome, rules: CrystalRules) -> Crystal:
         raise Infeasible(f"the cell has no volume, or cannot be reduced: {genome['cell']!r:.200}") from error
 
 
+def read_known(genome: Genome, rules: CrystalRules) -> Crystal:
+    """Read a genome that the space wrote, without a look at its form.
+
+    It takes a tenth of the time of `read_canonical`, which operators would spend on every parent.
+    """
+    cell = np.zeros((3, 3))
+    cell[LOWER_TRIANGLE] = cast("list[float]", genome["cell"])
+    counts = cast("Mapping[str, int]", genome["counts"])
+    species = np.repeat(np.arange(len(rules.elements)), [counts.get(name, 0) for name in rules.elements])
+    return Crystal(cell, species, np.array(genome["positions"], dtype=np.float64).reshape(-1, 3))
+
+
 def write_genome(crystal: Crystal, rules: CrystalRules) -> dict[str, Json]:
     """Write a normal crystal as a genome."""
     counts = rules.count_atoms(crystal).tolist()

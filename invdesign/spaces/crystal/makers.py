@@ -10,7 +10,13 @@ import numpy as np
 
 from invdesign.rng import Rng
 from invdesign.spaces.crystal.changes import add_atoms, remove_atoms, repeat, transmute
-from invdesign.spaces.crystal.fresh import draw_like, draw_repeated, draw_symmetric_like, draw_symmetric_start
+from invdesign.spaces.crystal.fresh import (
+    draw_anew,
+    draw_like,
+    draw_repeated,
+    draw_symmetric_like,
+    draw_symmetric_start,
+)
 from invdesign.spaces.crystal.geometry import Crystal
 from invdesign.spaces.crystal.operators import change_lattice, permute, rattle, splice, strain
 from invdesign.spaces.crystal.rules import CrystalRules
@@ -64,10 +70,11 @@ OPERATORS: Mapping[str, Way] = {
     "symmetric_like": Way(1, draw_symmetric_like),
 }
 CHANGES: Mapping[str, Way] = {
-    "add": Way(1, add_atoms),
-    "remove": Way(1, remove_atoms),
-    "repeat": Way(1, repeat),
-    "transmute": Way(1, transmute),
+    "add": Way(1, add_atoms, 0.5),
+    "anew": Way(1, draw_anew, 4.0),
+    "remove": Way(1, remove_atoms, 0.5),
+    "repeat": Way(1, repeat, 0.5),
+    "transmute": Way(1, transmute, 0.5),
 }
 
 

@@ -26,6 +26,7 @@ MAX_GROUPS = 4  # groups tried until a crystal has room (chosen)
 MAX_ATTEMPTS = 8  # cells and partitions tried in one group (chosen)
 POINTS_AT_ONCE = 16  # places tried for one position of a partition (chosen)
 CACHED_PARTITIONS = 20_000  # pairs of group and composition; memory of some 10 kB each at most (chosen)
+CACHED_GROUPS = 2_000  # crystals; a population and its children many times over (chosen)
 LOOSE_SYMPREC = 0.1  # Å; chosen: a relaxed crystal misses its symmetry by less, as two different atoms do not
 
 
@@ -272,7 +273,7 @@ def make_frame(conventional: FloatArray, group: SpaceGroup, reach: float) -> Fra
     """
     primitive = group.primitive @ conventional
     cell = reduce_vectors(primitive)
-    basis = np.round(primitive @ np.linalg.inv(cell))
+    basis = np.round(primitive @ np.linalg.inv(cell)).astype(np.float64)
     return Frame(cell, basis, list_translations(cell, reach))
 
 
@@ -434,9 +435,20 @@ def find_group(crystal: Crystal, symprec: float = LOOSE_SYMPREC) -> int:
         crystal: in any cell.
         symprec: Å, by which atoms may miss their symmetric places.
     """
+    arrays = (crystal.cell.tobytes(), crystal.positions.tobytes(), crystal.species.tobytes())
+    return _find_group(*arrays, symprec)
+
+
+@lru_cache(maxsize=CACHED_GROUPS)
+def _find_group(cell: bytes, positions: bytes, species: bytes, symprec: float) -> int:
+    """Find the space group of a crystal given as the bytes of its arrays: a parent is asked for it again and again."""
     try:
-        return int(
-            symmetry_dataset(crystal.cell, crystal.positions, crystal.species.tolist(), symprec).number
+        found = symmetry_dataset(
+            np.frombuffer(cell).reshape(3, 3),
+            np.frombuffer(positions).reshape(-1, 3),
+            np.frombuffer(species, dtype=np.int64).tolist(),
+            symprec,
         )
     except InvdesignError:
         return 1
+    return int(found.number)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.arrays import FloatArray
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import Infeasible
 from invdesign.spaces.crystal.symmetric import LOOSE_SYMPREC
-from invdesign.spaces.crystal_sites.combinations import Combination, make_combination
+from invdesign.spaces.crystal_sites.combinations import Combination, make_combination, order_letter
 from invdesign.spaces.crystal_sites.sited import SitedCrystal, round_sited
 from invdesign.spaces.crystal_sites.vectors import SiteAxes
 from invdesign.structures.symmetry import call_spglib
-from invdesign.structures.wyckoff import SpaceGroup, WyckoffPosition, fit_parameters
+from invdesign.structures.wyckoff import (
+    SpaceGroup,
+    WyckoffPosition,
+    find_space_group,
+    fit_parameters,
+    list_relabellings,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -46,13 +52,12 @@ def adopt_structure(structure: Structure, parent: SitedCrystal | None, axes: Sit
         if parent is not None and species == parent.species.tolist():
             found = fit_sites(cell, positions, parent)
         else:
-            found = find_sites(cell, positions, species, axes)
+            known = axes.combinations.places if parent is None else (parent.combination,)
+            found = find_sites(cell, positions, species, known)
     except np.linalg.LinAlgError as error:
         raise Infeasible("the cell of the structure collapsed") from error
     if parent is not None and found.combination != parent.combination:
-        before, after = (
-            sited.combination.write(axes.rules.elements) for sited in (parent, found)
-        )
+        before, after = (sited.combination.write(axes.rules.elements) for sited in (parent, found))
         raise Infeasible(f"the sites changed from '{before}' to '{after}'")
     found = axes.normalise(found)
     fault = axes.find_fault(found)
@@ -139,6 +144,11 @@ def fit_cell(conventional: FloatArray, group: SpaceGroup) -> tuple[float, ...]:
     Raises:
         Infeasible: the cell is strained more than `MAX_STRAIN` from it.
     """
+    return group.system.read_cell(_symmetrise_cell(conventional, group))
+
+
+def _symmetrise_cell(conventional: FloatArray, group: SpaceGroup) -> FloatArray:
+    """Nearest cell that has the symmetry of a group's lattice, a lower triangle."""
     metric = conventional @ conventional.T
     symmetric = (group.rotations.transpose(0, 2, 1) @ metric @ group.rotations).mean(axis=0)
     strain = float(np.abs(metric - symmetric).max() / np.abs(metric).max())
@@ -146,55 +156,87 @@ def fit_cell(conventional: FloatArray, group: SpaceGroup) -> tuple[float, ...]:
         raise Infeasible(
             f"the cell is no longer {group.system.name}: it is strained by {strain:.1%}, {MAX_STRAIN:.0%} are allowed"
         )
-    return group.system.read_cell(np.linalg.cholesky(symmetric).astype(np.float64))
+    return np.linalg.cholesky(symmetric).astype(np.float64)
 
 
 def find_sites(
-    cell: FloatArray, positions: FloatArray, species: Sequence[int], axes: SiteAxes
+    cell: FloatArray, positions: FloatArray, species: Sequence[int], known: Collection[Combination]
 ) -> SitedCrystal:
-    """Find the space group and the occupied sites of a crystal, in the group's standard setting.
+    """Find the space group and the occupied sites of a crystal, in a standard setting of the group.
 
     Args:
         cell: shape (3, 3), vectors as rows, Å.
         positions: shape (n, 3), fractional.
         species: n numbers.
-        axes: of the space.
+        known: combinations that are sought; the setting is one in which the sites are among them, if there is one.
 
     Raises:
-        Infeasible: the group or the sites are none of the space's.
+        Infeasible: no space group is found, or none of these combinations has it.
     """
     if len(species) > MAX_ATOMS:
         raise Infeasible(f"the structure has {len(species)} atoms; symmetry is sought of up to {MAX_ATOMS}")
     atoms = (cell, positions, [number + 1 for number in species])
     found = call_spglib("get_symmetry_dataset", atoms, symprec=LOOSE_SYMPREC)
-    group = None if found is None else _find_group(int(found.number), axes)
-    if group is None:
-        number = "no symmetry" if found is None else f"space group {found.number}"
-        raise Infeasible(f"the structure has {number}, which is none of the space's")
+    if found is None:
+        raise Infeasible("the symmetry of the structure cannot be determined; its atoms may overlap")
+    group = find_space_group(int(found.number))
+    if group.number not in {combination.group for combination in known}:
+        raise Infeasible(
+            f"the structure has space group {group.number} ({group.symbol}), which is none of those sought"
+        )
     found = call_spglib("get_symmetry_dataset", atoms, symprec=LOOSE_SYMPREC, hall_number=group.hall)
+    lattice = np.asarray(found.std_lattice)
     standard = np.asarray(found.std_positions) @ np.linalg.inv(group.primitive)
     numbers = np.asarray(found.std_types) - 1
-    primitive = group.primitive @ found.std_lattice
-    sites, coordinates = _collect_sites(standard, numbers, primitive, group, axes)
-    parameters = fit_cell(np.asarray(found.std_lattice), group)
-    order = sorted(range(len(sites)), key=lambda place: make_order(sites[place]))
+    sites, coordinates = _collect_sites(standard, numbers, group.primitive @ lattice, group)
+    return _relabel_sites(sites, coordinates, _symmetrise_cell(lattice, group), group, known)
+
+
+def _relabel_sites(
+    sites: Sequence[tuple[int, str]],
+    coordinates: Sequence[FloatArray],
+    conventional: FloatArray,
+    group: SpaceGroup,
+    known: Collection[Combination],
+) -> SitedCrystal:
+    """Describe occupied sites in an equivalent setting in which they are a known combination.
+
+    Where none is, the setting stays as it is.
+
+    Args:
+        sites: (species, letter) of each.
+        coordinates: free coordinates of each.
+        conventional: vectors of the conventional cell as rows, Å.
+        group: space group.
+        known: combinations.
+    """
+    changes = [] if make_combination(group.number, sites) in known else list_relabellings(group.number)
+    for change in changes:
+        renamed = [(species, change.letters[letter]) for species, letter in sites]
+        if make_combination(group.number, renamed) not in known:
+            continue
+        cell = np.linalg.inv(change.axes).T @ conventional
+        to_primitive = np.linalg.inv(group.primitive)
+        moved = []
+        for (_, before), (_, after), own in zip(sites, renamed, coordinates, strict=True):
+            point = group.positions[before].place_images(own)[0] @ group.primitive
+            changed = (change.axes @ point + change.origin) @ to_primitive
+            moved.append(fit_parameters(group.positions[after], changed, group.primitive @ cell)[0])
+        return _join_sites(renamed, moved, group.system.read_cell(cell), group.number)
+    return _join_sites(sites, coordinates, group.system.read_cell(conventional), group.number)
+
+
+def _join_sites(
+    sites: Sequence[tuple[int, str]], coordinates: Sequence[FloatArray], cell: Sequence[float], number: int
+) -> SitedCrystal:
+    """Join occupied sites, in any order, to a crystal."""
+    order = sorted(range(len(sites)), key=lambda place: (sites[place][0], order_letter(sites[place][1])))
     values = [coordinates[place] for place in order]
-    combination = make_combination(group.number, sites)
-    return round_sited(combination, parameters, np.concatenate([*values, np.empty(0)]))
-
-
-def make_order(site: tuple[int, str]) -> tuple[int, bool, str]:
-    """Sort key of a (species, letter) in combinations."""
-    return site[0], site[1].isupper(), site[1]
-
-
-def _find_group(number: int, axes: SiteAxes) -> SpaceGroup | None:
-    own = axes.combinations.by_group.get(number)
-    return own[0].space_group if own else None
+    return round_sited(make_combination(number, sites), cell, np.concatenate([*values, np.empty(0)]))
 
 
 def _collect_sites(
-    points: FloatArray, species: FloatArray, cell: FloatArray, group: SpaceGroup, axes: SiteAxes
+    points: FloatArray, species: IntArray, cell: FloatArray, group: SpaceGroup
 ) -> tuple[list[tuple[int, str]], list[FloatArray]]:
     """Collect the occupied sites of atoms in the standard setting, the most special position that each atom fits.
 
@@ -203,7 +245,6 @@ def _collect_sites(
         species: shape (n,).
         cell: primitive cell, vectors as rows, Å.
         group: space group.
-        axes: of the space.
 
     Returns:
         ((species, letter) of each site, free coordinates of each).
@@ -227,7 +268,7 @@ def _collect_sites(
 
 
 def _fit_letter(
-    point: FloatArray, cell: FloatArray, positions: dict[str, WyckoffPosition]
+    point: FloatArray, cell: FloatArray, positions: Mapping[str, WyckoffPosition]
 ) -> tuple[str, FloatArray]:
     """Find the most special position near a point, with its free coordinates."""
     for letter, position in positions.items():

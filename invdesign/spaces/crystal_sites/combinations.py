@@ -6,17 +6,19 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
 from invdesign.errors import InvdesignError, nearest
 from invdesign.rng import Rng
-from invdesign.spaces.crystal.symmetric import Partitions, find_partitions, list_site_classes
+from invdesign.spaces.crystal.symmetric import Partitions, SiteClass, find_partitions, list_site_classes
 from invdesign.structures.wyckoff import SpaceGroup, WyckoffPosition, find_space_group
 
 MAX_COMBINATIONS = 10_000  # combinations of a space (chosen)
-DRAWS_PER_COMBINATION = 5  # draws after which combinations of a group that were not met yet are left out (chosen)
+DRAWS_PER_COMBINATION = (
+    5  # draws after which combinations of a group that were not met yet are left out (chosen)
+)
 
 Sites = tuple[tuple[int, str], ...]  # (species, letter)
 
@@ -54,6 +56,11 @@ class Combination:
     def free(self) -> int:
         """Number of free coordinates."""
         return sum(position.free for position in self.positions)
+
+    @property
+    def size(self) -> int:
+        """Number of atoms in the primitive cell."""
+        return sum(position.primitive_multiplicity for position in self.positions)
 
     def count_atoms(self, kinds: int) -> tuple[int, ...]:
         """Number of atoms of each of `kinds` species in the primitive cell."""
@@ -117,7 +124,8 @@ def read_sites(group: int, letters: Mapping[str, Iterable[str]], elements: Seque
     return make_combination(group, sites)
 
 
-def parse_combination(text: str, elements: Sequence[str]) -> Combination:
+@lru_cache(maxsize=2 * MAX_COMBINATIONS)
+def parse_combination(text: str, elements: tuple[str, ...]) -> Combination:
     """Parse `221: O c, Sr a, Ti b`.
 
     Raises:
@@ -161,11 +169,13 @@ def list_combinations(group: int, counts: tuple[int, ...]) -> Iterator[Combinati
     """
     classes = list_site_classes(group)
     for partition in list_partitions(find_partitions(group, counts)):
-        yield from (make_combination(group, sites) for sites in _list_letters(partition, classes, frozenset()))
+        yield from (
+            make_combination(group, sites) for sites in _list_letters(partition, classes, frozenset())
+        )
 
 
 def _list_letters(
-    partition: Sequence[tuple[int, int, int]], classes: Sequence[object], taken: frozenset[str]
+    partition: Sequence[tuple[int, int, int]], classes: Sequence[SiteClass], taken: frozenset[str]
 ) -> Iterator[Sites]:
     """Iterate over the letters of a partition; `taken` positions have no room left."""
     if not partition:
@@ -229,7 +239,8 @@ class CombinationList:
     def by_group(self) -> Mapping[int, tuple[Combination, ...]]:
         """Combinations by space group."""
         return {
-            group: tuple(own) for group, own in itertools.groupby(self.members, key=lambda member: member.group)
+            group: tuple(own)
+            for group, own in itertools.groupby(self.members, key=lambda member: member.group)
         }
 
     def draw(self, rng: Rng) -> Combination:

@@ -10,7 +10,6 @@ import numpy as np
 from invdesign.arrays import FloatArray
 from invdesign.rng import Rng
 from invdesign.spaces.crystal.symmetric import STRETCH, make_frame, place_sites
-from invdesign.spaces.crystal_sites.cells import VOLUME
 from invdesign.spaces.crystal_sites.combinations import Combination
 from invdesign.spaces.crystal_sites.sited import SitedCrystal, round_sited
 from invdesign.spaces.crystal_sites.vectors import SiteAxes
@@ -19,7 +18,10 @@ from invdesign.structures.wyckoff import draw_cell
 COMBINATIONS_TRIED = 8  # of a start, until a crystal has room (chosen)
 CELLS_TRIED = 4  # per combination (chosen)
 CHILDREN_TRIED = 8  # until one keeps the rules (chosen)
-SHIFTS = (0.02, 0.2)  # standard deviations of moved coordinates, in the cell, between which one is drawn (chosen)
+SHIFTS = (
+    0.02,
+    0.2,
+)  # standard deviations of moved coordinates, in the cell, between which one is drawn (chosen)
 STRAIN = 0.08  # standard deviation of a changed cell, in the unit cube (chosen)
 
 Maker = Callable[[Sequence[SitedCrystal], SiteAxes, Rng], SitedCrystal | None]
@@ -149,7 +151,7 @@ def change_sites(parents: Sequence[SitedCrystal], axes: SiteAxes, rng: Rng) -> S
         if chosen == parent.combination:
             continue
         typical = per_atom * sum(chosen.count_atoms(kinds))
-        found = draw_crystal(chosen, axes, rng, typical / np.mean(STRETCH))
+        found = draw_crystal(chosen, axes, rng, 2.0 * typical / sum(STRETCH))
         if found is not None:
             return found
     return None
@@ -204,4 +206,6 @@ def list_makers(axes: SiteAxes) -> dict[str, tuple[int, WithAxes]]:
         idle |= {"sites"}
     if not any(member.free for member in axes.combinations.members):
         idle |= {"move", "redraw"}
-    return {name: (arity, WithAxes(maker, axes)) for name, (arity, maker) in MAKERS.items() if name not in idle}
+    return {
+        name: (arity, WithAxes(maker, axes)) for name, (arity, maker) in MAKERS.items() if name not in idle
+    }

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from invdesign.arrays import FloatArray
-from invdesign.spaces.crystal.geometry import find_bonds
+from invdesign.arrays import FloatArray, IntArray
+from invdesign.spaces.crystal.symmetric import list_translations
 from invdesign.spaces.crystal_sites.cells import VOLUME
 from invdesign.spaces.crystal_sites.sited import SitedCrystal, round_sited
 from invdesign.spaces.crystal_sites.vectors import SiteAxes
 
 TARGET = 1.15  # times the smallest distance, to which atoms that are closer move apart (chosen)
-STEPS = 10  # moves at one volume (chosen)
+STEPS = 8  # moves at one volume (chosen)
 GROWTHS = 3  # growths of the cell (chosen)
 GROWTH = 0.1  # of the volume's coordinate in the unit cube, some 10 % of a usual volume (chosen)
+TINY = 1e-9  # Å, distance of two atoms in one place
 
 
 def decode_repaired(point: FloatArray, axes: SiteAxes) -> SitedCrystal:
@@ -22,62 +25,92 @@ def decode_repaired(point: FloatArray, axes: SiteAxes) -> SitedCrystal:
     It is a function of the point: a crystal that keeps the rules is the one at its own point.
     """
     sited = axes.decode(point)
-    if not axes.find_fault(sited):
-        return sited
-    cell = axes.measure_cell(sited)
-    found = sited
-    for _ in range(GROWTHS + 1):
-        try:
-            found = part_atoms(found, axes)
-        except np.linalg.LinAlgError:
+    try:
+        if not axes.find_fault(sited):
             return sited
-        settled = axes.settle(found)
-        if settled is not None:
-            return settled
-        cell[VOLUME] = min(1.0, cell[VOLUME] + GROWTH)
-        found = axes.make_sited(sited.combination, cell, found.coordinates)
+        cell, found = axes.measure_cell(sited), sited
+        for _ in range(GROWTHS + 1):
+            found, has_room = part_atoms(found, axes)
+            settled = axes.settle(found) if has_room else None
+            if settled is not None:
+                return settled
+            cell[VOLUME] = min(1.0, cell[VOLUME] + GROWTH)
+            found = axes.make_sited(sited.combination, cell, found.coordinates)
+    except np.linalg.LinAlgError:
+        pass
     return sited
 
 
-def part_atoms(sited: SitedCrystal, axes: SiteAxes) -> SitedCrystal:
+def part_atoms(sited: SitedCrystal, axes: SiteAxes) -> tuple[SitedCrystal, bool]:
     """Move atoms that are too close apart, as far as the symmetry lets them.
+
+    Returns:
+        (crystal, True if all distances are allowed then).
 
     Raises:
         numpy.linalg.LinAlgError: the cell has no volume.
     """
-    target = TARGET * axes.rules.shortest
     combination, coordinates = sited.combination, sited.coordinates
-    maps = [
-        np.linalg.pinv(sited.basis.T @ position.linear[0])
-        for position in combination.positions
-    ]
-    firsts = np.cumsum([0, *(position.primitive_multiplicity for position in combination.positions)])[:-1]
-    found = sited
-    for _ in range(STEPS if combination.free else 0):
-        moves = _push_atoms(found, target)
-        if not moves.any():
+    crystal, shortest = sited.crystal, axes.rules.shortest
+    surroundings = Surroundings(
+        crystal.cell,
+        np.array([species for species, _ in combination.sites]),
+        crystal.species,
+        list_translations(crystal.cell, TARGET * float(shortest.max())),
+    )
+    sizes = [position.primitive_multiplicity for position in combination.positions]
+    firsts = np.cumsum([0, *sizes])[:-1]
+    maps = [np.linalg.pinv(sited.basis.T @ position.linear[0]) for position in combination.positions]
+    found, missing = sited, 0.0
+    for step in range(STEPS + 1):
+        moves, missing = surroundings.push_apart(found.place_atoms() @ sited.basis, firsts, shortest)
+        if missing <= 0.0 or step == STEPS or not combination.free:
             break
-        fractional = moves @ np.linalg.inv(found.crystal.cell)
         coordinates = coordinates.copy()
-        for first, column, inverse in zip(firsts, combination.columns, maps, strict=True):
-            coordinates[column] += inverse @ fractional[first]
-        found = round_sited(combination, sited.cell, coordinates)
-    return found
+        for move, column, inverse in zip(moves, combination.columns, maps, strict=True):
+            coordinates[column] += inverse @ move
+        found = SitedCrystal(combination, sited.cell, coordinates)
+    return round_sited(combination, sited.cell, coordinates), missing <= 0.0
 
 
-def _push_atoms(sited: SitedCrystal, target: FloatArray) -> FloatArray:
-    """Displacements that bring each pair of close atoms to their target distance, shape (n, 3), Å.
+@dataclass(frozen=True, eq=False)
+class Surroundings:
+    """Distances of the first atom of each site from all atoms.
 
-    Args:
-        sited: crystal.
-        target: shape (k, k), by species, Å.
+    Attributes:
+        cell: shape (3, 3), reduced, Å.
+        sites: species of each site, shape (s,).
+        species: of each atom, shape (n,).
+        translations: shape (t, 3), lattice vectors within reach, Å.
     """
-    crystal = sited.crystal
-    first, second, offset, distance = find_bonds(crystal, float(target.max()))
-    wanted = target[crystal.species[first], crystal.species[second]]
-    close = (distance < wanted) & (first != second) & (distance > 0.0)
-    first, second, offset, distance = first[close], second[close], offset[close], distance[close]
-    apart = (crystal.positions[first] - crystal.positions[second] - offset) @ crystal.cell
-    moves = np.zeros((len(crystal), 3))
-    np.add.at(moves, first, 0.5 * (wanted[close] / distance - 1.0)[:, None] * apart)
-    return moves
+
+    cell: FloatArray
+    sites: IntArray
+    species: IntArray
+    translations: FloatArray
+
+    def push_apart(
+        self, positions: FloatArray, firsts: IntArray, shortest: FloatArray
+    ) -> tuple[FloatArray, float]:
+        """Displacements of the first atom of each site that bring close pairs to their target distance.
+
+        Args:
+            positions: shape (n, 3), fractional.
+            firsts: places of the first atoms, shape (s,).
+            shortest: shape (k, k), smallest distances by species, Å.
+
+        Returns:
+            (displacements (s, 3), fractional; by how much a distance is too short at most, Å).
+        """
+        apart = positions[firsts][:, None, :] - positions[None, :, :]
+        apart -= np.round(apart)
+        vectors = (apart @ self.cell)[:, :, None, :] + self.translations
+        distances = np.sqrt((vectors**2).sum(axis=-1))
+        limits = shortest[self.sites[:, None], self.species[None, :]][:, :, None]
+        own = (np.arange(len(positions)) == firsts[:, None])[:, :, None] & (distances < TINY)
+        distances = np.where(own, np.inf, distances)
+        missing = float((limits - distances).max())
+        sizes = 0.5 * np.maximum(0.0, TARGET * limits / np.maximum(distances, TINY) - 1.0)
+        moves = (sizes[..., None] * vectors).sum(axis=(1, 2))
+        fractional: FloatArray = moves @ np.linalg.inv(self.cell)
+        return fractional, missing

@@ -98,7 +98,7 @@ def write_sited(sited: SitedCrystal, elements: Sequence[str]) -> dict[str, Json]
     }
 
 
-def read_sited(genome: Genome, elements: Sequence[str]) -> SitedCrystal:
+def read_sited(genome: Genome, elements: tuple[str, ...]) -> SitedCrystal:
     """Read a genome, rounded.
 
     Raises:

@@ -166,10 +166,11 @@ class CrystalSitesSpace(SpaceSettings):
         found = self._axes.combinations
         if found.is_complete:
             return ()
-        return (
+        left_out = (
             f"of {found.total:,} combinations of space group and occupied sites, {len(found.members):,} are searched, drawn "
-            f"evenly over {len(found.by_group)} space groups; name sites, fewer space_groups or fewer formula_units to search all",
+            f"evenly over {len(found.by_group)} space groups; name sites, fewer space_groups or fewer formula_units to search all"
         )
+        return (left_out,)
 
     # SearchSpace.
 
@@ -220,7 +221,10 @@ class CrystalSitesSpace(SpaceSettings):
             for radius in coarse.radii
         ]
         found.append(Descriptor("volume per atom", "volume"))
-        return [*found, *(Descriptor(name, "symmetry") for name in ("log2 of operations", "free coordinates"))]
+        return [
+            *found,
+            *(Descriptor(name, "symmetry") for name in ("log2 of operations", "free coordinates")),
+        ]
 
     # VectorSpace.
 
@@ -235,7 +239,10 @@ class CrystalSitesSpace(SpaceSettings):
 
     def decode(self, x: FloatArray) -> Sequence[Genome]:
         """Genomes at points `x` (n, d); atoms that are too close are moved apart."""
-        return [self._write_genome(decode_repaired(point, self._axes)) for point in np.asarray(x, dtype=np.float64)]
+        return [
+            self._write_genome(decode_repaired(point, self._axes))
+            for point in np.asarray(x, dtype=np.float64)
+        ]
 
     # InheritingSpace.
 

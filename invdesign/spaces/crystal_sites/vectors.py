@@ -41,9 +41,7 @@ class SiteAxes:
     @cached_property
     def cell_columns(self) -> tuple[str, ...]:
         """Names of the columns of cells, those that any lattice system of the space has."""
-        used = {
-            name for member in self._samples for name in list_cell_columns(member.space_group.system)
-        }
+        used = {name for member in self._samples for name in list_cell_columns(member.space_group.system)}
         return tuple(name for name in (VOLUME, *RATIOS, *ANGLE_NAMES) if name in used)
 
     @cached_property
@@ -95,9 +93,19 @@ class SiteAxes:
             names += [f"{site} {axis}" for axis in position.free_axes]
         return names
 
+    @cached_property
+    def _scales(self) -> dict[int, CellAxes]:
+        """Scales of cells by number of atoms; all compositions are multiples of one formula."""
+        rows = self.rules.compositions.rows.tolist()
+        return {sum(row): CellAxes(self.rules.volume(row)) for row in rows}
+
     def scale_cell(self, combination: Combination) -> CellAxes:
         """Scales of the cells of a combination."""
-        return CellAxes(self.rules.volume(combination.count_atoms(len(self.rules.elements))))
+        size = combination.size
+        if size not in self._scales:  # sites that are none of the space's
+            counts = combination.count_atoms(len(self.rules.elements))
+            return CellAxes(self.rules.volume(counts))
+        return self._scales[size]
 
     def measure_cell(self, sited: SitedCrystal) -> dict[str, float]:
         """Coordinates of a crystal's cell in the cube, by column."""
@@ -133,7 +141,8 @@ class SiteAxes:
         start = len(head) + len(self.cell_columns)
         point[:start] = [*head, *(cell.get(name, ABSENT) for name in self.cell_columns)]
         point[start : start + len(sited.coordinates)] = sited.coordinates
-        return np.clip(np.nan_to_num(point, nan=ABSENT), 0.0, 1.0)
+        inside: FloatArray = np.clip(np.nan_to_num(point, nan=ABSENT), 0.0, 1.0)
+        return inside
 
     def decode(self, point: FloatArray) -> SitedCrystal:
         """Crystal at a `point` (d,) of the cube."""
