@@ -445,7 +445,11 @@ def _candidate_picture(facts: Facts, id: int, figures: dict[str, Figure]) -> dic
         return {"note": f"It cannot be built here: {error}", "parameters": _genome_rows(facts.run, id)}
     if crystal is None:
         return {"parameters": parameters}
-    note = ", ".join(filter(None, [f"{len(crystal)} atoms", role, facts.describe_fate(id)[1]]))
+    note = ", ".join(
+        filter(
+            None, [f"{len(crystal)} atom{'s' if len(crystal) > 1 else ''}", role, facts.describe_fate(id)[1]]
+        )
+    )
     drawn = structure.build_scene(crystal)
     if drawn is None:
         return {"note": f"{note}, too many to draw"}

@@ -154,7 +154,7 @@ def test_a_campaign_uses_them(tmp_path: Path, module: ModuleType) -> None:
         "space": {"kind": "my_crystals:LayeredCrystals", "formula": "Li3N", "formula_units": 2},
         "evaluate": [{"relax": CHEAP}],
         "objectives": [{"minimize": "energy_per_atom"}],
-        "optimizer": {"kind": "genetic", "population": 6, "fresh": 0.4},
+        "optimizer": {"kind": "genetic", "population": 6, "fresh": 0.2},
         "budget": {"candidates": 60},
         "engine": {"kind": "local", "workers": 0},
     }
