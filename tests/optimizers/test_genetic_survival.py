@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Proposal, Status
-from invdesign.optimizers.survival import rank_trials, select_best, select_by_niche
+from invdesign.optimizers.survival import (
+    count_tries,
+    order_equals,
+    rank_trials,
+    select_best,
+    select_by_niche,
+)
 from invdesign.pareto import crowding_distance, ranks
 from invdesign.testing import MemoryHistory
 from tests.optimizers.genetic_runs import ONE, TWO, history_of
@@ -179,3 +185,21 @@ def test_the_best_always_survives(values: list[int], k: int, seed: int) -> None:
         )
         assert len(population) == min(k, arrived[-1] + 1)
     assert values[population[0]] == min(values)
+
+
+def test_compositions_are_counted_until_a_better_one_is_found() -> None:
+    """A newcomer that is the best of its composition sets the count to 0, any other adds one; members count for nothing."""
+    ranked = rank_trials(history_of(ONE, [(3.0,), (2.0,), (2.5,), (9.0,)]), range(4))
+    assert ranked.ids == (1, 2, 0, 3)
+    niches = ["A", "A", "B", "B"]
+    assert count_tries({"A": 4}, ranked, niches, {0}) == {"A": 0, "B": 1}
+    assert count_tries({"A": 4, "C": 2}, ranked, niches, {0, 1, 2, 3}) == {"A": 4, "C": 2}
+
+
+def test_of_equals_the_composition_tried_least_comes_first() -> None:
+    """The order of different values stays, and that of several objectives."""
+    ranked = rank_trials(history_of(ONE, [(0.0,), (1.0,), (0.0,), (1e-12,)]), range(4))
+    niches = [{0: "A", 1: "D", 2: "B", 3: "C"}[id] for id in ranked.ids]
+    assert order_equals(ranked.ids, ranked, niches, {"A": 5, "B": 1, "C": 3}) == [2, 3, 0, 1]
+    front = rank_trials(history_of(TWO, [(0, 1), (1, 0)]), range(2))
+    assert order_equals(front.ids, front, ["A", "B"], {"A": 5}) == list(front.ids)

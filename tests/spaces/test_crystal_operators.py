@@ -38,7 +38,7 @@ SPACES: dict[str, dict[str, Any]] = {
 }
 EVERYWHERE = {"like", "random"}
 SHAPES = {"lattice", "splice", "strain", "symmetric", "symmetric_like"}
-CHANGES = {"add", "remove"}
+CHANGES = {"add", "anew", "remove"}
 OFFERED = {
     "formula": EVERYWHERE | SHAPES | {"permute", "rattle"},
     "units": EVERYWHERE | SHAPES | CHANGES | {"permute", "rattle", "repeat", "repeated"},
@@ -50,7 +50,7 @@ OFFERED = {
 }
 # For some parents these make nothing: without symmetry, at the end of the compositions, or of one element.
 CHOOSY = {"symmetric_like", "repeat", "permute", *CHANGES}
-TRIES = 10
+TRIES = 20
 
 
 @cache
@@ -65,7 +65,7 @@ def pool(name: str) -> tuple[Genome, ...]:
     """Some starts of each kind."""
     own = space_of(name).operators()
     starts = [operator for operator in own.values() if operator.arity == 0]
-    made = [operator.apply((), rng_for(0, number, "pool")) for operator in starts for number in range(6)]
+    made = [operator.apply((), rng_for(0, number, "pool")) for operator in starts for number in range(16)]
     return tuple(genome for genome in made if genome is not None)
 
 
@@ -232,7 +232,8 @@ def test_symmetric_starts_have_symmetry() -> None:
     starts = [salt.operators()["symmetric"].apply((), rng_for(0, number, "s")) for number in range(8)]
     found = [salt._read_genome(genome) for genome in starts if genome is not None]
     assert len(found) == 8
-    assert {find_group(crystal, 0.5) for crystal in found} <= {216, 225}
+    # Displacements along a diagonal leave the subgroup 160 of both.
+    assert {find_group(crystal, 0.5) for crystal in found} <= {160, 216, 225}
 
 
 def prototypes() -> dict[int, Genome]:
@@ -378,3 +379,32 @@ def test_repeated_starts_hold_a_smaller_cell() -> None:
         found = call_spglib("find_primitive", (child.cell, child.positions, child.species + 1), symprec=0.4)
         halves += found is not None and len(found[2]) < len(child)
     assert halves >= 0.6 * TRIES
+
+
+def test_anew_keeps_the_formula_and_draws_the_size() -> None:
+    """Starts with the formula of the parent come in cells of several sizes."""
+    space = space_of("units")
+    parent = next(genome for genome in pool("units") if len(genome["positions"]) == 4)  # type: ignore[arg-type]
+    made = [space.operators()["anew"].apply([parent], rng_for(9, n, "anew")) for n in range(20)]
+    sizes = {len(genome["positions"]) for genome in made if genome is not None}  # type: ignore[arg-type]
+    assert sizes <= {2, 4, 6, 8}
+    assert len(sizes) > 1
+
+
+def test_simple_formulas_and_frequent_sizes_are_drawn_most() -> None:
+    """SrO and TiO2 come more often than Sr2TiO4, two or four formula units more often than three."""
+    space = load(
+        "spaces",
+        {
+            "kind": "crystal",
+            "elements": {"Sr": [0, 4], "Ti": [0, 4], "O": [1, 8]},
+            "oxidation_states": {"Sr": 2, "Ti": 4, "O": -2},
+        },
+    )
+    compositions, rng = space._rules.compositions, rng_for(0, 0, "drawn")
+    drawn = np.array([compositions.draw(rng) for _ in range(4000)])
+    units = np.gcd.reduce(drawn, axis=1)
+    reduced = [tuple(row) for row in (drawn // units[:, None]).tolist()]  # O, Sr, Ti
+    assert reduced.count((1, 1, 0)) > reduced.count((2, 0, 1)) > reduced.count((4, 2, 1)) > 0
+    titania = units[[row == (2, 0, 1) for row in reduced]].tolist()
+    assert titania.count(2) > titania.count(4) > titania.count(1) > titania.count(3)
