@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from invdesign.arrays import FloatArray
 from invdesign.rng import rng_for
-from invdesign.spaces.crystal.geometry import Crystal, has_room, make_crystal
+from invdesign.spaces.crystal.geometry import Crystal, find_closest_pair, make_crystal
 from invdesign.spaces.crystal.symmetric import (
     MAX_ATTEMPTS,
     STRETCH,
@@ -48,7 +48,7 @@ def test_crystal_has_the_symmetry_of_its_group(number: int) -> None:
     crystal = draw_in_group(number, counts, 8.0 * sum(counts), room, rng_for(7, number, "test"))
     assert crystal is not None
     assert_array_equal(crystal.count_species(2), counts)
-    assert has_room(crystal, room)
+    assert find_closest_pair(crystal, room) is None
     assert count_operations(crystal) % len(group.rotations) == 0
     assert find_group(crystal, 1e-3) >= number or count_operations(crystal) > len(group.rotations)
 
@@ -64,7 +64,7 @@ def test_composition_volume_and_distances_are_exact(seed: int, first: int, secon
     crystal, number = found
     assert_array_equal(crystal.count_species(2), [first, second])
     assert STRETCH[0] - 1e-9 <= crystal.volume / volume <= STRETCH[1] + 1e-9
-    assert has_room(crystal, ROOM - 1e-9)
+    assert find_closest_pair(crystal, ROOM - 1e-9) is None
     assert number in list_fitting_groups((first, second))
     assert count_operations(crystal) % len(find_space_group(number).rotations) == 0
 
