@@ -49,7 +49,7 @@ OFFERED = {
     "fixed": EVERYWHERE | CHANGES | {"permute", "rattle", "splice", "transmute"},
 }
 # For some parents these make nothing: without symmetry, at the end of the compositions, or of one element.
-CHOOSY = {"symmetric_like", "repeat", "permute", *CHANGES}
+CHOOSY = {"symmetric_like", "repeat", "permute", "transmute", *CHANGES}
 TRIES = 20
 
 
@@ -64,8 +64,12 @@ def space_of(name: str) -> CrystalSpace:
 def pool(name: str) -> tuple[Genome, ...]:
     """Some starts of each kind."""
     own = space_of(name).operators()
-    starts = [operator for operator in own.values() if operator.arity == 0]
-    made = [operator.apply((), rng_for(0, number, "pool")) for operator in starts for number in range(16)]
+    starts = {start: operator for start, operator in own.items() if operator.arity == 0}
+    made = [
+        operator.apply((), rng_for(0, number, start))
+        for start, operator in starts.items()
+        for number in range(16)
+    ]
     return tuple(genome for genome in made if genome is not None)
 
 
