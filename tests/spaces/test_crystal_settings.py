@@ -101,16 +101,6 @@ def test_compositions_are_all_that_balance(data: st.DataObject) -> None:
     assert all(found.allows(counts) for counts in wanted)
 
 
-def test_compositions_are_drawn_evenly() -> None:
-    """Each composition of a system is as likely as any other."""
-    found = list_compositions([(0, 4), (0, 4), (1, 8)], (1, 16), [[2], [4], [-2]])
-    rng = np.random.default_rng(0)
-    drawn = [tuple(found.draw(rng).tolist()) for _ in range(200 * len(found))]
-    shares = [drawn.count(tuple(row)) for row in found.rows.tolist()]
-    assert min(shares) > 140
-    assert max(shares) < 260
-
-
 def test_compositions_that_cannot_be_packed_are_left_out() -> None:
     """Of a fixed cell's compositions those remain whose atoms fit in."""
     space = space_of(elements={"Ar": [1, 20]}, cell=[6, 6, 6, 90, 90, 90], min_distances={"Ar-Ar": 3.0})
