@@ -277,6 +277,17 @@ def test_hints_take_the_place_of_unset_settings() -> None:
     assert load("optimizers", "random").suit_space(space) == load("optimizers", "random")
 
 
+def test_more_founders_than_survivors() -> None:
+    """As many starts as founders come first; the best of them survive, and only then children are bred."""
+    search = Search(Genetic(population=3, founders=8, offspring=4, fresh=0.0))
+    for _ in range(2):
+        proposals = search.ask()
+        assert not any(proposal.parents for proposal in proposals)
+        search.tell(proposals)
+    assert 0 < len(search.state["population"]) <= 3
+    assert all(proposal.parents for proposal in search.ask())
+
+
 def test_hints_that_contradict_settings_are_left_out() -> None:
     """A share of crossover that leaves no room for the hinted starts stays; the other hints count."""
     space = campaign(relaxing()).space

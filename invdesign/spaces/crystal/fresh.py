@@ -21,7 +21,7 @@ from invdesign.spaces.crystal.symmetric import draw_symmetric, find_group
 SADDLE_RATTLE = (0.05, 0.08)
 TRIES = 5  # compositions and crystals of a start, until one keeps the rules (chosen)
 SYMMETRIC_SUBCELLS = 0.5  # share of sub-cells with symmetry (chosen)
-ANEW_SHARES = (0.3, 0.2, 0.5)  # of random, repeated and symmetric starts with a parent's formula (chosen)
+ANEW_SHARES = (0.2, 0.15, 0.65)  # of random, repeated and symmetric starts with a parent's formula (chosen)
 LIKE_DISTANCE = 0.85  # share of the parent's shortest distances that a start like it keeps (chosen)
 LIKE_VOLUME = (0.95, 1.1)  # of the parent's volume, between which a start like it lies (chosen)
 BONDED = 1.5  # times the room of starts: farther atoms say nothing of distances (chosen)

@@ -56,9 +56,9 @@ class Way:
 
 
 STARTS: Mapping[str, Way] = {
-    "random": Way(0, draw_p1, 0.3),
-    "repeated": Way(0, draw_repeated, 0.2),
-    "symmetric": Way(0, draw_symmetric_start, 0.5),
+    "random": Way(0, draw_p1, 0.2),
+    "repeated": Way(0, draw_repeated, 0.15),
+    "symmetric": Way(0, draw_symmetric_start, 0.65),
 }
 OPERATORS: Mapping[str, Way] = {
     "lattice": Way(1, change_lattice, 0.3),
