@@ -62,8 +62,8 @@ class Genetic(OptimizerSettings):
 
     population: int = Field(default=32, ge=2)
     """Survivors that breed (mu)."""
-    founders: int | None = Field(default=None, ge=1)
-    """Starts before the first child is bred, where more than `population`; the best of them survive."""
+    founders: float = Field(default=1.0, ge=1.0)
+    """Starts before the first child is bred, over `population`; the best of them survive."""
     offspring: int | None = Field(default=None, ge=1)
     """Candidates asked for at a time (lambda); where not given half the population, a quarter with a pre-screen, 1 in steady state."""
     mode: Literal["generational", "steady_state"] = "generational"
@@ -126,7 +126,7 @@ class Genetic(OptimizerSettings):
         return {
             "seeds": 0,
             "position": 0,
-            "founding": max(self.founders or 0, self.population),
+            "founding": round(self.founders * self.population),
             "population": [],
             "sound": 0,
             "credit": {},
@@ -160,7 +160,7 @@ class Genetic(OptimizerSettings):
             kept = self._select_survivors(context, state, ranked, arrived)
         sound = set(ranked.ids[: ranked.count_with_results])
         new = {**state, "population": kept, "sound": sum(id in sound for id in kept)}
-        if len(kept) >= self.population and self.founders is None:
+        if len(kept) >= self.population and self.founders == 1.0:
             new["founding"] = 0
         if self.adaptive:
             kit = cached_kit(context, vectors=self.vectors)

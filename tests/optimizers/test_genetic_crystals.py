@@ -279,12 +279,12 @@ def test_hints_take_the_place_of_unset_settings() -> None:
 
 def test_more_founders_than_survivors() -> None:
     """As many starts as founders come first; the best of them survive, and only then children are bred."""
-    search = Search(Genetic(population=3, founders=8, offspring=4, fresh=0.0))
+    search = Search(Genetic(population=4, founders=2, offspring=4, fresh=0.0))
     for _ in range(2):
         proposals = search.ask()
         assert not any(proposal.parents for proposal in proposals)
         search.tell(proposals)
-    assert 0 < len(search.state["population"]) <= 3
+    assert 0 < len(search.state["population"]) <= 4
     assert all(proposal.parents for proposal in search.ask())
 
 

@@ -112,9 +112,9 @@ Groups = Annotated[
 # Chosen on oxides that are no tasks of the structure search benchmark (LiAlO2, CaSiO3, Li2TiO3, CaAl2O4, ZnAl2O4): the best ten
 # of twenty starts breed, and are founded anew after a hundred candidates without progress. A quarter of fresh starts keeps
 # them diverse.
-GENETIC_HINTS: Mapping[str, Json] = {"population": 10, "founders": 20, "fresh": 0.25, "patience": 10}
+GENETIC_HINTS: Mapping[str, Json] = {"population": 10, "founders": 2.0, "fresh": 0.25, "patience": 10}
 # Several compositions: a member for each, and most children start anew with the composition of a good one (chosen).
-SYSTEM_HINTS: Mapping[str, Json] = {"population": 20, "offspring": 5, "crossover": 0.15}
+SYSTEM_HINTS: Mapping[str, Json] = {"population": 20, "founders": 1.0, "offspring": 5, "crossover": 0.15}
 
 
 class CrystalSpace(SpaceSettings):
