@@ -96,7 +96,7 @@ def relaxing(candidates: int = 20, **changes: Any) -> Data:
         "space": {"kind": "crystal", "formula": "MgO", "formula_units": [1, 2]},
         "evaluate": [{f"{CRYSTALS}:Settling": {"fate": "collapse", "half": True}}],
         "objectives": [{"minimize": "energy_per_atom"}],
-        "optimizer": {"kind": "genetic", "population": 4},
+        "optimizer": {"kind": "genetic", "population": 4, "founders": 1},
         "budget": {"candidates": candidates},
         "engine": {"kind": "local", "workers": 0},
         **changes,

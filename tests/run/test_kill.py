@@ -195,7 +195,7 @@ def test_every_optimizer_survives_kills(search: str, tmp_path: Path) -> None:
 
 def test_relaxed_genomes_survive_kills(tmp_path: Path) -> None:
     """Crystals bred from what relaxation made of their parents are the same ones, with several asks under way."""
-    data = relaxing(20, optimizer={"kind": "genetic", "mode": "steady_state", "population": 4})
+    data = relaxing(20, optimizer={"kind": "genetic", "mode": "steady_state", "population": 4, "founders": 1})
     report = killed_at_statements(data, tmp_path / "killed", most=140)
     reference = finished(data, tmp_path / "reference")
     assert report["deaths"] > 5

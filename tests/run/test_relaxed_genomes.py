@@ -29,7 +29,7 @@ from tests.plugins.crystals import read_lines, tell_settled
 from tests.run.test_kill import same
 from tests.support import CRYSTALS, Data, campaign, finished, relaxing
 
-GENETIC = {"kind": "genetic", "population": 4}
+GENETIC = {"kind": "genetic", "population": 4, "founders": 1}
 SETTLED = {f"{CRYSTALS}:Settling": {}}
 DFT = {"role": "dft", "start": "relaxed", "energy": "dft_energy_per_atom"}
 
