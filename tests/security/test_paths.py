@@ -127,7 +127,7 @@ def test_workers_keep_the_environment_of_programs(tmp_path: Path) -> None:
 PRICE = """\
 import random
 import helper
-from scores import base
+from price_scores import base
 
 def price(candidate):
     return random.random() * 0 + helper.OFFSET + base.BASE
@@ -151,9 +151,9 @@ def priced(folder: Path, module: str) -> Path:
     """A campaign whose function imports a sibling, a package beside it, and Python's own `random`."""
     (folder / "random.py").write_text("raise SystemExit('the module beside the campaign')\n")
     (folder / "helper.py").write_text("OFFSET = 40\n")
-    (folder / "scores").mkdir()
-    (folder / "scores" / "__init__.py").write_text("from . import base\n")
-    (folder / "scores" / "base.py").write_text("BASE = 2\n")
+    (folder / "price_scores").mkdir()
+    (folder / "price_scores" / "__init__.py").write_text("from . import base\n")
+    (folder / "price_scores" / "base.py").write_text("BASE = 2\n")
     (folder / "costs.py").write_text(PRICE)
     (folder / "priced.yaml").write_text(FUNCTIONS.replace("MODULE", module))
     return folder / "priced.yaml"
