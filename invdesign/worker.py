@@ -287,8 +287,11 @@ def _one_line(error: BaseException) -> str:
 def _describe_error(error: BaseException) -> str:
     """Reason of a refusal, or the type and message of any other error."""
     text = _one_line(error)
-    if isinstance(error, InvdesignError) and text:
-        return text
+    return text if isinstance(error, InvdesignError) and text else _name_error(error, text)
+
+
+def _name_error(error: BaseException, text: str) -> str:
+    """Type of an error, with its message if it has one."""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
@@ -298,7 +301,7 @@ def _failure_from(error: BaseException, stage: str) -> Failure:
     # Torch reports a failed allocation as RuntimeError.
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
         return Failure("memory", stage, text or "ran out of the memory one worker may use")
-    return Failure("error", stage, f"{type(error).__name__}: {text}" if text else type(error).__name__)
+    return Failure("error", stage, _name_error(error, text))
 
 
 def _encode_failure(failure: Failure) -> Answer:

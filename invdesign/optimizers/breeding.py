@@ -77,7 +77,7 @@ class OperatorKit:
         self.categorical = np.array([item.kind == "categorical" for item in dimensions], dtype=np.bool_)
         self.starts = [name for name, operator in self.own.items() if operator.arity == 0]
         self.weights = {name: float(getattr(operator, "share", 1.0)) for name, operator in self.own.items()}
-        # Relaxation changes a crystal enough: mutated children of crossover found minima three times later.
+        # Relaxation changes a crystal enough (chosen).
         relaxed = isinstance(space, InheritingSpace)
         self.mutates = not relaxed and any(operator.arity == 1 for operator in self.own.values())
 

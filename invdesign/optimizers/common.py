@@ -45,7 +45,9 @@ class Draft:
 
     def would_accept(self, genome: Genome, until: str | None = None) -> bool:
         """True if `genome` could be added to run `until` a stage."""
-        key = genome_key(genome)
+        return self._accepts_key(genome_key(genome), until)
+
+    def _accepts_key(self, key: str, until: str | None) -> bool:
         return key not in self._keys and self.context.admits(key, until)
 
     def bar_genomes(self, genomes: Iterable[Genome]) -> None:
@@ -75,7 +77,7 @@ class Draft:
         if genome is None:
             return False
         key = genome_key(genome)
-        if key in self._keys or not self.context.admits(key, until):
+        if not self._accepts_key(key, until):
             return False
         self._keys.add(key)
         self.proposals.append(Proposal(genome, tuple(parents), operator, memo, until))

@@ -24,6 +24,7 @@ from invdesign.optimizers.survival import (
     Ranking,
     count_tries,
     find_repeated,
+    is_alike,
     order_equals,
     rank_trials,
     select_best,
@@ -242,10 +243,9 @@ class _Brood:
         self.pool = BreedingPool(self.parents, kit, known.encode_members)
         if isinstance(self.context.space, InheritingSpace):
             draft.bar_genomes(member.genome for member in self.parents)
-        self.seen: FloatArray | None = None
+        self.seen: list[FloatArray] = []  # fingerprints of members and of children of this ask
         if isinstance(self.context.space, RecognisingSpace):
-            ids = [cast("int", member.id) for member in self.parents]
-            self.seen = known.load_fingerprints(ids) if ids else np.empty((0, 0))
+            self.seen += list(known.load_fingerprints([cast("int", member.id) for member in self.parents]))
 
     def propose_screened(self) -> None:
         """Propose offspring that the pre-screen chooses, if it knows enough."""
@@ -300,20 +300,15 @@ class _Brood:
     def _add_child(self, child: Offspring | None) -> bool:
         if child is None:
             return False
-        fingerprint = self._find_new_fingerprint(child)
-        if self.seen is not None and fingerprint is None:
+        if not isinstance(self.context.space, RecognisingSpace):
+            return self._add_to_draft(child)
+        fingerprint: FloatArray = self.context.space.fingerprints([child.genome])[0]
+        if self.seen and is_alike(fingerprint, np.array(self.seen), self.context.space.alike):
             return False
-        if not self.draft.add_genome(child.genome, child.operator, child.parents, child.memo):
-            return False
-        if self.seen is not None and fingerprint is not None:
-            self.seen = np.vstack([self.seen.reshape(-1, len(fingerprint)), fingerprint])
-        return True
+        added = self._add_to_draft(child)
+        if added:
+            self.seen.append(fingerprint)
+        return added
 
-    def _find_new_fingerprint(self, child: Offspring) -> FloatArray | None:
-        """Fingerprint (d,) of a child that is alike to no member and to no other child of this ask; else None."""
-        if self.seen is None:
-            return None
-        space = cast("RecognisingSpace", self.context.space)
-        fingerprint: FloatArray = space.fingerprints([child.genome])[0]
-        known = len(self.seen) and np.linalg.norm(self.seen - fingerprint, axis=1).min() < space.alike
-        return None if known else fingerprint
+    def _add_to_draft(self, child: Offspring) -> bool:
+        return self.draft.add_genome(child.genome, child.operator, child.parents, child.memo)

@@ -156,7 +156,7 @@ def select_unlike(
     """
     kept: list[int] = []
     for row in range(len(fingerprints)):
-        if not _is_near(fingerprints[row], fingerprints[kept], alike):
+        if not is_alike(fingerprints[row], fingerprints[kept], alike):
             kept.append(row)
     seen: Counter[str] = Counter()
     turns = []
@@ -231,13 +231,13 @@ def find_repeated(
     known = [row for row, id in enumerate(ids) if id in members]
     found: set[int] = set()
     for row in sorted(set(range(len(ids))).difference(known), key=lambda row: ids[row]):
-        if _is_near(fingerprints[row], fingerprints[known], alike):
+        if is_alike(fingerprints[row], fingerprints[known], alike):
             found.add(ids[row])
         known.append(row)
     return found
 
 
-def _is_near(fingerprint: FloatArray, others: FloatArray, alike: float) -> bool:
+def is_alike(fingerprint: FloatArray, others: FloatArray, alike: float) -> bool:
     """True if a fingerprint (d,) lies nearer than `alike` to one of `others` (n, d)."""
     return bool((np.linalg.norm(others - fingerprint, axis=1) < alike).any())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -10,6 +10,7 @@ from invdesign.candidate import Genome
 from invdesign.rng import Rng
 
 Code = TypeVar("Code")
+Rules = TypeVar("Rules")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,31 @@ class FromCodes(Generic[Code]):
     def __call__(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
         child = self.make([self.read(parent) for parent in parents], rng)
         return None if child is None else self.write(child)
+
+
+@dataclass(frozen=True, slots=True)
+class WithRules(Generic[Code, Rules]):
+    """A function on codes that needs the rules of its space, with these rules.
+
+    It is an object, so that a space with its operators can be pickled.
+    """
+
+    maker: Callable[[Sequence[Code], Rules, Rng], Code | None]
+    rules: Rules
+
+    def __call__(self, parents: Sequence[Code], rng: Rng) -> Code | None:
+        return self.maker(parents, self.rules, rng)
+
+
+def find_settled(drawn: Iterable[Code | None], settle: Callable[[Code], Code | None]) -> Code | None:
+    """First of the drawn codes that settles; None if none does.
+
+    Args:
+        drawn: codes in the order of trying, None for a try without one; an iterator is not drawn from further than needed.
+        settle: makes a code canonical, or gives None where it breaks a rule of the space.
+    """
+    settled = (settle(code) for code in drawn if code is not None)
+    return next((code for code in settled if code is not None), None)
 
 
 def operators_on_codes(

@@ -10,6 +10,7 @@ from invdesign.arrays import IntArray
 from invdesign.errors import Infeasible
 from invdesign.spaces.crystal.geometry import Crystal, make_crystal, to_lower_triangle
 from invdesign.spaces.crystal.rules import CrystalRules, find_fault, normalise
+from invdesign.spaces.crystal.supercells import repeat_axis
 from invdesign.structures.symmetry import call_spglib
 
 if TYPE_CHECKING:
@@ -116,16 +117,9 @@ def _find_primitive(crystal: Crystal) -> Crystal | None:
 
 def repeat_cell(crystal: Crystal, times: int) -> Crystal:
     """Repeat a cell; each prime factor of `times` goes along the edge that is then shortest."""
-    cell, species, positions = crystal.cell, crystal.species, crystal.positions
     for factor in _factorise(times):
-        axis = int(np.linalg.norm(cell, axis=1).argmin())
-        steps = np.zeros((factor, 1, 3))
-        steps[:, 0, axis] = np.arange(factor)
-        scale = np.ones(3)
-        scale[axis] = factor
-        positions = ((positions[None, :, :] + steps) / scale).reshape(-1, 3)
-        cell, species = cell * scale[:, None], np.tile(species, factor)
-    return make_crystal(cell, species, positions)
+        crystal = repeat_axis(crystal, int(np.linalg.norm(crystal.cell, axis=1).argmin()), factor)
+    return crystal
 
 
 def _factorise(number: int) -> list[int]:

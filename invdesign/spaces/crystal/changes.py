@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
-from invdesign.spaces.crystal.geometry import Crystal, make_crystal
+from invdesign.spaces.crystal.geometry import Crystal, displace_atoms, make_crystal
 from invdesign.spaces.crystal.operators import RATTLES, TRIES
 from invdesign.spaces.crystal.rules import CrystalRules, settle
+from invdesign.spaces.crystal.supercells import repeat_axis
+from invdesign.spaces.operators import find_settled
 
 VOID_TRIES = 60  # random points, of which the one with most room takes an added atom (chosen)
 STEP_ATOMS = 6  # atoms by which neighbouring compositions differ at most, where there are any (chosen)
@@ -29,19 +32,9 @@ def repeat(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal
     times = [n for n in range(2, 1 + rules.most_atoms) if rules.compositions.allows(n * counts)]
     if not times:
         return None
-    n, axis = int(rng.choice(times)), int(rng.integers(3))
-    scale = np.ones(3)
-    scale[axis] = n
-    shifts = np.zeros((n, 3))
-    shifts[:, axis] = np.arange(n)
-    positions = ((parent.positions[None, :, :] + shifts[:, None, :]) / scale).reshape(-1, 3)
-    cell, species = parent.cell * scale[:, None], np.tile(parent.species, n)
-    for _ in range(TRIES):
-        moves = rng.normal(0.0, rng.uniform(*RATTLES), positions.shape) @ np.linalg.inv(cell)
-        found = settle(make_crystal(cell, species, positions + moves), rules)
-        if found is not None:
-            return found
-    return None
+    large = repeat_axis(parent, times=int(rng.choice(times)), axis=int(rng.integers(3)))
+    drawn = (displace_atoms(large, rng.uniform(*RATTLES), rng) for _ in range(TRIES))
+    return find_settled(drawn, partial(settle, rules=rules))
 
 
 def add_atoms(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal | None:
@@ -96,11 +89,8 @@ def _change_composition(parent: Crystal, rules: CrystalRules, rng: Rng, sign: in
     if not allowed.any():
         return None
     near = np.flatnonzero(allowed & (size <= max(STEP_ATOMS, int(size[allowed].min()))))
-    for _ in range(TRIES):
-        found = settle(_with_counts(parent, change[int(rng.choice(near))], rules, rng), rules)
-        if found is not None:
-            return found
-    return None
+    drawn = (_with_counts(parent, change[int(rng.choice(near))], rules, rng) for _ in range(TRIES))
+    return find_settled(drawn, partial(settle, rules=rules))
 
 
 def _with_counts(parent: Crystal, change: IntArray, rules: CrystalRules, rng: Rng) -> Crystal:

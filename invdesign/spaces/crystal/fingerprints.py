@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
+from invdesign.protocols import Descriptor
 from invdesign.spaces.crystal.geometry import Crystal, find_neighbours
 
 REACH = 8.0  # Å, of distances in a fingerprint (chosen)
@@ -153,3 +154,18 @@ class CoarseFeatures:
             counts = crystal.count_species(self.distances.kinds) if self.shares else np.zeros(0)
             rows.append(np.concatenate([coarse, [crystal.volume / len(crystal)], counts / len(crystal)]))
         return np.array(rows).reshape(len(crystals), -1)
+
+    def list_descriptors(self, elements: Sequence[str]) -> list[Descriptor]:
+        """List the descriptors of the features.
+
+        Args:
+            elements: symbols, in the order of species numbers.
+        """
+        found = [
+            Descriptor(f"{elements[a]}-{elements[b]} at {radius:.2f} Å", "distances")
+            for a, b in self.distances.pairs
+            for radius in self.radii
+        ]
+        found.append(Descriptor("volume per atom", "volume"))
+        shares = elements if self.shares else ()
+        return [*found, *(Descriptor(f"share of {name}", "composition") for name in shares)]

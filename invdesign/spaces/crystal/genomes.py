@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
-from invdesign.candidate import Genome, Json
+from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible, nearest
 from invdesign.spaces.crystal.geometry import Crystal, make_crystal
 from invdesign.spaces.crystal.rules import CrystalRules, is_fixed_cell, normalise
@@ -68,6 +68,20 @@ def write_genome(crystal: Crystal, rules: CrystalRules) -> dict[str, Json]:
         "counts": {name: count for name, count in zip(rules.elements, counts, strict=True) if count},
         "positions": cast("list[Json]", crystal.positions.tolist()),
     }
+
+
+def build_design(crystal: Crystal, elements: Sequence[str]) -> Design:
+    """Build the design of a crystal, with the structure `initial`.
+
+    Args:
+        crystal: of the space.
+        elements: symbols, in the order of its species numbers.
+    """
+    from pymatgen.core import Lattice, Structure
+
+    symbols = [elements[number] for number in crystal.species.tolist()]
+    structure = Structure(Lattice(crystal.cell), symbols, crystal.positions)
+    return Design(composition=structure.composition, structures={"initial": structure})
 
 
 def _read_cell(value: Json) -> FloatArray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from invdesign.arrays import BoolArray, FloatArray, IntArray
+from invdesign.rng import Rng
 from invdesign.structures.symmetry import call_spglib
 
 DECIMALS = 6  # of cells (Å) and fractional positions in a genome; chosen: far below any force's resolution
@@ -58,6 +59,13 @@ def make_crystal(cell: FloatArray, species: Sequence[int] | IntArray, positions:
     wrapped = np.asarray(positions, dtype=np.float64).reshape(-1, 3)
     wrapped = wrapped - np.floor(wrapped)
     return Crystal(np.asarray(cell, dtype=np.float64), kinds[order], wrapped[order])
+
+
+def displace_atoms(crystal: Crystal, size: float, rng: Rng) -> Crystal:
+    """Displace all atoms by normal steps of standard deviation `size` (Å) in each direction."""
+    moves = rng.normal(0.0, size, crystal.positions.shape)
+    positions = crystal.positions + moves @ np.linalg.inv(crystal.cell)
+    return make_crystal(crystal.cell, crystal.species, positions)
 
 
 def to_lower_triangle(crystal: Crystal) -> Crystal:

@@ -11,6 +11,7 @@ import numpy as np
 from invdesign.rng import Rng
 from invdesign.spaces.crystal.changes import add_atoms, remove_atoms, repeat, transmute
 from invdesign.spaces.crystal.fresh import (
+    START_SHARES,
     draw_anew,
     draw_like,
     draw_repeated,
@@ -24,20 +25,6 @@ from invdesign.spaces.crystal.starts import draw_p1
 
 Maker: TypeAlias = Callable[[Sequence[Crystal], CrystalRules, Rng], Crystal | None]
 """Makes a settled crystal from others by the rules of the space; None where it finds none."""
-
-
-@dataclass(frozen=True, slots=True)
-class WithRules:
-    """A maker with its rules.
-
-    It is an object, so that a space with its operators can be pickled.
-    """
-
-    maker: Maker
-    rules: CrystalRules
-
-    def __call__(self, parents: Sequence[Crystal], rng: Rng) -> Crystal | None:
-        return self.maker(parents, self.rules, rng)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +43,9 @@ class Way:
 
 
 STARTS: Mapping[str, Way] = {
-    "random": Way(0, draw_p1, 0.2),
-    "repeated": Way(0, draw_repeated, 0.15),
-    "symmetric": Way(0, draw_symmetric_start, 0.65),
+    "random": Way(0, draw_p1, START_SHARES["random"]),
+    "repeated": Way(0, draw_repeated, START_SHARES["repeated"]),
+    "symmetric": Way(0, draw_symmetric_start, START_SHARES["symmetric"]),
 }
 OPERATORS: Mapping[str, Way] = {
     "lattice": Way(1, change_lattice, 0.3),

@@ -6,15 +6,17 @@ Each is a function of parents, rules and generator. `settle` decides if what it 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
 from invdesign.spaces.crystal.compositions import Compositions
-from invdesign.spaces.crystal.geometry import Crystal, make_crystal
+from invdesign.spaces.crystal.geometry import Crystal, displace_atoms, make_crystal
 from invdesign.spaces.crystal.rules import CrystalRules, settle
 from invdesign.spaces.crystal.starts import draw_cell_shape
+from invdesign.spaces.operators import find_settled
 
 TRIES = 20  # of an operator with new random numbers, until a child keeps the rules (chosen)
 CUT_RANGE = (0.25, 0.75)  # part of the child that the first parent gives (chosen)
@@ -40,23 +42,18 @@ def splice(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal
     Source:
         Glass, Oganov & Hansen, Comput. Phys. Commun. 175, 713 (2006); Deaven & Ho, Phys. Rev. Lett. 75, 288 (1995).
     """
-    for _ in range(TRIES):
-        first, second = parents[0], parents[1]
+
+    def join() -> Crystal:
+        first, second = parents
         if rules.cell is None:
             first, second = _permute_axes(first, second, rng)
-        counts = _mix_counts(first, second, rules, rng)
-        child = None if counts is None else _splice_once(first, second, counts, rng)
-        found = None if child is None else settle(child, rules)
-        if found is not None:
-            return found
-    return None
+        return _join_slabs(first, second, _mix_counts(first, second, rules, rng), rng)
+
+    return find_settled((join() for _ in range(TRIES)), partial(settle, rules=rules))
 
 
-def _mix_counts(first: Crystal, second: Crystal, rules: CrystalRules, rng: Rng) -> IntArray | None:
-    """Draw the composition of a child: that of a parent, or one between them.
-
-    None if the parents have not enough atoms of an element.
-    """
+def _mix_counts(first: Crystal, second: Crystal, rules: CrystalRules, rng: Rng) -> IntArray:
+    """Draw the composition of a child: that of a parent, or one between them."""
     own, other = rules.count_atoms(first), rules.count_atoms(second)
     if (own == other).all():
         return own
@@ -64,22 +61,16 @@ def _mix_counts(first: Crystal, second: Crystal, rules: CrystalRules, rng: Rng) 
     return nearest_composition(rules.compositions, wanted, own + other, rng)
 
 
-def nearest_composition(
-    compositions: Compositions, wanted: FloatArray, most: IntArray | None, rng: Rng
-) -> IntArray | None:
+def nearest_composition(compositions: Compositions, wanted: FloatArray, most: IntArray, rng: Rng) -> IntArray:
     """Nearest allowed composition to `wanted` (k,); of several at the same distance a random one.
 
     Args:
         compositions: of the space.
         wanted: shape (k,), atoms of each element, also fractions.
-        most: shape (k,), largest numbers there may be; None for no limit.
+        most: shape (k,), largest numbers there may be; at least one composition keeps them.
         rng: for ties.
     """
-    rows = compositions.rows
-    if most is not None:
-        rows = rows[(rows <= most).all(axis=1)]
-    if not len(rows):
-        return None
+    rows = compositions.rows[(compositions.rows <= most).all(axis=1)]
     distance = ((rows - wanted) ** 2).sum(axis=1)
     nearest = np.flatnonzero(distance <= distance.min() + 1e-9)
     chosen: IntArray = rows[int(rng.choice(nearest))]
@@ -109,8 +100,14 @@ def _turn_axes(crystal: Crystal, order: IntArray, signs: FloatArray) -> Crystal:
     return make_crystal(cell, crystal.species, positions)
 
 
-def _splice_once(first: Crystal, second: Crystal, counts: IntArray, rng: Rng) -> Crystal | None:
-    """Join two slabs along the first axis, at random shifts; None if there are too few atoms."""
+def _join_slabs(first: Crystal, second: Crystal, counts: IntArray, rng: Rng) -> Crystal:
+    """Join slabs of two crystals along the first axis, at random shifts.
+
+    Args:
+        first, second: they hold at least the atoms of the child together.
+        counts: shape (k,), atoms of each element in the child.
+        rng: the only source of randomness.
+    """
     share = rng.uniform(*CUT_RANGE)
     shifts = rng.random((2, 3))
     if rng.random() >= SHIFTED_SHARE:  # within the plane of the cut the parents stay as they are
@@ -126,8 +123,6 @@ def _splice_once(first: Crystal, second: Crystal, counts: IntArray, rng: Rng) ->
     chosen: list[int] = []
     for kind, count in enumerate(counts.tolist()):
         atoms = np.flatnonzero(species == kind)
-        if len(atoms) < count:
-            return None
         chosen += atoms[np.argsort(outside[atoms], kind="stable")[:count]].tolist()
     cell = mean_cell(first, second, share, int(counts.sum()))
     return make_crystal(cell, species[chosen], positions[chosen])
@@ -157,21 +152,20 @@ def permute(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crysta
         rng: the only source of randomness.
     """
     (parent,) = parents
-    for _ in range(TRIES):
+    if (parent.species == parent.species[0]).all():
+        return None
+
+    def swap() -> Crystal | None:
         species = parent.species.copy()
         for _ in range(int(rng.integers(1, MAX_SWAPS + 1))):
             one = int(rng.integers(len(species)))
-            others = np.flatnonzero(species != species[one])
-            if not len(others):
-                return None
-            other = int(rng.choice(others))
+            other = int(rng.choice(np.flatnonzero(species != species[one])))
             species[one], species[other] = species[other], species[one]
         if (species == parent.species).all():  # swaps may undo each other
-            continue
-        found = settle(make_crystal(parent.cell, species, parent.positions), rules)
-        if found is not None:
-            return found
-    return None
+            return None
+        return make_crystal(parent.cell, species, parent.positions)
+
+    return find_settled((swap() for _ in range(TRIES)), partial(settle, rules=rules))
 
 
 def strain(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal | None:
@@ -183,19 +177,18 @@ def strain(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal
         rng: the only source of randomness.
     """
     (parent,) = parents
-    for _ in range(TRIES):
+
+    def bend() -> Crystal | None:
         size = rng.uniform(*STRAINS)
         bent = rng.normal(0.0, size, (3, 3))
         cell = parent.cell @ (np.eye(3) + 0.5 * (bent + bent.T))
         volume = abs(float(np.linalg.det(cell)))
         if volume < 0.1 * parent.volume:
-            continue
+            return None
         cell *= np.cbrt(parent.volume / volume)
-        moves = rng.normal(0.0, RATTLES[0], parent.positions.shape) @ np.linalg.inv(cell)
-        found = settle(make_crystal(cell, parent.species, parent.positions + moves), rules)
-        if found is not None:
-            return found
-    return None
+        return displace_atoms(Crystal(cell, parent.species, parent.positions), RATTLES[0], rng)
+
+    return find_settled((bend() for _ in range(TRIES)), partial(settle, rules=rules))
 
 
 def rattle(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal | None:
@@ -208,15 +201,15 @@ def rattle(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal
     """
     (parent,) = parents
     inverse = np.linalg.inv(parent.cell)
-    for _ in range(TRIES):
+
+    def move() -> Crystal:
         moved = rng.random(len(parent)) < rng.uniform(*MOVED_SHARE)
         if not moved.any():
             moved[int(rng.integers(len(parent)))] = True
         moves = rng.normal(0.0, rng.uniform(*RATTLES), parent.positions.shape) * moved[:, None]
-        found = settle(make_crystal(parent.cell, parent.species, parent.positions + moves @ inverse), rules)
-        if found is not None:
-            return found
-    return None
+        return make_crystal(parent.cell, parent.species, parent.positions + moves @ inverse)
+
+    return find_settled((move() for _ in range(TRIES)), partial(settle, rules=rules))
 
 
 def change_lattice(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> Crystal | None:
@@ -228,10 +221,10 @@ def change_lattice(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) ->
         rng: the only source of randomness.
     """
     (parent,) = parents
-    for _ in range(TRIES):
+
+    def place() -> Crystal:
         turned = _turn_axes(parent, *_draw_axes(rng))
         cell = draw_cell_shape(rng) * np.cbrt(parent.volume)
-        found = settle(make_crystal(cell, turned.species, turned.positions), rules)
-        if found is not None:
-            return found
-    return None
+        return make_crystal(cell, turned.species, turned.positions)
+
+    return find_settled((place() for _ in range(TRIES)), partial(settle, rules=rules))

@@ -17,9 +17,9 @@ from invdesign.protocols import Descriptor, Operator, SpaceSettings
 from invdesign.spaces.crystal.adopt import adopt_structure
 from invdesign.spaces.crystal.distances import split_pair
 from invdesign.spaces.crystal.fingerprints import ALIKE, CoarseFeatures, Distances
-from invdesign.spaces.crystal.genomes import read_canonical, read_known, write_genome
+from invdesign.spaces.crystal.genomes import build_design, read_canonical, read_known, write_genome
 from invdesign.spaces.crystal.geometry import Crystal
-from invdesign.spaces.crystal.makers import WithRules, list_ways
+from invdesign.spaces.crystal.makers import list_ways
 from invdesign.spaces.crystal.planning import (
     build_rules,
     plan_elements,
@@ -29,8 +29,9 @@ from invdesign.spaces.crystal.planning import (
     read_space_groups,
 )
 from invdesign.spaces.crystal.rules import CrystalRules, find_fault
-from invdesign.spaces.operators import FromCodes, GenomeOperator
+from invdesign.spaces.operators import FromCodes, GenomeOperator, WithRules
 from invdesign.structures.charges import check_element
+from invdesign.wording import shorten_text
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -77,8 +78,7 @@ def _check_cell(value: object) -> object:
 
 def _write_value(value: object) -> str:
     """Write a wrong value for a message, shortened."""
-    text = json.dumps(value, default=str, ensure_ascii=False)
-    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
+    return shorten_text(json.dumps(value, default=str, ensure_ascii=False), MAX_SHOWN)
 
 
 Range = Annotated[
@@ -321,15 +321,11 @@ class CrystalSpace(SpaceSettings):
         Raises:
             Infeasible: the genome is malformed, or breaks a rule: composition, volume or distances.
         """
-        from pymatgen.core import Lattice, Structure
-
         crystal = self._read_genome(genome)
         fault = find_fault(crystal, self._rules)
         if fault:
             raise Infeasible(fault)
-        symbols = [self._elements[number] for number in crystal.species.tolist()]
-        structure = Structure(Lattice(crystal.cell), symbols, crystal.positions)
-        return Design(composition=structure.composition, structures={"initial": structure})
+        return build_design(crystal, self._elements)
 
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
         """Coarse distances, volume per atom and shares of elements, shape (n, d), d up to 60."""
@@ -337,14 +333,7 @@ class CrystalSpace(SpaceSettings):
 
     def descriptors(self) -> Sequence[Descriptor]:
         """Names of the features."""
-        names, coarse = self._elements, self._coarse
-        found = [
-            Descriptor(f"{names[a]}-{names[b]} at {radius:.2f} Å", "distances")
-            for a, b in self._distances.pairs
-            for radius in coarse.radii
-        ]
-        found.append(Descriptor("volume per atom", "volume"))
-        return [*found, *(Descriptor(f"share of {name}", "composition") for name in names if coarse.shares)]
+        return self._coarse.list_descriptors(self._elements)
 
     # InheritingSpace.
 

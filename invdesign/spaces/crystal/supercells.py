@@ -31,6 +31,13 @@ def draw_supercell(n: int, rng: Rng) -> IntArray:
     )
 
 
+def repeat_axis(crystal: Crystal, axis: int, times: int) -> Crystal:
+    """Repeat a crystal along one of its axes (0, 1 or 2)."""
+    matrix = np.eye(3, dtype=np.int64)
+    matrix[axis, axis] = times
+    return make_supercell(crystal, matrix)
+
+
 def make_supercell(crystal: Crystal, matrix: IntArray) -> Crystal:
     """Make the supercell whose vectors are the rows of `matrix` (3, 3), in the crystal's vectors."""
     inverse = np.linalg.inv(matrix)

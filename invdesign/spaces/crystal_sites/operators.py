@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from invdesign.spaces.crystal.symmetric import STRETCH, make_frame, place_sites
 from invdesign.spaces.crystal_sites.combinations import Combination
 from invdesign.spaces.crystal_sites.sited import SitedCrystal, round_sited
 from invdesign.spaces.crystal_sites.vectors import SiteAxes
+from invdesign.spaces.operators import WithRules, find_settled
 from invdesign.structures.wyckoff import draw_cell
 
 COMBINATIONS_TRIED = 8  # of a start, until a crystal has room (chosen)
@@ -25,17 +25,6 @@ SHIFTS = (
 STRAIN = 0.08  # standard deviation of a changed cell, in the unit cube (chosen)
 
 Maker = Callable[[Sequence[SitedCrystal], SiteAxes, Rng], SitedCrystal | None]
-
-
-@dataclass(frozen=True, slots=True)
-class WithAxes:
-    """A maker with the axes of its space; an object, so that a space with its operators can be pickled."""
-
-    maker: Maker
-    axes: SiteAxes
-
-    def __call__(self, parents: Sequence[SitedCrystal], rng: Rng) -> SitedCrystal | None:
-        return self.maker(parents, self.axes, rng)
 
 
 def draw_start(parents: Sequence[SitedCrystal], axes: SiteAxes, rng: Rng) -> SitedCrystal | None:
@@ -93,15 +82,15 @@ def move_sites(parents: Sequence[SitedCrystal], axes: SiteAxes, rng: Rng) -> Sit
     (parent,) = parents
     if not parent.combination.free:
         return None
-    for _ in range(CHILDREN_TRIED):
+
+    def move() -> SitedCrystal:
         size = float(np.exp(rng.uniform(*np.log(SHIFTS))))
         moving = rng.random(parent.combination.free) < 0.5
         moving[int(rng.integers(len(moving)))] = True
         shifted = parent.coordinates + moving * rng.normal(0.0, size, len(moving))
-        found = axes.settle(round_sited(parent.combination, parent.cell, shifted))
-        if found is not None:
-            return found
-    return None
+        return round_sited(parent.combination, parent.cell, shifted)
+
+    return find_settled((move() for _ in range(CHILDREN_TRIED)), axes.settle)
 
 
 def redraw_site(parents: Sequence[SitedCrystal], axes: SiteAxes, rng: Rng) -> SitedCrystal | None:
@@ -110,28 +99,28 @@ def redraw_site(parents: Sequence[SitedCrystal], axes: SiteAxes, rng: Rng) -> Si
     columns = [column for column in parent.combination.columns if column.stop > column.start]
     if not columns:
         return None
-    for _ in range(CHILDREN_TRIED):
+
+    def redraw() -> SitedCrystal:
         column = columns[int(rng.integers(len(columns)))]
         coordinates = parent.coordinates.copy()
         coordinates[column] = rng.random(column.stop - column.start)
-        found = axes.settle(round_sited(parent.combination, parent.cell, coordinates))
-        if found is not None:
-            return found
-    return None
+        return round_sited(parent.combination, parent.cell, coordinates)
+
+    return find_settled((redraw() for _ in range(CHILDREN_TRIED)), axes.settle)
 
 
 def change_cell(parents: Sequence[SitedCrystal], axes: SiteAxes, rng: Rng) -> SitedCrystal | None:
     """Change the cell parameters of one parent by normal steps."""
     (parent,) = parents
     cell = axes.measure_cell(parent)
-    for _ in range(CHILDREN_TRIED):
+
+    def change() -> SitedCrystal:
         moved = {
             name: float(np.clip(value + rng.normal(0.0, STRAIN), 0.0, 1.0)) for name, value in cell.items()
         }
-        found = axes.settle(axes.make_sited(parent.combination, moved, parent.coordinates))
-        if found is not None:
-            return found
-    return None
+        return axes.make_sited(parent.combination, moved, parent.coordinates)
+
+    return find_settled((change() for _ in range(CHILDREN_TRIED)), axes.settle)
 
 
 def change_sites(parents: Sequence[SitedCrystal], axes: SiteAxes, rng: Rng) -> SitedCrystal | None:
@@ -165,17 +154,17 @@ def cross_sites(parents: Sequence[SitedCrystal], axes: SiteAxes, rng: Rng) -> Si
     """
     first, second = parents
     near, far = axes.measure_cell(first), axes.measure_cell(second)
-    for _ in range(CHILDREN_TRIED):
+
+    def cross() -> SitedCrystal:
         share = rng.random()
         cell = {name: value + share * (far.get(name, value) - value) for name, value in near.items()}
         coordinates = first.coordinates
         if first.combination == second.combination:
             coordinates = _mix_coordinates(first, second, rng)
         cell = {name: float(np.clip(value, 0.0, 1.0)) for name, value in cell.items()}
-        found = axes.settle(axes.make_sited(first.combination, cell, coordinates))
-        if found is not None:
-            return found
-    return None
+        return axes.make_sited(first.combination, cell, coordinates)
+
+    return find_settled((cross() for _ in range(CHILDREN_TRIED)), axes.settle)
 
 
 def _mix_coordinates(first: SitedCrystal, second: SitedCrystal, rng: Rng) -> FloatArray:
@@ -199,7 +188,7 @@ MAKERS: Mapping[str, tuple[int, Maker]] = {
 }
 
 
-def list_makers(axes: SiteAxes) -> dict[str, tuple[int, WithAxes]]:
+def list_makers(axes: SiteAxes) -> dict[str, tuple[int, WithRules[SitedCrystal, SiteAxes]]]:
     """Makers by name with their number of parents, without those that can make nothing."""
     idle = set()
     if axes.is_single:
@@ -207,5 +196,5 @@ def list_makers(axes: SiteAxes) -> dict[str, tuple[int, WithAxes]]:
     if not any(member.free for member in axes.combinations.members):
         idle |= {"move", "redraw"}
     return {
-        name: (arity, WithAxes(maker, axes)) for name, (arity, maker) in MAKERS.items() if name not in idle
+        name: (arity, WithRules(maker, axes)) for name, (arity, maker) in MAKERS.items() if name not in idle
     }

@@ -15,6 +15,7 @@ from invdesign.errors import Infeasible
 from invdesign.protocols import Descriptor, Domain, Operator, SpaceSettings
 from invdesign.settings import Frozen
 from invdesign.spaces.crystal.fingerprints import CoarseFeatures, Distances
+from invdesign.spaces.crystal.genomes import build_design
 from invdesign.spaces.crystal.planning import build_rules, plan_formula, read_formula, read_space_groups
 from invdesign.spaces.crystal.rules import CrystalRules
 from invdesign.spaces.crystal.space import ALL_GROUPS, DEFAULT_UNITS, Positive, Range
@@ -192,16 +193,11 @@ class CrystalSitesSpace(SpaceSettings):
         Raises:
             Infeasible: the genome is malformed, or breaks a rule: sites, cell, volume or distances.
         """
-        from pymatgen.core import Lattice, Structure
-
         sited = self._read_genome(genome)
         fault = self._axes.find_fault(sited)
         if fault:
             raise Infeasible(fault)
-        crystal = sited.crystal
-        symbols = [self._elements[number] for number in crystal.species.tolist()]
-        structure = Structure(Lattice(crystal.cell), symbols, crystal.positions)
-        return Design(composition=structure.composition, structures={"initial": structure})
+        return build_design(sited.crystal, self._elements)
 
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
         """Coarse distances, volume per atom, symmetry and free coordinates, shape (n, d)."""
@@ -214,16 +210,10 @@ class CrystalSitesSpace(SpaceSettings):
 
     def descriptors(self) -> Sequence[Descriptor]:
         """Names of the features."""
-        names, coarse = self._elements, self._coarse
-        found = [
-            Descriptor(f"{names[a]}-{names[b]} at {radius:.2f} Å", "distances")
-            for a, b in coarse.distances.pairs
-            for radius in coarse.radii
-        ]
-        found.append(Descriptor("volume per atom", "volume"))
+        symmetry = ("log2 of operations", "free coordinates")
         return [
-            *found,
-            *(Descriptor(name, "symmetry") for name in ("log2 of operations", "free coordinates")),
+            *self._coarse.list_descriptors(self._elements),
+            *(Descriptor(name, "symmetry") for name in symmetry),
         ]
 
     # VectorSpace.
