@@ -84,7 +84,7 @@ def canonical(value: Json | Genome) -> Json:
     if isinstance(value, Mapping):
         return {str(key): canonical(value[key]) for key in sorted(value)}
     if isinstance(value, list | tuple):
-        return [canonical(item) for item in value]
+        return [round_number(item) if type(item) is float else canonical(item) for item in value]
     if isinstance(value, float):
         return round_number(value)
     if value is None or isinstance(value, bool | int | str):

@@ -166,11 +166,11 @@ def inherited_genome(context: Context, id: int) -> Genome | None:
     None where the trial was relaxed and its structure has no genome: it breeds nothing.
     """
     history = context.history
-    if not isinstance(context.space, InheritingSpace):
-        return history.candidate(id).genome
     relaxed = history.relaxed_genome(id)
     if relaxed is not None:
         return relaxed
+    if not isinstance(context.space, InheritingSpace):
+        return history.candidate(id).genome
     trial = history.trial(id)
     return trial.genome if set(trial.structures).isdisjoint(context.space.inherits_from) else None
 

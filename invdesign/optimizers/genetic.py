@@ -241,11 +241,11 @@ class _Brood:
         credit = state["credit"] if settings.adaptive else None
         self.breeder = Breeder(kit, crossover, settings.tournament, credit, Steps(*state["steps"]))
         self.pool = BreedingPool(self.parents, kit, known.encode_members)
-        if isinstance(self.context.space, InheritingSpace):
-            draft.bar_genomes(member.genome for member in self.parents)
         self.seen: list[FloatArray] = []  # fingerprints of members and of children of this ask
         if isinstance(self.context.space, RecognisingSpace):
             self.seen += list(known.load_fingerprints([cast("int", member.id) for member in self.parents]))
+        elif isinstance(self.context.space, InheritingSpace):
+            draft.bar_genomes(member.genome for member in self.parents)
 
     def propose_screened(self) -> None:
         """Propose offspring that the pre-screen chooses, if it knows enough."""

@@ -7,14 +7,14 @@ Python writes alike. It finds damage; it does not protect against deliberate for
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Insert, Select, Table, Update, bindparam, func, insert, select, update
 
 from invdesign.errors import StoreError
 from invdesign.store.database import damaged_store_error
@@ -72,7 +72,13 @@ def is_row_intact(values: tuple[Any, ...]) -> bool:
     return bool(checksum_of(values[:-1]) == values[-1])
 
 
-def read_checked_rows(connection: Connection, query: Select[Any], table: Table, path: Path) -> Iterator[Any]:
+def read_checked_rows(
+    connection: Connection,
+    query: Select[Any],
+    table: Table,
+    path: Path,
+    parameters: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[Any]:
     """Iterate over rows of one table, checking each.
 
     Args:
@@ -80,15 +86,20 @@ def read_checked_rows(connection: Connection, query: Select[Any], table: Table, 
         query: selects all columns of `table`.
         table: the rows' table.
         path: the store's file, for the message.
+        parameters: of the query.
 
     Raises:
         StoreError: a row is not as it was written.
     """
-    return map(row_type(table)._make, read_checked_values(connection, query, table, path))
+    return map(row_type(table)._make, read_checked_values(connection, query, table, path, parameters))
 
 
 def read_checked_values(
-    connection: Connection, query: Select[Any], table: Table, path: Path
+    connection: Connection,
+    query: Select[Any],
+    table: Table,
+    path: Path,
+    parameters: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[tuple[Any, ...]]:
     """Iterate over rows as plain tuples, checking each.
 
@@ -97,12 +108,13 @@ def read_checked_values(
         query: selects all columns of `table`.
         table: the rows' table.
         path: the store's file, for the message.
+        parameters: of the query.
 
     Raises:
         StoreError: a row is not as it was written.
     """
     # The driver's cursor is used directly: SQLAlchemy's rows would cost as much time as the checksums.
-    cursor: Any = connection.execute(query).cursor
+    cursor: Any = connection.execute(query, parameters).cursor
     while batch := cursor.fetchmany(ROWS_PER_FETCH):
         for values in batch:
             if blake2b(ascii(values[:-1]).encode(), digest_size=8).digest() != values[-1]:
@@ -148,8 +160,45 @@ def insert_rows(connection: Connection, table: Table, rows: Iterable[Mapping[str
     """
     whole = [add_checksum(table, row) for row in rows]
     if whole:
-        connection.execute(insert(table), whole)
+        connection.execute(_insert_statement(table), whole)
     return len(whole)
+
+
+# A statement that is kept is not written anew for every transaction.
+
+
+@cache
+def _insert_statement(table: Table) -> Insert:
+    return insert(table)
+
+
+@cache
+def _select_statement(table: Table) -> Select[Any]:
+    """Select the rows of a `table` with the keys `keys`."""
+    return select(table).where(key_column(table).in_(bindparam("keys", expanding=True)))
+
+
+@cache
+def _update_statement(table: Table, names: tuple[str, ...]) -> Update:
+    """Update the columns `names` of the row of a `table` with the key `at`."""
+    changed: dict[str, Any] = {name: bindparam(name) for name in names}
+    return update(table).where(key_column(table) == bindparam("at")).values(changed)
+
+
+def update_rows(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], names: Iterable[str]
+) -> None:
+    """Update columns of rows that have their checksums.
+
+    Args:
+        connection: to the store, in a transaction.
+        table: their table.
+        rows: whole rows.
+        names: columns that changed, without the checksum.
+    """
+    changed, key = tuple(sorted({*names, CHECKSUM})), key_column(table).name
+    values = [{"at": row[key], **{name: row[name] for name in changed}} for row in rows]
+    connection.execute(_update_statement(table, changed), values)
 
 
 def change_rows(connection: Connection, table: Table, changes: Mapping[Any, Change], path: Path) -> None:
@@ -170,23 +219,16 @@ def change_rows(connection: Connection, table: Table, changes: Mapping[Any, Chan
     keys = list(changes)
     found = {}
     for start in range(0, len(keys), 500):  # SQLite takes some thousand values in one statement
-        query = select(table).where(key.in_(keys[start : start + 500]))
-        found.update(
-            {getattr(row, key.name): row for row in read_checked_rows(connection, query, table, path)}
-        )
+        wanted = {"keys": keys[start : start + 500]}
+        rows = read_checked_rows(connection, _select_statement(table), table, path, wanted)
+        found.update({getattr(row, key.name): row for row in rows})
     missing = changes.keys() - found.keys()
     if missing:
         raise damaged_store_error(path, f"{describe_row(table, min(missing))} is missing")
-    rows = [
+    whole = [
         add_checksum(table, {**dict(zip(names, found[one], strict=False)), **changes[one]}) for one in changes
     ]
-    changed = sorted({name for one in changes.values() for name in one} | {CHECKSUM})
-    statement = (
-        update(table).where(key == bindparam("at")).values({name: bindparam(name) for name in changed})
-    )
-    connection.execute(
-        statement, [{"at": row[key.name], **{name: row[name] for name in changed}} for row in rows]
-    )
+    update_rows(connection, table, whole, {name for one in changes.values() for name in one})
 
 
 def write_checksums(
@@ -207,10 +249,8 @@ def write_checksums(
         at, damaged_keys = names.index(key.name), except_for.get(table.name, ())
         rows = [row for row in map(tuple, connection.execute(query)) if row[at] not in damaged_keys]
         if rows:
-            connection.execute(
-                update(table).where(key == bindparam("at")).values({CHECKSUM: bindparam("sum")}),
-                [{"at": row[at], "sum": checksum_of(row)} for row in rows],
-            )
+            summed = [{"at": row[at], CHECKSUM: checksum_of(row)} for row in rows]
+            connection.execute(_update_statement(table, (CHECKSUM,)), summed)
 
 
 def count_rows(connection: Connection) -> dict[str, int]:

@@ -6,15 +6,23 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, func, insert, select, update
+from sqlalchemy import Connection, Insert, Table, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from invdesign.candidate import Candidate, Status, canonical, to_json
 from invdesign.steps import StageResult, Step, UserEvent
-from invdesign.store.checksums import COUNTS_ENTRY, add_checksum, change_rows, insert_rows, read_checked_rows
+from invdesign.store.checksums import (
+    COUNTS_ENTRY,
+    add_checksum,
+    change_rows,
+    insert_rows,
+    read_checked_rows,
+    update_rows,
+)
 from invdesign.store.schema import (
     CHECKSUM,
     candidate_to_row,
@@ -183,16 +191,17 @@ class Writer:
 
     def note_session(self, row: Mapping[str, Any]) -> None:
         """Update the `row` of the current session."""
-        values = add_checksum(sessions, row)
-        self.connection.execute(
-            update(sessions)
-            .where(sessions.c.id == values["id"])
-            .values({name: values[name] for name in ("ended", "reason", "seconds", CHECKSUM)})
-        )
+        update_rows(self.connection, sessions, [add_checksum(sessions, row)], ("ended", "reason", "seconds"))
 
 
 def set_entry(connection: Connection, key: str, value: str) -> None:
     """Write a `value` of the `meta` table under `key`, over `connection`."""
-    row = add_checksum(meta, {"key": key, "value": value})
-    changed = {name: row[name] for name in ("value", CHECKSUM)}
-    connection.execute(upsert(meta).values(row).on_conflict_do_update(index_elements=["key"], set_=changed))
+    connection.execute(_upsert_statement(), add_checksum(meta, {"key": key, "value": value}))
+
+
+@cache
+def _upsert_statement() -> Insert:
+    """Insert a row of the `meta` table, or replace the one with its key."""
+    statement = upsert(meta)
+    changed = {name: statement.excluded[name] for name in ("value", CHECKSUM)}
+    return statement.on_conflict_do_update(index_elements=["key"], set_=changed)
