@@ -10,7 +10,7 @@ relaxer; `--peers FILE` names the lines it wrote.
 is run twice. `--only-table` runs nothing and writes `results/structure_search.json` from all that the cache holds.
 
 A crystal is found if its energy is within 2 meV/atom of the lowest one known; of a chemical system, if each of its phases is.
-Where a run of anybody found a lower one, that is the reference for everybody. ERT is the number of relaxations of all seeds,
+Where two runs of anybody found a lower one, that is the reference for everybody. ERT is the number of relaxations of all seeds,
 over the number of seeds that found it (Hansen et al., COCO); its interval is a 95 % bootstrap over seeds. `overhead` is the
 CPU time of the search beside its relaxations. `invdesign` is `genetic` in the space `crystal` with no settings; `asked genomes` is
 the same where children inherit nothing of the relaxation; `sites, ...` searches the space `crystal_sites`.
