@@ -26,8 +26,8 @@ MAX_CELL_MULTIPLE = 24  # chosen; largest multiple of the cell that a message su
 def _check_share(value: float | str) -> int | float | str:
     if isinstance(value, str):
         try:
-            number = float(Fraction(value))
-        except (ValueError, ZeroDivisionError) as error:
+            number = _parse_number(value)
+        except (ValueError, ArithmeticError) as error:
             raise ValueError(
                 f"'{value}' is no amount; write a number of atoms (3), a fraction (0.25 or '1/3') or rest"
             ) from error
@@ -86,8 +86,14 @@ class Range(Frozen):
         return min(math.floor(_parse_number(self.max) * sites + _allowed_rounding(sites)), sites)
 
 
-def _parse_number(bound: float | str) -> float:
-    return float(Fraction(bound))
+def _parse_number(amount: float | str) -> float:
+    """Read 0.25, `0.25` or `1/3`.
+
+    Raises:
+        ValueError, ArithmeticError: it is no number, or one too large for a float.
+    """
+    # Of a decimal a fraction would write out every power of ten.
+    return float(Fraction(amount)) if isinstance(amount, str) and "/" in amount else float(amount)
 
 
 def _allowed_rounding(sites: int) -> float:
@@ -205,7 +211,7 @@ def _count_atoms(name: str, species: str, amount: float | str, sites: int) -> in
                 "take a larger cell, or a fraction as 0.5"
             )
         return amount
-    share = float(Fraction(amount))
+    share = _parse_number(amount)
     if _is_whole_number(share, sites):
         return round(share * sites)
     below, above = math.floor(share * sites), math.ceil(share * sites)
