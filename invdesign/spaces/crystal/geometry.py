@@ -18,9 +18,11 @@ OWN_PLACE = 1e-8  # Å, distance below which a point is the atom itself
 _PERIODIC: IntArray = np.array([1, 1, 1], dtype=np.int64)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Crystal:
     """A crystal whose atoms stand in the order of their species.
+
+    Crystals of the same arrays are equal, so that what is found of one can be cached.
 
     Attributes:
         cell: shape (3, 3), vectors as rows, Å.
@@ -34,6 +36,15 @@ class Crystal:
 
     def __len__(self) -> int:
         return len(self.species)
+
+    def _to_bytes(self) -> tuple[bytes, bytes, bytes]:
+        return self.cell.tobytes(), self.species.tobytes(), self.positions.tobytes()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Crystal) and self._to_bytes() == other._to_bytes()
+
+    def __hash__(self) -> int:
+        return hash(self._to_bytes())
 
     @property
     def volume(self) -> float:

@@ -21,7 +21,7 @@ from invdesign.spaces.crystal.geometry import (
 from invdesign.spaces.crystal.volumes import VolumeRange, Volumes
 
 ROUNDING_SHARE = 1e-5  # of a volume, by which rounding a genome may miss a bound (chosen)
-CACHED_FAULTS = 256  # crystals; those of a wave many times over (chosen)
+CACHED_FAULTS = 256  # crystals, which are checked when they are made and when they are built; a wave many times over (chosen)
 SAME_CELL = 1e-4  # Å, within which a cell is the fixed one (chosen)
 
 
@@ -95,19 +95,9 @@ def settle(crystal: Crystal, rules: CrystalRules) -> Crystal | None:
     return None if find_fault(normal, rules) else normal
 
 
+@lru_cache(maxsize=CACHED_FAULTS)
 def find_fault(crystal: Crystal, rules: CrystalRules) -> str:
     """Find the first rule that a normal crystal breaks, in words; empty if it keeps all."""
-    return _find_fault(rules, crystal.cell.tobytes(), crystal.species.tobytes(), crystal.positions.tobytes())
-
-
-@lru_cache(maxsize=CACHED_FAULTS)
-def _find_fault(rules: CrystalRules, cell: bytes, species: bytes, positions: bytes) -> str:
-    """Find the fault of a crystal given as the bytes of its arrays: it is asked for when it is made and when it is built."""
-    crystal = Crystal(
-        np.frombuffer(cell).reshape(3, 3),
-        np.frombuffer(species, dtype=np.int64),
-        np.frombuffer(positions).reshape(-1, 3),
-    )
     counts = rules.count_atoms(crystal)
     if not rules.compositions.allows(counts):
         return f"the space does not allow {rules.write_counts(counts)} in a cell"

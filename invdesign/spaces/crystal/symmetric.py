@@ -26,7 +26,7 @@ MAX_GROUPS = 4  # groups tried until a crystal has room (chosen)
 MAX_ATTEMPTS = 8  # cells and partitions tried in one group (chosen)
 POINTS_AT_ONCE = 16  # places tried for one position of a partition (chosen)
 CACHED_PARTITIONS = 20_000  # pairs of group and composition; memory of some 10 kB each at most (chosen)
-CACHED_GROUPS = 2_000  # crystals; a population and its children many times over (chosen)
+CACHED_GROUPS = 2_000  # crystals, which are asked for again and again as parents; a population and its children many times over (chosen)
 LOOSE_SYMPREC = 0.1  # Å; chosen: a relaxed crystal misses its symmetry by less, as two different atoms do not
 
 
@@ -428,6 +428,7 @@ def draw_symmetric(
     return None
 
 
+@lru_cache(maxsize=CACHED_GROUPS)
 def find_group(crystal: Crystal, symprec: float = LOOSE_SYMPREC) -> int:
     """Find the number of a crystal's space group; 1 where none is found.
 
@@ -435,20 +436,8 @@ def find_group(crystal: Crystal, symprec: float = LOOSE_SYMPREC) -> int:
         crystal: in any cell.
         symprec: Å, by which atoms may miss their symmetric places.
     """
-    arrays = (crystal.cell.tobytes(), crystal.positions.tobytes(), crystal.species.tobytes())
-    return _find_group(*arrays, symprec)
-
-
-@lru_cache(maxsize=CACHED_GROUPS)
-def _find_group(cell: bytes, positions: bytes, species: bytes, symprec: float) -> int:
-    """Find the space group of a crystal given as the bytes of its arrays: a parent is asked for it again and again."""
     try:
-        found = symmetry_dataset(
-            np.frombuffer(cell).reshape(3, 3),
-            np.frombuffer(positions).reshape(-1, 3),
-            np.frombuffer(species, dtype=np.int64).tolist(),
-            symprec,
-        )
+        found = symmetry_dataset(crystal.cell, crystal.positions, crystal.species.tolist(), symprec)
     except InvdesignError:
         return 1
     return int(found.number)
