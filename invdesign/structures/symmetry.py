@@ -16,6 +16,7 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import InvdesignError
 
 SYMPREC = 1e-2  # Å; chosen: published positions have four digits, relaxed files are noisier
+LOOSE_SYMPREC = 0.1  # Å; chosen: a relaxed crystal misses its symmetry by less, as two different atoms do not
 MAX_WORD = 2**62  # packed words stay within int64
 
 

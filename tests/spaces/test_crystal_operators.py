@@ -16,11 +16,11 @@ from invdesign.rng import rng_for
 from invdesign.settings import load
 from invdesign.spaces.crystal import CrystalSpace
 from invdesign.spaces.crystal.fresh import LIKE_DISTANCE, LIKE_VOLUME, find_room
-from invdesign.spaces.crystal.geometry import Crystal, find_neighbours, make_crystal
 from invdesign.spaces.crystal.operators import mean_cell
 from invdesign.spaces.crystal.starts import draw_cell_shape
 from invdesign.spaces.crystal.supercells import draw_supercell, make_supercell
 from invdesign.spaces.crystal.symmetric import find_group
+from invdesign.structures.geometry import Crystal, find_neighbours, make_crystal
 from invdesign.structures.symmetry import call_spglib
 
 CUBE = [4.21, 4.21, 4.21, 90, 90, 90]

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from invdesign.errors import CampaignError
 from invdesign.settings import load
 from invdesign.spaces.crystal.compositions import list_compositions, pack_spheres
-from invdesign.spaces.crystal.volumes import estimate_volume
+from invdesign.structures.volumes import estimate_volume
 from tests.support import campaign, relaxing
 
 

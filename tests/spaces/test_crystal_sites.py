@@ -24,9 +24,9 @@ from invdesign.spaces.crystal_sites.combinations import (
     MAX_COMBINATIONS,
     count_combinations,
     list_combinations,
-    parse_combination,
     plan_combinations,
 )
+from invdesign.structures.combinations import parse_combination
 from invdesign.structures.symmetry import symmetry_dataset
 
 RUTILE = {"space_group": 136, "sites": {"Ti": ["a"], "O": ["f"]}}

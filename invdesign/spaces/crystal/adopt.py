@@ -8,9 +8,9 @@ import numpy as np
 
 from invdesign.arrays import IntArray
 from invdesign.errors import Infeasible
-from invdesign.spaces.crystal.geometry import Crystal, make_crystal, to_lower_triangle
 from invdesign.spaces.crystal.rules import CrystalRules, find_fault, normalise
 from invdesign.spaces.crystal.supercells import repeat_axis
+from invdesign.structures.geometry import Crystal, make_crystal, to_lower_triangle
 from invdesign.structures.symmetry import call_spglib
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
-from invdesign.spaces.crystal.geometry import Crystal, displace_atoms, make_crystal
 from invdesign.spaces.crystal.operators import RATTLES, TRIES
 from invdesign.spaces.crystal.rules import CrystalRules, settle
 from invdesign.spaces.crystal.supercells import repeat_axis
 from invdesign.spaces.operators import find_settled
+from invdesign.structures.geometry import Crystal, displace_atoms, make_crystal
 
 VOID_TRIES = 60  # random points, of which the one with most room takes an added atom (chosen)
 STEP_ATOMS = 6  # atoms by which neighbouring compositions differ at most, where there are any (chosen)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
-from invdesign.spaces.crystal.distances import sum_covalent_radii
-from invdesign.spaces.crystal.geometry import Crystal, find_bonds
+from invdesign.structures.distances import sum_covalent_radii
+from invdesign.structures.geometry import Crystal, find_bonds
 
 # Atoms up to this far apart hold together. Chosen: 598 of 600 stable crystals of MP-20 do, layers included (gaps of 3 to 4.5 Å).
 MAX_GAP = 5.0  # Å

@@ -11,12 +11,12 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
 from invdesign.spaces.crystal.compositions import Compositions
-from invdesign.spaces.crystal.geometry import Crystal, displace_atoms, find_neighbours
 from invdesign.spaces.crystal.rules import CrystalRules, settle
 from invdesign.spaces.crystal.starts import draw_p1, draw_with_room
 from invdesign.spaces.crystal.supercells import draw_supercell, make_supercell
 from invdesign.spaces.crystal.symmetric import draw_symmetric, find_group
 from invdesign.spaces.operators import find_settled
+from invdesign.structures.geometry import Crystal, displace_atoms, find_neighbours
 
 # Å, standard deviations by which symmetric starts leave their saddle points (chosen). Displaced by 0.08 Å, 77 % of the starts of
 # MgO relaxed to its minimum, and 17 % without (Pedone potential).

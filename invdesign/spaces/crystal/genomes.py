@@ -10,8 +10,8 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible, nearest
-from invdesign.spaces.crystal.geometry import Crystal, make_crystal
 from invdesign.spaces.crystal.rules import CrystalRules, is_fixed_cell, normalise
+from invdesign.structures.geometry import Crystal, make_crystal
 
 LOWER_TRIANGLE = ((0, 1, 1, 2, 2, 2), (0, 0, 1, 0, 1, 2))  # rows and columns of a genome's six numbers
 KEYS = ("cell", "counts", "positions")

@@ -18,10 +18,10 @@ from invdesign.spaces.crystal.fresh import (
     draw_symmetric_like,
     draw_symmetric_start,
 )
-from invdesign.spaces.crystal.geometry import Crystal
 from invdesign.spaces.crystal.operators import change_lattice, permute, rattle, splice, strain
 from invdesign.spaces.crystal.rules import CrystalRules
 from invdesign.spaces.crystal.starts import draw_p1
+from invdesign.structures.geometry import Crystal
 
 Maker: TypeAlias = Callable[[Sequence[Crystal], CrystalRules, Rng], Crystal | None]
 """Makes a settled crystal from others by the rules of the space; None where it finds none."""

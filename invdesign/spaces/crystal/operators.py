@@ -13,10 +13,10 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
 from invdesign.spaces.crystal.compositions import Compositions
-from invdesign.spaces.crystal.geometry import Crystal, displace_atoms, make_crystal
 from invdesign.spaces.crystal.rules import CrystalRules, settle
 from invdesign.spaces.crystal.starts import draw_cell_shape
 from invdesign.spaces.operators import find_settled
+from invdesign.structures.geometry import Crystal, displace_atoms, make_crystal
 
 TRIES = 20  # of an operator with new random numbers, until a child keeps the rules (chosen)
 CUT_RANGE = (0.25, 0.75)  # part of the child that the first parent gives (chosen)

@@ -17,16 +17,16 @@ from invdesign.spaces.crystal.compositions import (
     list_formula_multiples,
     pack_spheres,
 )
-from invdesign.spaces.crystal.distances import (
+from invdesign.spaces.crystal.rules import CrystalRules
+from invdesign.structures.distances import (
     MAX_DISTANCE,
     find_shortest_distances,
     find_start_distances,
     split_pair,
 )
-from invdesign.spaces.crystal.geometry import DECIMALS
-from invdesign.spaces.crystal.rules import CrystalRules
-from invdesign.spaces.crystal.volumes import Volumes, find_charges
 from invdesign.structures.formulas import parse_composition
+from invdesign.structures.geometry import DECIMALS
+from invdesign.structures.volumes import Volumes, find_charges
 
 MAX_ATOMS = 200  # in a cell; chosen: searches from scratch end at some 50
 # Compositions of which each is checked for packing where that takes an estimate of its volume, half a second (chosen).

@@ -11,14 +11,14 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.spaces.crystal.cohesion import GAP_SHARE, MAX_GAP, is_bound
 from invdesign.spaces.crystal.compositions import Compositions
-from invdesign.spaces.crystal.geometry import (
+from invdesign.structures.geometry import (
     Crystal,
     find_closest_pair,
     make_crystal,
     reduce_cell,
     round_crystal,
 )
-from invdesign.spaces.crystal.volumes import VolumeRange, Volumes
+from invdesign.structures.volumes import VolumeRange, Volumes
 
 ROUNDING_SHARE = 1e-5  # of a volume, by which rounding a genome may miss a bound (chosen)
 CACHED_FAULTS = 256  # crystals, which are checked when they are made and when they are built; a wave many times over (chosen)

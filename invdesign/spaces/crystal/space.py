@@ -15,10 +15,7 @@ from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible
 from invdesign.protocols import Descriptor, Operator, SpaceSettings
 from invdesign.spaces.crystal.adopt import adopt_structure
-from invdesign.spaces.crystal.distances import split_pair
-from invdesign.spaces.crystal.fingerprints import ALIKE, CoarseFeatures, Distances
 from invdesign.spaces.crystal.genomes import build_design, read_canonical, read_known, write_genome
-from invdesign.spaces.crystal.geometry import Crystal
 from invdesign.spaces.crystal.makers import list_ways
 from invdesign.spaces.crystal.planning import (
     build_rules,
@@ -31,6 +28,9 @@ from invdesign.spaces.crystal.planning import (
 from invdesign.spaces.crystal.rules import CrystalRules, find_fault
 from invdesign.spaces.operators import FromCodes, GenomeOperator, WithRules
 from invdesign.structures.charges import check_element
+from invdesign.structures.distances import split_pair
+from invdesign.structures.fingerprints import ALIKE, CoarseFeatures, Distances
+from invdesign.structures.geometry import Crystal
 from invdesign.wording import shorten_text
 
 if TYPE_CHECKING:

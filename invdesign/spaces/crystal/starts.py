@@ -8,8 +8,8 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
-from invdesign.spaces.crystal.geometry import Crystal, reduce_cell
 from invdesign.spaces.crystal.rules import CrystalRules, settle
+from invdesign.structures.geometry import Crystal, reduce_cell
 
 LENGTH_SPREAD = 0.3  # standard deviation of the logarithm of a random cell's edges (chosen)
 ANGLES = (60.0, 120.0)  # degrees, of random cells: Niggli-reduced ones lie within (chosen)

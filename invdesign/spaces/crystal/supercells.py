@@ -6,7 +6,7 @@ import numpy as np
 
 from invdesign.arrays import IntArray
 from invdesign.rng import Rng
-from invdesign.spaces.crystal.geometry import Crystal, make_crystal
+from invdesign.structures.geometry import Crystal, make_crystal
 
 INSIDE = 1e-9  # by which rounding may take a lattice point out of the supercell
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from invdesign.arrays import FloatArray
-from invdesign.spaces.crystal.volumes import VolumeRange
+from invdesign.structures.volumes import VolumeRange
 from invdesign.structures.wyckoff import LatticeSystem
 
 VOLUME = "volume"

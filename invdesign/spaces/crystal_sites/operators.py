@@ -9,10 +9,10 @@ import numpy as np
 from invdesign.arrays import FloatArray
 from invdesign.rng import Rng
 from invdesign.spaces.crystal.symmetric import STRETCH, make_frame, place_sites
-from invdesign.spaces.crystal_sites.combinations import Combination
-from invdesign.spaces.crystal_sites.sited import SitedCrystal, round_sited
 from invdesign.spaces.crystal_sites.vectors import SiteAxes
 from invdesign.spaces.operators import WithRules, find_settled
+from invdesign.structures.combinations import Combination
+from invdesign.structures.sited import SitedCrystal, round_sited
 from invdesign.structures.wyckoff import draw_cell
 
 COMBINATIONS_TRIED = 8  # of a start, until a crystal has room (chosen)

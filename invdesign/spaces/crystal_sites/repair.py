@@ -9,8 +9,8 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.spaces.crystal.symmetric import list_translations
 from invdesign.spaces.crystal_sites.cells import VOLUME
-from invdesign.spaces.crystal_sites.sited import SitedCrystal, round_sited
 from invdesign.spaces.crystal_sites.vectors import SiteAxes
+from invdesign.structures.sited import SitedCrystal, round_sited
 
 TARGET = 1.15  # times the smallest distance, to which atoms that are closer move apart (chosen)
 STEPS = 8  # moves at one volume (chosen)

@@ -14,23 +14,20 @@ from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible
 from invdesign.protocols import Descriptor, Domain, Operator, SpaceSettings
 from invdesign.settings import Frozen
-from invdesign.spaces.crystal.fingerprints import CoarseFeatures, Distances
 from invdesign.spaces.crystal.genomes import build_design
 from invdesign.spaces.crystal.planning import build_rules, plan_formula, read_formula, read_space_groups
 from invdesign.spaces.crystal.rules import CrystalRules
 from invdesign.spaces.crystal.space import ALL_GROUPS, DEFAULT_UNITS, Positive, Range
 from invdesign.spaces.crystal_sites.adopt import adopt_structure
-from invdesign.spaces.crystal_sites.combinations import (
-    Combination,
-    CombinationList,
-    plan_combinations,
-    read_sites,
-)
+from invdesign.spaces.crystal_sites.combinations import CombinationList, plan_combinations
 from invdesign.spaces.crystal_sites.operators import list_makers
 from invdesign.spaces.crystal_sites.repair import decode_repaired
-from invdesign.spaces.crystal_sites.sited import SitedCrystal, read_sited, write_sited
+from invdesign.spaces.crystal_sites.sited import read_sited, write_sited
 from invdesign.spaces.crystal_sites.vectors import SiteAxes
 from invdesign.spaces.operators import operators_on_codes
+from invdesign.structures.combinations import Combination, read_sites
+from invdesign.structures.fingerprints import CoarseFeatures, Distances
+from invdesign.structures.sited import SitedCrystal
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

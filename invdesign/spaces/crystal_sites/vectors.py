@@ -19,8 +19,9 @@ from invdesign.spaces.crystal_sites.cells import (
     keep_inside,
     list_cell_columns,
 )
-from invdesign.spaces.crystal_sites.combinations import Combination, CombinationList
-from invdesign.spaces.crystal_sites.sited import SitedCrystal, round_sited
+from invdesign.spaces.crystal_sites.combinations import CombinationList
+from invdesign.structures.combinations import Combination
+from invdesign.structures.sited import SitedCrystal, round_sited
 
 SITES = "sites"
 ABSENT = 0.5  # coordinate of the cube for a number that a combination lacks (chosen)

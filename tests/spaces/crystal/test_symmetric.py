@@ -12,18 +12,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from invdesign.arrays import FloatArray
 from invdesign.rng import rng_for
-from invdesign.spaces.crystal.geometry import Crystal, find_closest_pair, make_crystal
 from invdesign.spaces.crystal.symmetric import (
     MAX_ATTEMPTS,
     STRETCH,
     draw_in_group,
     draw_symmetric,
     find_group,
-    find_partitions,
-    list_fitting_groups,
-    list_site_classes,
     order_groups,
 )
+from invdesign.structures.geometry import Crystal, find_closest_pair, make_crystal
+from invdesign.structures.partitions import find_partitions, list_fitting_groups, list_site_classes
 from invdesign.structures.symmetry import symmetry_dataset
 from invdesign.structures.wyckoff import GROUPS, find_space_group
 

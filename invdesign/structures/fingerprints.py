@@ -10,7 +10,7 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.protocols import Descriptor
-from invdesign.spaces.crystal.geometry import Crystal, find_neighbours
+from invdesign.structures.geometry import Crystal, find_neighbours
 
 REACH = 8.0  # Å, of distances in a fingerprint (chosen)
 BIN = 0.1  # Å (chosen)
