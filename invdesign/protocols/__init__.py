@@ -26,6 +26,7 @@ from invdesign.protocols.evaluators import (
     is_evaluator,
 )
 from invdesign.protocols.generators import (
+    ORIGIN,
     Condition,
     Generator,
     GeneratorSettings,
@@ -73,6 +74,7 @@ from invdesign.protocols.spaces import (
 )
 
 __all__ = [
+    "ORIGIN",
     "AnyOptimizer",
     "Batch",
     "Condition",

@@ -1,0 +1,1 @@
+"""Known crystals with other elements: the generator `prototypes`."""
