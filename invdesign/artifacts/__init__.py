@@ -7,6 +7,7 @@ from invdesign.artifacts.keeping import (
     keep_contents,
     kept_contents,
     load_contents,
+    move_contents,
     place_of,
 )
 from invdesign.artifacts.layouts import Arrays, read_arrays, read_tensors
@@ -23,6 +24,7 @@ __all__ = [
     "keep_contents",
     "kept_contents",
     "load_contents",
+    "move_contents",
     "place_of",
     "read_arrays",
     "read_tensors",

@@ -87,6 +87,18 @@ def keep_contents(contents: Iterable[Kept]) -> None:
         sync_to_disk(item.path.parent.parent)
 
 
+def move_contents(contents: Iterable[Kept], run: Path) -> list[Kept]:
+    """Give contents their places in another folder of the `run`, which was moved or rescued."""
+    return [_find_place(run / FOLDER / item.path.name, item.content) for item in contents]
+
+
+def _find_place(path: Path, content: Content) -> Kept:
+    try:
+        return Kept(path, read_content(path, content.sha256), whole=True)
+    except ArtifactError:
+        return Kept(path, content, whole=False)
+
+
 @contextmanager
 def kept_contents(artifacts: Iterable[Artifact], run: Path) -> Iterator[None]:
     """Write contents of `artifacts` for a new run; remove them if the block fails.
