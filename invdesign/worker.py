@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invdesign.artifacts import Content, find_artifacts, place_of, use_folder
+from invdesign.artifacts import Content, find_artifacts, use_folder
 from invdesign.beside import ANY_MODULE, allow_module, trust_folders
 from invdesign.candidate import (
     Candidate,
@@ -64,7 +64,7 @@ class Setup:
         functions: fitness functions that are at hand, by stage.
         folder: of the run; None where there is no run.
         code: folders of code the user trusts.
-        contents: of artifacts that the folder does not hold.
+        contents: of artifacts, where workers cannot read them in the folder.
     """
 
     plan: str
@@ -95,13 +95,18 @@ class Setup:
             if isinstance(evaluator, FitnessFunction) and evaluator.function is not None
         }
         plan = {"space": space.model_dump(mode="json"), "stages": stages}
-        contents = tuple(
-            artifact.find()
-            for artifact in find_artifacts(plan)
-            if folder is None or not place_of(artifact, folder).exists()
-        )
         place = None if folder is None else folder.resolve()
-        return cls(json.dumps(plan), functions, place, tuple(code), contents)
+        setup = cls(json.dumps(plan), functions, place, tuple(code))
+        return setup if folder is not None else setup.with_contents()
+
+    def with_contents(self) -> Setup:
+        """Copy that carries the contents of artifacts, for workers that cannot read the folder of the run.
+
+        Raises:
+            ArtifactError: one is nowhere.
+        """
+        contents = tuple(artifact.find() for artifact in find_artifacts(json.loads(self.plan)))
+        return replace(self, contents=contents)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle functions by value, unless a module holds them: the worker then imports it.

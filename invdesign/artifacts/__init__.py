@@ -1,6 +1,6 @@
 """Artifacts: binary content such as trained weights, addressed by its hash, with a JSON card, and never a pickle."""
 
-from invdesign.artifacts.artifact import Artifact, find_artifacts
+from invdesign.artifacts.artifact import Artifact, find_artifacts, label_artifact
 from invdesign.artifacts.contents import Content, use_folder
 from invdesign.artifacts.keeping import (
     examine_contents,
@@ -23,6 +23,7 @@ __all__ = [
     "find_artifacts",
     "keep_contents",
     "kept_contents",
+    "label_artifact",
     "load_contents",
     "move_contents",
     "place_of",

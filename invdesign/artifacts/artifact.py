@@ -24,6 +24,8 @@ from invdesign.artifacts.models import MAX_CONFIG_BYTES, Loaded, read_model
 from invdesign.errors import ArtifactError
 from invdesign.settings import Frozen, resolve_path, validation_context
 
+SHOWN_DIGITS = 12  # of a hash, where people read it (chosen)
+
 
 class Artifact(Frozen):
     """Weights or other binary content that a campaign names, by hash.
@@ -185,7 +187,7 @@ def find_artifacts(settings: Any) -> tuple[Artifact, ...]:
 def _walk_mappings(value: Any) -> Iterator[Mapping[str, Any]]:
     """Iterate over the mappings within `value` that are dumps of artifacts."""
     if isinstance(value, Mapping):
-        if value.keys() == Artifact.model_fields.keys() and isinstance(value["sha256"], str):
+        if label_artifact(value):
             yield value
         else:
             for item in value.values():
@@ -193,3 +195,10 @@ def _walk_mappings(value: Any) -> Iterator[Mapping[str, Any]]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from _walk_mappings(item)
+
+
+def label_artifact(dump: Mapping[str, Any]) -> str:
+    """Write an artifact's name and the start of its hash; empty if `dump` is none of an artifact."""
+    if dump.keys() != Artifact.model_fields.keys() or not isinstance(dump["sha256"], str):
+        return ""
+    return f"{dump['name']} (SHA-256 {dump['sha256'][:SHOWN_DIGITS]})"
