@@ -23,6 +23,7 @@ from invdesign.artifacts import (
     Shelf,
     contents,
     find_artifacts,
+    label_artifact,
     layouts,
     models,
     read_arrays,
@@ -31,6 +32,7 @@ from invdesign.artifacts import (
 )
 from invdesign.artifacts.layouts import pack_tensors
 from invdesign.errors import ArtifactError
+from invdesign.report.text import shorten_setting
 from invdesign.settings import STORED_FOLDER, Settings, load
 from tests.plugins.weights import MODELS, SHIPPED, Weighted, write_linear
 from tests.support import ROOT
@@ -177,6 +179,22 @@ def test_a_shipped_model_is_found_by_its_hash(monkeypatch: pytest.MonkeyPatch) -
 def test_a_model_that_is_not_there(name: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match=message):
         load("evaluators", {"kind": WEIGHTED, "weights": name}, folder=tmp_path, trust_code=True)
+
+
+@pytest.mark.parametrize("value", [3, None, ["model"], {"path": "model"}])
+def test_what_names_no_artifact(value: Any, tmp_path: Path) -> None:
+    """A campaign is told what is expected."""
+    with pytest.raises(ValidationError, match=r"expected the path of a model folder, or of a .* file, got"):
+        load("evaluators", {"kind": WEIGHTED, "weights": value}, folder=tmp_path, trust_code=True)
+
+
+def test_people_read_name_and_hash() -> None:
+    """In `validate` and reports a setting that is an artifact is one word and the start of its hash."""
+    dump = Weighted().model_dump(mode="json")
+    label = f"default (SHA-256 {dump['weights']['sha256'][:12]})"
+    assert label_artifact(dump["weights"]) == label
+    assert shorten_setting(dump["weights"]) == label
+    assert label_artifact({**dump["weights"], "more": 1}) == label_artifact({"name": "x"}) == ""
 
 
 def test_a_store_names_no_file(model: Path) -> None:

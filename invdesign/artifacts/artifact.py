@@ -23,6 +23,7 @@ from invdesign.artifacts.layouts import Arrays, Format, read_arrays, read_tensor
 from invdesign.artifacts.models import MAX_CONFIG_BYTES, Loaded, read_model
 from invdesign.errors import ArtifactError
 from invdesign.settings import Frozen, resolve_path, validation_context
+from invdesign.wording import shorten_text
 
 SHOWN_DIGITS = 12  # of a hash, where people read it (chosen)
 
@@ -50,14 +51,14 @@ class Artifact(Frozen):
     @classmethod
     def _read(cls, value: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         """Read the file or folder that a campaign names."""
-        if not isinstance(value, str):
+        if isinstance(value, str):
+            return cls.from_loaded(_load_named(value, validation_context(info)[0]))
+        if isinstance(value, cls) or (isinstance(value, Mapping) and "sha256" in value):
             return handler(value)
-        path = resolve_path(value, validation_context(info)[0])
-        try:
-            loaded = read_model(path)
-        except ArtifactError as error:
-            raise ValueError(str(error)) from error
-        return cls.from_loaded(loaded)
+        found = shorten_text(json.dumps(value, default=str, ensure_ascii=False), 60)
+        raise ValueError(
+            f"expected the path of a model folder, or of a .safetensors or .npz file, got {found}"
+        )
 
     def model_post_init(self, context: Any) -> None:  # noqa: ARG002 - pydantic passes it
         """Hold content that is in memory: settings are often read again from their own JSON."""
@@ -153,6 +154,19 @@ class Artifact(Frozen):
             raise ArtifactError(
                 f"'{self.name}' holds weights of version {written!s:.20} of {kind}, and version {version} is read: {advice}"
             )
+
+
+def _load_named(name: str, folder: Path) -> Loaded:
+    """Read the model that a campaign in `folder` names.
+
+    Raises:
+        ValueError: it cannot be read; pydantic reports it with its place.
+    """
+    path = resolve_path(name, folder)
+    try:
+        return read_model(path)
+    except ArtifactError as error:
+        raise ValueError(str(error)) from error
 
 
 def _describe(loaded: Loaded) -> dict[str, Any]:

@@ -26,10 +26,10 @@ from invdesign.run.status import RunStatus
 from invdesign.store.store import STORE_FILE
 from invdesign.worker import Setup, Worker
 from tests.plugins.weights import write_linear
-from tests.support import Data, campaign, finished, here, scripted, written
+from tests.support import WEIGHTS, Data, campaign, cli, finished, here, scripted, written
 
-WEIGHTED = "tests.plugins.weights:Weighted"
-SHIFTING = "tests.plugins.weights:Shifting"
+WEIGHTED = f"{WEIGHTS}:Weighted"
+SHIFTING = f"{WEIGHTS}:Shifting"
 
 
 def weighted(weights: Path | str, delay: float = 0.0, **changes: Any) -> Data:
@@ -151,6 +151,16 @@ def stop_early(run: Run) -> None:
     run.close()
 
 
+def test_a_worker_that_cannot_read_the_folder(model: Path, tmp_path: Path) -> None:
+    """An engine on another machine sends the contents along."""
+    run = Run.create(campaign(decoding(model)), tmp_path / "run")
+    plugins = run.campaign.space, run.campaign.evaluators, run.campaign.code
+    setup = Setup.from_plugins(*plugins, run.folder)
+    assert setup.contents == ()
+    (content,) = setup.with_contents().contents
+    assert content.sha256 == run.campaign.artifacts[0].sha256
+
+
 def test_a_folder_that_was_moved(model: Path, tmp_path: Path) -> None:
     """On another machine, with nothing but the folder, a run goes on to the end it would have had."""
     data = decoding(model, delay=0.1)
@@ -163,6 +173,17 @@ def test_a_folder_that_was_moved(model: Path, tmp_path: Path) -> None:
     assert again.design(0).parameters
     assert again.execute().state == "finished"
     assert again.digest() == whole
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_new_process_goes_on(workers: int, model: Path, tmp_path: Path) -> None:
+    """The command line has nothing but the folder, which was moved, and its workers neither."""
+    stop_early(Run.create(campaign(decoding(model, delay=0.05)), tmp_path / "run"))
+    (tmp_path / "run").rename(tmp_path / "moved")
+    shutil.rmtree(model)
+    done = cli("resume", tmp_path / "moved", "--trust-code", "--workers", workers)
+    assert done.returncode == 0, done.stderr
+    assert opened(tmp_path / "moved").status().counts["complete"] == 12
 
 
 def test_a_fork_takes_them_along(model: Path, tmp_path: Path) -> None:
