@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import comb, gcd
@@ -22,8 +22,8 @@ from invdesign.structures.symmetry import site_permutations
 
 # Logarithms of how much less likely a derived framework is than a known one of the same score; chosen on formulas held out of the
 # data to learn from.
-MERGED_PENALTY = 1.0
-SPLIT_PENALTY = 1.0
+MERGED_PENALTY = 3.0
+SPLIT_PENALTY = 3.0
 DISLIKE = (
     0.5  # weight of the distance of two elements on one slot, in that of a slot (chosen on the same formulas)
 )
@@ -141,7 +141,7 @@ def _list_split(
         numbers = atomic_numbers()
         apart = scale.apart[numbers[first[0]], numbers[second[0]]]
         penalty = SPLIT_PENALTY + DISLIKE * scale.scale * float(apart)
-        parents = _score_parents(amounts, library, scale, penalty, {first[0]: (first, second)})
+        parents = _score_parents(amounts, library, scale, penalty, {first[0]: [first, second]})
         found += [(parent, (first, second)) for parent in parents]
     return sorted(found, key=lambda entry: -entry[0].score)[:MAX_DERIVED]
 
@@ -151,7 +151,7 @@ def _score_parents(
     library: Library,
     scale: ElementScale,
     penalty: float,
-    mixed: dict[str, tuple[tuple[str, int], tuple[str, int]]] | None = None,
+    mixed: Mapping[str, Amounts] | None = None,
 ) -> list[Parent]:
     """Score the templates of other ratios; the best `MAX_DERIVED`.
 
@@ -168,7 +168,7 @@ def _score_parents(
     symbols = tuple(name for name, _ in sorted(amounts, key=lambda entry: (entry[1], entry[0])))
     numbers = atomic_numbers()
     scores: FloatArray = np.zeros(family.frameworks.shape)
-    names = mixed or {symbols[0]: ((symbols[0], 1),)}
+    names: Mapping[str, Amounts] = mixed or {symbols[0]: [(symbols[0], 1)]}
     for stand_in, members in names.items():
         total = sum(count for _, count in members)
         for name, count in members:
@@ -176,10 +176,8 @@ def _score_parents(
             scores = scores + count / total * scale.score_templates(np.array(target), family)
     flat = scores.ravel()
     best = np.argsort(-flat, kind="stable")[:MAX_DERIVED].tolist()
-    return [
-        Parent(float(flat[place]) - penalty, family, *divmod(place, len(family.orders)), symbols)
-        for place in best
-    ]
+    places = [divmod(place, len(family.orders)) for place in best]
+    return [Parent(float(scores[row, order]) - penalty, family, row, order, symbols) for row, order in places]
 
 
 def _order_elements(parent: Parent, mixed: tuple[tuple[str, int], tuple[str, int]]) -> Iterator[list[str]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import itertools
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 STEPS = 65_536  # of a fractional coordinate: 1e-4 Å in a cell of 10 Å (chosen)
 CELL_DIGITS = 4  # of lengths (Å) and angles (chosen)
+MAX_UNPACKED_BYTES = 200_000_000  # of one array of a library; chosen: some million crystals
 UNKNOWN_HULL = -1.0  # eV/atom, stands for an unknown distance to the hull
 
 
@@ -233,7 +234,7 @@ def collect_library(templates: Sequence[Template]) -> Library:
         tuple(template.sited.combination.write(template.elements) for template in templates),
         tuple(template.source for template in templates),
         np.array([template.e_above_hull for template in templates], dtype=np.float64),
-        np.round(np.array(cells, dtype=np.float64), CELL_DIGITS),
+        np.asarray(np.round(cells, CELL_DIGITS), dtype=np.float64),
         np.round(coordinates * STEPS) % STEPS / STEPS,
     )
 
@@ -264,18 +265,15 @@ def read_template(structure: Structure, source: str, e_above_hull: float = float
     return Template(elements, sited, source, e_above_hull)
 
 
-def pack_library(library: Library) -> bytes:
-    """Pack a library as npz."""
-    packed = io.BytesIO()
-    np.savez_compressed(
-        packed,
-        sites=_pack_lines(library.sites),
-        sources=_pack_lines(library.sources),
-        hulls=np.nan_to_num(library.hulls, nan=UNKNOWN_HULL).astype(np.float16),
-        cells=library.cells.astype(np.float32),
-        coordinates=np.round(library.coordinates * STEPS).astype(np.uint16),
-    )
-    return packed.getvalue()
+def pack_library(library: Library) -> dict[str, np.ndarray]:
+    """Pack a library as small arrays."""
+    return {
+        "sites": _pack_bytes("\n".join(library.sites).encode()),
+        "sources": _pack_bytes("\n".join(library.sources).encode()),
+        "hulls": np.nan_to_num(library.hulls, nan=UNKNOWN_HULL).astype(np.float16),
+        "cells": _pack_bytes(library.cells.astype("<f4").tobytes()),
+        "coordinates": _pack_bytes(np.round(library.coordinates * STEPS).astype("<u2").tobytes()),
+    }
 
 
 def unpack_library(arrays: Mapping[str, np.ndarray]) -> Library:
@@ -285,26 +283,36 @@ def unpack_library(arrays: Mapping[str, np.ndarray]) -> Library:
         InvdesignError: they have another form.
     """
     try:
-        hulls = arrays["hulls"].astype(np.float64)
+        hulls = np.array(arrays["hulls"], dtype=np.float64)
+        cells = np.frombuffer(_unpack_bytes(arrays["cells"]), dtype="<f4").astype(np.float64)
+        coordinates = np.frombuffer(_unpack_bytes(arrays["coordinates"]), dtype="<u2").astype(np.float64)
         return Library(
-            _unpack_lines(arrays["sites"]),
-            _unpack_lines(arrays["sources"]),
+            tuple(_unpack_bytes(arrays["sites"]).decode().split("\n")),
+            tuple(_unpack_bytes(arrays["sources"]).decode().split("\n")),
             np.where(hulls == UNKNOWN_HULL, np.nan, hulls),
-            np.round(arrays["cells"].astype(np.float64), CELL_DIGITS),
-            arrays["coordinates"].astype(np.float64) / STEPS,
+            np.round(cells, CELL_DIGITS),
+            coordinates / STEPS,
         )
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, zlib.error) as error:
         raise InvdesignError(f"the library of prototypes is damaged: {error}") from error
 
 
-def _pack_lines(lines: Sequence[str]) -> IntArray:
-    """Pack lines of text as bytes."""
-    return np.frombuffer("\n".join(lines).encode(), dtype=np.uint8)  # type: ignore[return-value]  # small integers
+def _pack_bytes(data: bytes) -> np.ndarray:
+    """Compress bytes to an array of them."""
+    return np.frombuffer(zlib.compress(data, level=9), dtype=np.uint8)
 
 
-def _unpack_lines(packed: np.ndarray) -> tuple[str, ...]:
-    text = packed.astype(np.uint8).tobytes().decode()
-    return tuple(text.split("\n")) if text else ()
+def _unpack_bytes(packed: np.ndarray) -> bytes:
+    """Restore the bytes of `_pack_bytes`.
+
+    Raises:
+        ValueError: they are cut off, or more than `MAX_UNPACKED_BYTES`.
+    """
+    inflating = zlib.decompressobj()
+    data = inflating.decompress(np.asarray(packed, dtype=np.uint8).tobytes(), MAX_UNPACKED_BYTES)
+    if not inflating.eof:
+        raise ValueError("compressed numbers are cut off, or too many")
+    return data
 
 
 @cache
