@@ -6,11 +6,10 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from invdesign.errors import InvdesignError
+from invdesign.protocols import KnownCrystal, TrainingSet
 from invdesign.structures.reading.databases import open_database
 from invdesign.structures.reading.gate import check_crystal
 from invdesign.structures.reading.raw import StructureFileError, current_limits
@@ -25,9 +24,6 @@ from invdesign.tables.cells import parse_number
 from invdesign.tables.text import TextTable, open_table, parse_table
 from invdesign.textfiles import decode, read_bytes
 
-if TYPE_CHECKING:
-    from pymatgen.core import Structure
-
 STRUCTURE_COLUMN = "cif"  # of a table
 NAME_COLUMNS = ("material_id", "id", "name")  # of a table, the first of which names its crystals
 DATABASE_SUFFIXES = (".db",)
@@ -38,50 +34,22 @@ MAX_SHOWN = 5  # crystals left out that a message names (chosen)
 MAX_TABLE_BYTES = 2_000_000_000  # of an unpacked table (chosen)
 
 
-@dataclass(frozen=True, slots=True)
-class KnownCrystal:
-    """A crystal to learn from.
-
-    Attributes:
-        name: of the crystal in its source.
-        structure: ordered.
-        properties: numbers in the other columns of its row, by heading.
-    """
-
-    name: str
-    structure: Structure
-    properties: Mapping[str, float] = field(default_factory=dict)
+def describe_left_out(training: TrainingSet) -> str:
+    """Describe the crystals that were not read in one sentence; empty if there are none."""
+    if not training.left_out:
+        return ""
+    shown = "; ".join(f"{name}: {reason}" for name, reason in training.left_out[:MAX_SHOWN])
+    more = " and others" if len(training.left_out) > MAX_SHOWN else ""
+    total = len(training.left_out) + len(training.crystals)
+    return f"{len(training.left_out)} of {total} crystals were left out: {shown}{more}"
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingSet:
-    """Crystals to learn from, of one source or several.
-
-    Attributes:
-        crystals: ordered ones.
-        left_out: name and reason of each crystal that was not read.
-        sources: name and SHA-256 of each file.
-    """
-
-    crystals: tuple[KnownCrystal, ...]
-    left_out: tuple[tuple[str, str], ...]
-    sources: tuple[tuple[str, str], ...]
-
-    def describe_left_out(self) -> str:
-        """Describe the crystals that were not read in one sentence; empty if there are none."""
-        if not self.left_out:
-            return ""
-        shown = "; ".join(f"{name}: {reason}" for name, reason in self.left_out[:MAX_SHOWN])
-        more = " and others" if len(self.left_out) > MAX_SHOWN else ""
-        total = len(self.left_out) + len(self.crystals)
-        return f"{len(self.left_out)} of {total} crystals were left out: {shown}{more}"
-
-
-def read_training_set(paths: Sequence[Path]) -> TrainingSet:
+def read_training_set(paths: Sequence[Path], about: str = "") -> TrainingSet:
     """Read crystals to learn from.
 
     Args:
         paths: tables (CSV, also packed as .csv.gz) with a column `cif`, structure files, folders of those, and ASE databases.
+        about: text on source and licence.
 
     Raises:
         InvdesignError: a source is missing or of no readable kind, or most of its crystals cannot be read.
@@ -103,7 +71,7 @@ def read_training_set(paths: Sequence[Path]) -> TrainingSet:
         crystals += own
         left_out += refused
         sources += _hash_files(path)
-    return TrainingSet(tuple(crystals), tuple(left_out), tuple(sources))
+    return TrainingSet(tuple(crystals), tuple(left_out), tuple(sources), about)
 
 
 def _read_source(path: Path) -> Iterator[KnownCrystal | tuple[str, str]]:

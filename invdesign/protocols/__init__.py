@@ -30,8 +30,11 @@ from invdesign.protocols.generators import (
     Condition,
     Generator,
     GeneratorSettings,
+    KnownCrystal,
     LatentGenerator,
     Samples,
+    TrainableGenerator,
+    TrainingSet,
     Wish,
 )
 from invdesign.protocols.optimizers import (
@@ -98,6 +101,7 @@ __all__ = [
     "History",
     "InheritingSpace",
     "JobEvaluator",
+    "KnownCrystal",
     "LatentGenerator",
     "LinearRule",
     "MeasuredEvaluator",
@@ -121,6 +125,8 @@ __all__ = [
     "TabledSpace",
     "Task",
     "TaskResult",
+    "TrainableGenerator",
+    "TrainingSet",
     "TypedSpace",
     "VectorSpace",
     "Wish",

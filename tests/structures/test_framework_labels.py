@@ -20,7 +20,7 @@ from invdesign.structures.framework_labels import (
     list_letter_exchanges,
     read_orbits,
 )
-from invdesign.structures.letter_exchanges_build import LAST_OBLIQUE
+from invdesign.structures.letter_exchanges_build import LAST_OBLIQUE, derive_letter_exchanges
 from invdesign.structures.wyckoff import GROUPS, draw_cell, find_space_group
 
 # Made with pyxtal 1.1.4: `Group(n).get_alternatives()["Transformed WP"]`, rows that differ, for each group with more than one.

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from invdesign.artifacts import Artifact
-from invdesign.errors import ArtifactError, InvdesignError
+from invdesign.errors import ArtifactError
 from invdesign.generators.models import MODELS
 from invdesign.generators.prototypes.candidates import Candidate
 from invdesign.generators.prototypes.library import Library, unpack_library
 from invdesign.generators.prototypes.matching import list_candidates
 from invdesign.generators.prototypes.ranking import ElementScale
 from invdesign.generators.prototypes.swaps import Swapper
-from invdesign.protocols import Condition, GeneratorSettings, Samples
+from invdesign.generators.prototypes.writing import KIND, VERSION, unpack_scale
+from invdesign.protocols import Condition, GeneratorSettings, Samples, TrainingSet
 from invdesign.rng import Rng
 from invdesign.structures.conditions import write_counts
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-KIND, VERSION = "prototypes", 1
 CONDITIONS_KEPT = 64  # whose candidates are remembered (chosen)
 MOST_DRAWS = 5  # draws for one crystal until those that came before are taken as all there are (chosen)
 
@@ -42,7 +43,7 @@ class PrototypeGenerator(GeneratorSettings):
         (Jain et al., APL Mater. 1, 011002 (2013)), CC BY 4.0.
     """
 
-    library: Annotated[Artifact, MODELS.field] = Field(default_factory=lambda: MODELS.read(KIND))
+    model: Annotated[Artifact, MODELS.field] = Field(default_factory=lambda: MODELS.read(KIND))
     """Library of known crystals: the shipped one, or a folder that `invdesign generator train` wrote."""
     temperature: float = Field(default=0.5, ge=0.0, le=10.0, allow_inf_nan=False)
     """0 gives the likeliest frameworks of a formula; 1 draws them by their probability; higher values mix more."""
@@ -50,10 +51,32 @@ class PrototypeGenerator(GeneratorSettings):
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
         try:
-            self.library.check_kind(KIND, VERSION)
+            self.model.check_kind(KIND, VERSION)
         except ArtifactError as error:
             raise ValueError(str(error)) from error
         return self
+
+    @classmethod
+    def train(
+        cls,
+        training: TrainingSet,
+        folder: Path,
+        *,
+        minutes: float | None = None,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Make a library of crystals and write its model folder.
+
+        Args:
+            training: crystals; the column `e_above_hull` (eV/atom) is used where it is there.
+            folder: of the model.
+            minutes: not needed; the distances of elements are learnt in a minute.
+            report: takes sentences on the progress.
+        """
+        del minutes
+        from invdesign.generators.prototypes.training import train_prototypes
+
+        train_prototypes(training, folder, report)
 
     @cached_property
     def known(self) -> Library:
@@ -62,7 +85,7 @@ class PrototypeGenerator(GeneratorSettings):
         Raises:
             InvdesignError: the library is damaged.
         """
-        return unpack_library(self.library.tensors())
+        return unpack_library(self.model.tensors())
 
     @cached_property
     def scale(self) -> ElementScale:
@@ -71,7 +94,7 @@ class PrototypeGenerator(GeneratorSettings):
         Raises:
             InvdesignError: the library is damaged.
         """
-        return unpack_scale(self.library)
+        return unpack_scale(self.model)
 
     @cached_property
     def _ranked(self) -> dict[Condition, list[Candidate]]:
@@ -165,20 +188,3 @@ def _build_samples(candidates: Iterator[Candidate], scale: ElementScale, reason:
         except np.linalg.LinAlgError:
             refused["the cell has no volume"] += 1
     return Samples(tuple(built), reason, tried=len(built) + refused.total(), refused=dict(refused))
-
-
-def unpack_scale(library: Artifact) -> ElementScale:
-    """Unpack the distances of elements of a library.
-
-    Raises:
-        InvdesignError: they are missing or malformed.
-    """
-    tensors, card = library.tensors(), library.card.get("scale", {})
-    try:
-        return ElementScale(
-            apart=tensors["apart"].astype(np.float64),
-            volumes=tensors["volumes"].astype(np.float64),
-            **{name: float(card[name]) for name in ("scale", "power", "hull", "size")},
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvdesignError(f"the library of prototypes is damaged: {error}") from error

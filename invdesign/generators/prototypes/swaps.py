@@ -17,7 +17,9 @@ from invdesign.rng import Rng
 from invdesign.structures.charges import is_neutral
 
 TRIES = 400  # templates drawn for one crystal (chosen)
-FLATTENING = 0.5  # power of weights of templates, so that the nearest ones are not drawn again and again (chosen)
+FLATTENING = (
+    0.5  # power of weights of templates, so that the nearest ones are not drawn again and again (chosen)
+)
 KEPT_SHARE = 0.3  # of the elements of a template that stay where nothing forbids them (chosen)
 
 

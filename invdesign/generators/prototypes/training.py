@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from invdesign.errors import Infeasible, InvdesignError
-from invdesign.generators.prototypes.generator import PrototypeGenerator
+from invdesign.generators.models import MODELS
 from invdesign.generators.prototypes.learning import LARGEST_NUMBER, learn_scale
 from invdesign.generators.prototypes.library import (
     Library,
@@ -19,8 +19,8 @@ from invdesign.generators.prototypes.library import (
     read_template,
 )
 from invdesign.generators.prototypes.ranking import ElementScale, fit_volumes
-from invdesign.generators.prototypes.writing import write_library
-from invdesign.generators.training_set import TrainingSet
+from invdesign.generators.prototypes.writing import KIND, unpack_scale, write_library
+from invdesign.protocols import TrainingSet
 
 HULL_COLUMN = "e_above_hull"
 # Crystals below which distances of elements are those of the shipped library; chosen: some ten for each element.
@@ -31,7 +31,6 @@ REPORTED_EVERY = 500  # crystals (chosen)
 def train_prototypes(
     training: TrainingSet,
     folder: Path,
-    about: str = "",
     report: Callable[[str], None] = lambda _: None,
 ) -> Library:
     """Make a library of prototypes and write its model folder.
@@ -39,7 +38,6 @@ def train_prototypes(
     Args:
         training: crystals; the column `e_above_hull` (eV/atom) is used where it is there.
         folder: of the model.
-        about: text on the data for the card: source and licence.
         report: takes sentences on the progress.
 
     Raises:
@@ -58,7 +56,7 @@ def train_prototypes(
         "made": datetime.now(UTC).date().isoformat(),
         "distances": "learnt" if learnt else "of the shipped library",
     }
-    write_library(folder, library, scale, _write_card(library, training, about, learnt=learnt), facts)
+    write_library(folder, library, scale, _write_card(library, training, learnt=learnt), facts)
     return library
 
 
@@ -78,7 +76,7 @@ def _read_templates(training: TrainingSet, report: Callable[[str], None]) -> tup
 
 def _borrow_scale(library: Library) -> ElementScale:
     """Scale with the distances of the shipped library, and volumes of atoms of this one where it has them."""
-    shipped = PrototypeGenerator().scale
+    shipped = unpack_scale(MODELS.read(KIND))
     own = fit_volumes(library.templates, LARGEST_NUMBER + 1)
     numbers = {name for template in library.templates for name in template.elements}
     held = np.zeros(LARGEST_NUMBER + 1, dtype=np.bool_)
@@ -87,7 +85,7 @@ def _borrow_scale(library: Library) -> ElementScale:
     return ElementScale(shipped.apart, volumes, shipped.scale, shipped.power, shipped.hull, shipped.size)
 
 
-def _write_card(library: Library, training: TrainingSet, about: str, *, learnt: bool) -> str:
+def _write_card(library: Library, training: TrainingSet, *, learnt: bool) -> str:
     """Write the card of a library."""
     frameworks = sum(
         len({int(n) for n in family.frameworks[:, 0]})
@@ -98,7 +96,7 @@ def _write_card(library: Library, training: TrainingSet, about: str, *, learnt: 
     distances = "learnt from these crystals" if learnt else "of the shipped library"
     return f"""# A library of prototypes
 
-{about}
+{training.about}
 
 ## Data
 {data}

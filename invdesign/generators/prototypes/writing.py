@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from invdesign.artifacts import write_model
-from invdesign.generators.prototypes.generator import KIND, VERSION
+from invdesign.artifacts import Artifact, write_model
+from invdesign.errors import InvdesignError
 from invdesign.generators.prototypes.library import Library, pack_library
 from invdesign.generators.prototypes.ranking import ElementScale
+
+KIND, VERSION = "prototypes", 1
+"""Kind and version of the model folders of libraries."""
 
 
 def write_library(
@@ -39,3 +42,20 @@ def write_library(
         **facts,
     }
     write_model(folder, tensors, config, card)
+
+
+def unpack_scale(library: Artifact) -> ElementScale:
+    """Unpack the distances of elements of a library.
+
+    Raises:
+        InvdesignError: they are missing or malformed.
+    """
+    tensors, card = library.tensors(), library.card.get("scale", {})
+    try:
+        return ElementScale(
+            apart=tensors["apart"].astype(np.float64),
+            volumes=tensors["volumes"].astype(np.float64),
+            **{name: float(card[name]) for name in ("scale", "power", "hull", "size")},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvdesignError(f"the library of prototypes is damaged: {error}") from error
