@@ -6,6 +6,7 @@ Both are those of matminer's presets, which CDVAE uses; they are made here with 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -100,9 +101,11 @@ def _average_sites(structure: Structure) -> FloatArray:
     from pymatgen.analysis.local_env import CrystalNN
 
     finder = CrystalNN()
-    mean: FloatArray = np.mean(
-        [_describe_site(structure, site, finder) for site in range(len(structure))], axis=0
-    )
+    with warnings.catch_warnings():
+        # Radii by element are meant: generated crystals have no oxidation states, and CDVAE gives none.
+        warnings.filterwarnings("ignore", "(No oxidation states|CrystalNN: cannot locate)", UserWarning)
+        rows = [_describe_site(structure, site, finder) for site in range(len(structure))]
+    mean: FloatArray = np.mean(rows, axis=0)
     return mean
 
 

@@ -89,14 +89,14 @@ def find_shortest_distance(structure: Structure, limit: float = CLOSE) -> float:
     if abs(np.linalg.det(cell)) < LEAST_VOLUME:
         return 0.0
     heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    shortest = math.inf
     if heights.min() < limit:
-        # A sheared or thin cell needs many images; the reduced cell is either short or has few.
+        # A thin or sheared cell needs many images; a reduced one is no thinner than a fraction of its shortest vector.
         structure = structure.get_reduced_structure(reduction_algo="LLL")
-        shortest = min(structure.lattice.abc)
-        if shortest < limit:
-            return float(shortest)
-    distances = structure.get_neighbor_list(limit)[3]
-    return float(distances.min()) if len(distances) else math.inf
+        shortest = float(min(structure.lattice.abc))
+    distances = structure.get_neighbor_list(min(limit, shortest))[3]
+    shortest = min([shortest, *distances.tolist()])
+    return shortest if shortest <= limit else math.inf
 
 
 def passes_smact(counts: Mapping[str, float]) -> bool:
