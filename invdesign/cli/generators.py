@@ -21,7 +21,9 @@ generator = typer.Typer(
     rich_markup_mode=None,
 )
 
-Kind = Annotated[str, typer.Argument(metavar="KIND", help="Kind of generator, as `invdesign generator list` names it.")]
+Kind = Annotated[
+    str, typer.Argument(metavar="KIND", help="Kind of generator, as `invdesign generator list` names it.")
+]
 Model = Annotated[
     Path | None, typer.Option(help="Folder of a model that `train` wrote; by default the shipped one.")
 ]
@@ -35,7 +37,9 @@ Groups = Annotated[str, typer.Option(metavar="N,N-M", help="Space groups; by def
 Atoms = Annotated[str | None, typer.Option(metavar="N[-M]", help="Atoms in the primitive cell.")]
 Neutral = Annotated[
     bool | None,
-    typer.Option("--neutral/--any-charge", help="Whether charges must balance; by default without a formula."),
+    typer.Option(
+        "--neutral/--any-charge", help="Whether charges must balance; by default without a formula."
+    ),
 ]
 
 
@@ -157,7 +161,9 @@ def parse_range(text: str | None, option: str) -> tuple[int, int] | None:
     try:
         return int(low), int(high or low)
     except ValueError:
-        raise typer.BadParameter(f"{option} must be a whole number or a range such as 4-20, got '{text:.40}'") from None
+        raise typer.BadParameter(
+            f"{option} must be a whole number or a range such as 4-20, got '{text:.40}'"
+        ) from None
 
 
 @generator.command()
@@ -165,7 +171,8 @@ def train(
     data: Annotated[
         list[Path],
         typer.Argument(
-            metavar="DATA...", help="Tables (CSV) with a column cif, structure files or folders of them, ASE databases."
+            metavar="DATA...",
+            help="Tables (CSV) with a column cif, structure files or folders of them, ASE databases.",
         ),
     ],
     kind: Annotated[str, typer.Option(help="Kind of generator.")],
@@ -195,28 +202,34 @@ def train(
     except KeyboardInterrupt:
         typer.echo(f"stopped before a model was written to {output}", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    typer.echo(f"Wrote {output}; use it with --model {output}, or in a campaign: {{kind: {kind}, model: {output}}}")
+    typer.echo(
+        f"Wrote {output}; use it with --model {output}, or in a campaign: {{kind: {kind}, model: {output}}}"
+    )
 
 
 @generator.command()
 def evaluate(
     what: Annotated[
-        str, typer.Argument(metavar="KIND|PATH", help="A generator, or crystals of any origin: folder, table, database.")
+        str,
+        typer.Argument(
+            metavar="KIND|PATH", help="A generator, or crystals of any origin: folder, table, database."
+        ),
     ],
     learned: Annotated[
         list[Path] | None,
         typer.Option(help="Crystals the generator learnt from; by default those of the shipped library."),
     ] = None,
     held_back: Annotated[
-        list[Path] | None, typer.Option(help="Crystals it did not learn from, for distributions and formulas.")
+        list[Path] | None,
+        typer.Option(help="Crystals it did not learn from, for distributions and formulas."),
     ] = None,
-    n: Annotated[int, typer.Option("-n", "--number", parser=COUNT, help="Samples of a generator.")] = EVALUATED,
+    n: Annotated[
+        int, typer.Option("-n", "--number", parser=COUNT, help="Samples of a generator.")
+    ] = EVALUATED,
     formulas: Annotated[
         int, typer.Option(parser=NUMBER, help="Formulas of the crystals held back that are asked for.")
     ] = 0,
-    coverage: Annotated[
-        bool, typer.Option(help="Whether coverage is measured: 0.15 s per crystal.")
-    ] = False,
+    coverage: Annotated[bool, typer.Option(help="Whether coverage is measured: 0.15 s per crystal.")] = False,
     model: Model = None,
     seed: Seed = 0,
     as_json: AsJson = False,

@@ -29,7 +29,9 @@ def check_new_folder(folder: Path) -> None:
         InvdesignError: it holds something, or is a file.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InvdesignError(f"{folder} exists and is not empty; name a new folder, so that nothing is overwritten")
+        raise InvdesignError(
+            f"{folder} exists and is not empty; name a new folder, so that nothing is overwritten"
+        )
 
 
 def write_samples(structures: Iterable[Structure], folder: Path) -> None:

@@ -87,6 +87,11 @@ class PrototypeGenerator(GeneratorSettings):
         """
         return unpack_library(self.model.tensors())
 
+    def build_known(self) -> list[Structure]:
+        """Build the known crystals as they are."""
+        made = (Candidate(template, template.elements, float("nan")) for template in self.known.templates)
+        return [candidate.build(self.scale) for candidate in made]
+
     @cached_property
     def scale(self) -> ElementScale:
         """Distances of elements and volumes of atoms.
