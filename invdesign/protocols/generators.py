@@ -185,8 +185,8 @@ class TrainingSet:
 
 
 @runtime_checkable
-class TrainableGenerator(Generator, Protocol):
-    """A generator whose model a user can train."""
+class TrainableGenerator(Protocol):
+    """A class of generators whose model a user can train."""
 
     @classmethod
     def train(

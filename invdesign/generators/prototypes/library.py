@@ -17,6 +17,7 @@ from invdesign.errors import Infeasible, InvdesignError
 from invdesign.structures.charges import element_symbols
 from invdesign.structures.combinations import parse_combination
 from invdesign.structures.conditions import write_counts
+from invdesign.structures.formulas import order_formula
 from invdesign.structures.framework_labels import MIRROR_GROUPS, list_letter_exchanges
 from invdesign.structures.sited import SitedCrystal
 from invdesign.structures.sites import find_sites
@@ -59,8 +60,8 @@ class Template:
 
     @property
     def formula(self) -> str:
-        """Formula unit, by symbol: `Al2O3`."""
-        return write_counts(dict(zip(self.elements, self.ratios, strict=True)))
+        """Formula unit: `Al2O3`."""
+        return order_formula(write_counts(dict(zip(self.elements, self.ratios, strict=True))))
 
     @cached_property
     def letters(self) -> tuple[tuple[str, ...], ...]:
