@@ -362,6 +362,9 @@ def list_equivalent_settings(number: int) -> tuple[tuple[IntArray, FloatArray], 
     found: list[tuple[IntArray, FloatArray]] = []
     seen: set[object] = set()
     for axes in sorted(changes, key=lambda rotation: int(-np.trace(rotation))):
+        lattice = group.primitive @ axes.T @ to_primitive
+        if np.abs(lattice - np.round(lattice)).max() > SAME_POINT:  # a C-centred lattice would become A-centred
+            continue
         inverse = np.round(np.linalg.inv(axes)).astype(np.int64)
         turned = [np.ascontiguousarray(axes @ rotation @ inverse).tobytes() for rotation in group.rotations]
         if any(key not in own for key in turned):
