@@ -28,6 +28,7 @@ CONTRACT = {
     "derivations": ("derive", "requires", "provides", "potential_id", "prepare"),
     "potentials": ("compute", "label", "prepare"),
     "optimizers": ("ask",),
+    "generators": ("sample", "refusal", "prepare", "is_heavy"),
     "engines": ("open",),
 }
 """Members that every plug-in of a group has: first the method that tells the group."""
@@ -36,6 +37,7 @@ BASES = {
     "evaluators": "invdesign.protocols.EvaluatorSettings",
     "derivations": "invdesign.protocols.DerivationSettings",
     "potentials": "invdesign.protocols.PotentialSettings",
+    "generators": "invdesign.protocols.GeneratorSettings",
 }
 """Class with defaults of all members but the first, by group."""
 FOREIGN_ERRORS = (Exception, SystemExit)  # exceptions of foreign code during its import

@@ -25,6 +25,14 @@ from invdesign.protocols.evaluators import (
     MeasuredEvaluator,
     is_evaluator,
 )
+from invdesign.protocols.generators import (
+    Condition,
+    Generator,
+    GeneratorSettings,
+    LatentGenerator,
+    Samples,
+    Wish,
+)
 from invdesign.protocols.optimizers import (
     AnyOptimizer,
     Context,
@@ -67,6 +75,7 @@ from invdesign.protocols.spaces import (
 __all__ = [
     "AnyOptimizer",
     "Batch",
+    "Condition",
     "Context",
     "Derivation",
     "DerivationSettings",
@@ -81,10 +90,13 @@ __all__ = [
     "FiniteSpace",
     "FolderEvaluator",
     "Forces",
+    "Generator",
+    "GeneratorSettings",
     "HintingSpace",
     "History",
     "InheritingSpace",
     "JobEvaluator",
+    "LatentGenerator",
     "LinearRule",
     "MeasuredEvaluator",
     "OpenSpace",
@@ -99,6 +111,7 @@ __all__ = [
     "PreparedSpace",
     "RecognisingSpace",
     "RowSpace",
+    "Samples",
     "SearchSpace",
     "SpaceSettings",
     "StageView",
@@ -108,6 +121,7 @@ __all__ = [
     "TaskResult",
     "TypedSpace",
     "VectorSpace",
+    "Wish",
     "collect_notes",
     "count_stages_until",
     "descriptors_of",

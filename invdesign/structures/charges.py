@@ -142,6 +142,23 @@ def is_alloy(elements: Iterable[str]) -> bool:
     )
 
 
+def is_neutral(amounts: Mapping[str, float]) -> bool:
+    """True if the charges of a composition balance, or it is an alloy.
+
+    The rule is that of the filter `charge_neutrality`.
+
+    Args:
+        amounts: by element symbol, fractions included.
+    """
+    if is_alloy(amounts):
+        return True
+    counts, _ = scale_to_whole_counts(amounts)
+    try:
+        return balance_charges(counts).imbalance == 0
+    except ValueError:  # an element without any known state
+        return False
+
+
 def charge_imbalance(counts: Mapping[str, int], states: Mapping[str, Sequence[int]]) -> int:
     """Smallest possible |total charge| of a composition.
 

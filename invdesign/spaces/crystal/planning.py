@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from invdesign.arrays import FloatArray
-from invdesign.errors import InvdesignError
 from invdesign.spaces.crystal.cohesion import find_reach
 from invdesign.spaces.crystal.compositions import (
     Compositions,
@@ -18,39 +16,20 @@ from invdesign.spaces.crystal.compositions import (
     pack_spheres,
 )
 from invdesign.spaces.crystal.rules import CrystalRules
+from invdesign.structures.conditions import MAX_ATOMS, write_counts
 from invdesign.structures.distances import (
     MAX_DISTANCE,
     find_shortest_distances,
     find_start_distances,
     split_pair,
 )
-from invdesign.structures.formulas import parse_composition
 from invdesign.structures.geometry import DECIMALS
 from invdesign.structures.volumes import Volumes, find_charges
 
-MAX_ATOMS = 200  # in a cell; chosen: searches from scratch end at some 50
 # Compositions of which each is checked for packing where that takes an estimate of its volume, half a second (chosen).
 MAX_ESTIMATED = 500
 
 States = Mapping[str, Sequence[int]]
-
-
-def read_formula(text: str) -> dict[str, int]:
-    """Atoms by element, sorted, of a formula with whole amounts.
-
-    Raises:
-        ValueError: it is no formula, or an amount is not whole.
-    """
-    try:
-        amounts = parse_composition(text).get_el_amt_dict()
-    except InvdesignError as error:
-        raise ValueError(str(error)) from error
-    broken = [f"{name}{amount:g}" for name, amount in amounts.items() if abs(amount - round(amount)) > 1e-8]
-    if broken:
-        raise ValueError(
-            f"formula {text} has {', '.join(broken)}; a cell holds whole atoms: multiply the formula"
-        )
-    return {name: round(amounts[name]) for name in sorted(amounts) if amounts[name] > 0}
 
 
 def plan_formula(formula: Mapping[str, int], units: tuple[int, int], states: States) -> Compositions:
@@ -75,7 +54,7 @@ def plan_formula(formula: Mapping[str, int], units: tuple[int, int], states: Sta
     ]
     if not any(balanced):
         raise ValueError(
-            f"the charges of {_write_formula(formula)} balance at no number of formula units with "
+            f"the charges of {write_counts(formula)} balance at no number of formula units with "
             f"{_write_states(states)}; correct oxidation_states or leave them out"
         )
     return found.select(np.array(balanced))
@@ -239,31 +218,6 @@ def read_cell(value: Sequence[float] | Sequence[Sequence[float]]) -> FloatArray:
     if not np.prod(np.diag(cell)) > 1e-3 * np.prod(np.linalg.norm(cell, axis=1)):
         raise ValueError(f"cell is flat: {list(value)}")
     return np.asarray(np.round(cell, DECIMALS) + 0.0, dtype=np.float64)
-
-
-def read_space_groups(values: Iterable[int | str]) -> tuple[int, ...]:
-    """International numbers of space groups, ascending.
-
-    Args:
-        values: numbers, or ranges such as `195-230`.
-
-    Raises:
-        ValueError: a value is neither.
-    """
-    found: set[int] = set()
-    for value in values:
-        match = re.fullmatch(r"\s*(\d{1,3})\s*(?:-\s*(\d{1,3})\s*)?", str(value), re.ASCII)
-        if match is None:
-            raise ValueError(f"'{value}' is no number or range of space groups; write 62 or 195-230")
-        first, last = int(match[1]), int(match[2] or match[1])
-        if not 1 <= first <= last <= 230:
-            raise ValueError(f"space groups have numbers from 1 to 230, ranges ascend; got {value}")
-        found.update(range(first, last + 1))
-    return tuple(sorted(found))
-
-
-def _write_formula(counts: Mapping[str, int]) -> str:
-    return "".join(f"{name}{count if count > 1 else ''}" for name, count in counts.items())
 
 
 def _write_states(states: States) -> str:

@@ -22,12 +22,11 @@ from invdesign.spaces.crystal.planning import (
     plan_elements,
     plan_formula,
     read_cell,
-    read_formula,
-    read_space_groups,
 )
 from invdesign.spaces.crystal.rules import CrystalRules, find_fault
 from invdesign.spaces.operators import FromCodes, GenomeOperator, WithRules
 from invdesign.structures.charges import check_element
+from invdesign.structures.conditions import read_formula, read_space_groups
 from invdesign.structures.distances import split_pair
 from invdesign.structures.fingerprints import ALIKE, CoarseFeatures, Distances
 from invdesign.structures.geometry import Crystal

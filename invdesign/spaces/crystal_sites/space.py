@@ -15,7 +15,7 @@ from invdesign.errors import Infeasible
 from invdesign.protocols import Descriptor, Domain, Operator, SpaceSettings
 from invdesign.settings import Frozen
 from invdesign.spaces.crystal.genomes import build_design
-from invdesign.spaces.crystal.planning import build_rules, plan_formula, read_formula, read_space_groups
+from invdesign.spaces.crystal.planning import build_rules, plan_formula
 from invdesign.spaces.crystal.rules import CrystalRules
 from invdesign.spaces.crystal.space import ALL_GROUPS, DEFAULT_UNITS, Positive, Range
 from invdesign.spaces.crystal_sites.adopt import adopt_structure
@@ -26,6 +26,7 @@ from invdesign.spaces.crystal_sites.sited import read_sited, write_sited
 from invdesign.spaces.crystal_sites.vectors import SiteAxes
 from invdesign.spaces.operators import operators_on_codes
 from invdesign.structures.combinations import Combination, read_sites
+from invdesign.structures.conditions import read_formula, read_space_groups
 from invdesign.structures.fingerprints import CoarseFeatures, Distances
 from invdesign.structures.sited import SitedCrystal
 

@@ -1,0 +1,167 @@
+"""Contracts of generators: a condition in, crystals out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol, overload, runtime_checkable
+
+from invdesign.arrays import FloatArray
+from invdesign.rng import Rng
+from invdesign.settings import Settings
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+ORIGIN = "origin"
+"""Key of `Structure.properties` under which a sample says where it came from, as a JSON mapping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A soft part of a condition: what a property should be.
+
+    Attributes:
+        property: name of the property.
+        target: value to come close to; None where there is a window or a direction.
+        window: lowest and highest value; None where there is none.
+        direction: `minimize` or `maximize`; None where there is none.
+    """
+
+    property: str
+    target: float | None = None
+    window: tuple[float, float] | None = None
+    direction: Literal["minimize", "maximize"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What generated crystals must be.
+
+    All samples keep every part but the wishes. `structures.conditions` makes conditions from words, and finds contradictions.
+
+    Attributes:
+        elements: allowed ones, sorted; empty allows all that a generator knows.
+        required: elements that every crystal holds, sorted; all of a formula are.
+        formula: atoms by element in one formula unit, sorted by element; empty where any composition is allowed.
+        formula_units: fewest and most formula units in the primitive cell; None allows any number.
+        space_groups: international numbers, sorted; empty allows all.
+        atoms: fewest and most atoms in the primitive cell; None allows any number.
+        neutral: True if charges must balance by the rule of the package (`structures.charges`).
+        wishes: soft parts; a generator that cannot meet them says so (`Samples.reason`).
+    """
+
+    elements: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    formula: tuple[tuple[str, int], ...] = ()
+    formula_units: tuple[int, int] | None = None
+    space_groups: tuple[int, ...] = ()
+    atoms: tuple[int, int] | None = None
+    neutral: bool = False
+    wishes: tuple[Wish, ...] = ()
+
+    def allows_atoms(self, count: int) -> bool:
+        """True if a primitive cell may hold `count` atoms."""
+        if self.atoms is not None and not self.atoms[0] <= count <= self.atoms[1]:
+            return False
+        size = sum(number for _, number in self.formula)
+        if not size or self.formula_units is None:
+            return size == 0 or count % size == 0
+        return count % size == 0 and self.formula_units[0] <= count // size <= self.formula_units[1]
+
+    def allows_group(self, number: int) -> bool:
+        """True if a crystal may have the space group `number`."""
+        return not self.space_groups or number in self.space_groups
+
+
+@dataclass(frozen=True, slots=True)
+class Samples(Sequence["Structure"]):
+    """Crystals that a generator made.
+
+    Attributes:
+        structures: primitive cells; `Structure.properties["origin"]` says where each came from.
+        reason: why there are fewer than were asked for; empty if there are not.
+        tried: number of crystals that were drawn for them.
+        refused: numbers of drawn crystals that were left out, by reason.
+    """
+
+    structures: tuple[Structure, ...]
+    reason: str = ""
+    tried: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    @overload
+    def __getitem__(self, index: int) -> Structure: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Structure]: ...
+
+    def __getitem__(self, index: int | slice) -> Structure | Sequence[Structure]:
+        return self.structures[index]
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Makes crystals that keep a condition."""
+
+    @property
+    def is_heavy(self) -> bool:
+        """True if a sample takes more than a few milliseconds: a network."""
+        ...
+
+    def prepare(self) -> None:
+        """Load weights or a library, once per process."""
+        ...
+
+    def refusal(self, condition: Condition) -> str:
+        """Reason why nothing can be made under `condition`; empty if something may be."""
+        ...
+
+    def sample(self, rng: Rng, n: int, condition: Condition) -> Samples:
+        """Make up to `n` crystals that keep the condition.
+
+        They are a function of the arguments, the settings and the weights alone.
+
+        Args:
+            rng: the only source of randomness.
+            n: number of crystals.
+            condition: every part but the wishes is kept by all crystals.
+        """
+        ...
+
+
+@runtime_checkable
+class LatentGenerator(Generator, Protocol):
+    """A generator with a space of codes that can be searched."""
+
+    @property
+    def dimension(self) -> int:
+        """Number of numbers in a code."""
+        ...
+
+    def encode(self, structures: Sequence[Structure]) -> FloatArray:
+        """Codes of `structures`, shape (n, dimension); NaN in the rows of those that have none."""
+        ...
+
+    def decode(self, x: FloatArray, condition: Condition) -> Sequence[Structure | None]:
+        """Crystals at codes `x` (n, dimension), always the same; None where there is none under the condition."""
+        ...
+
+
+class GeneratorSettings(Settings):
+    """Base class of generators, with the defaults of the contract."""
+
+    @property
+    def is_heavy(self) -> bool:
+        """Return False: a sample takes a few milliseconds at most."""
+        return False
+
+    def prepare(self) -> None:
+        """Do nothing: there is nothing to load."""
+
+    def refusal(self, condition: Condition) -> str:  # noqa: ARG002 - the contract's signature
+        """Return nothing: something may be made under any condition."""
+        return ""
