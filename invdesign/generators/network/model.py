@@ -34,12 +34,12 @@ class Sizes(Frozen):
 
     latent: int = 32
     """Numbers in a code."""
-    width: int = 128
+    width: int = 96
     """Numbers in an embedding."""
-    hidden: int = 256
+    hidden: int = 192
     """Numbers in the state of a decoder."""
     layers: int = 2
-    """Layers of attention in each part."""
+    """Layers of attention over orbits."""
     heads: int = 4
     """Heads of attention."""
     dropout: float = 0.1
@@ -88,7 +88,7 @@ def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
 
 
-def attention(sizes: Sizes) -> nn.TransformerEncoder:
+def attention(sizes: Sizes, layers: int) -> nn.TransformerEncoder:
     """Layers of attention over tokens whose order does not matter."""
     layer = nn.TransformerEncoderLayer(
         sizes.width,
@@ -99,7 +99,7 @@ def attention(sizes: Sizes) -> nn.TransformerEncoder:
         batch_first=True,
         norm_first=True,
     )
-    return nn.TransformerEncoder(layer, sizes.layers, enable_nested_tensor=False)
+    return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
 
 
 def average(tokens: Tensor, held: Tensor) -> Tensor:
@@ -170,7 +170,7 @@ class CompositionReader(nn.Module):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.numbers = nn.Linear(3, sizes.width)
-        self.mixing = attention(sizes)
+        self.mixing = attention(sizes, 1)
 
     def forward(self, words: Vocabulary, elements: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (b, k, d) and their mean (b, d)."""
@@ -193,7 +193,7 @@ class Encoder(nn.Module):
         self.places = nn.Linear(3 * 2 * WAVES, sizes.width)
         self.cells = nn.Linear(2 * CELL_NUMBERS, sizes.width)
         self.numbers = nn.Linear(2, sizes.width)
-        self.mixing = attention(sizes)
+        self.mixing = attention(sizes, sizes.layers)
         self.codes = perceptron(3 * sizes.width, sizes.hidden, 2 * sizes.latent)
 
     def forward(self, words: Vocabulary, batch: Tensors, read: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
@@ -335,8 +335,8 @@ class SiteDecoder(nn.Module):
         letters = torch.arange(MOST_LETTERS)
         rows = words.start[group].unsqueeze(-1) + letters
         exists = letters < words.count[group].unsqueeze(-1)
-        keys = self.key(words.positions[rows.clamp(max=len(words.multiplicity) - 1)])
-        logits = (keys @ query.unsqueeze(-1)).squeeze(-1) / query.shape[-1] ** 0.5
+        keys = self.key(words.positions)[rows.clamp(max=len(words.multiplicity) - 1)]
+        logits = torch.einsum("...ld,...d->...l", keys, query) / query.shape[-1] ** 0.5
         return logits.masked_fill(~exists, NEVER)
 
     def measure(self, words: Vocabulary, context: Tensor, read: Tensor, batch: Tensors) -> Mapping[str, Tensor]:
@@ -385,7 +385,7 @@ class GeometryDecoder(nn.Module):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         width, hidden = sizes.width, sizes.hidden
-        self.mixing = attention(sizes)
+        self.mixing = attention(sizes, sizes.layers)
         self.cells = perceptron(2 * width, hidden, MIXTURE * (1 + 2 * CELL_NUMBERS))
         self.cell_words = nn.Linear(2 * CELL_NUMBERS, width)
         self.axes = nn.Embedding(3, width)

@@ -19,7 +19,8 @@ from invdesign.rng import derived_seed, rng_for
 from invdesign.settings import Frozen
 
 CLIP = 1.0  # largest norm of a gradient (chosen)
-AVERAGING = 0.998  # of weights over steps (chosen)
+AVERAGED_EVERY = 4  # steps (chosen)
+AVERAGING = 0.985  # share of the older weights in their average (chosen)
 EVALUATED = 512  # crystals of the held-out part per batch (chosen)
 
 
@@ -176,6 +177,7 @@ class Trainer:
         self.learnt = self._join([one for one, out in zip(self.examples, held, strict=True) if not out])
         kept = [one for one, out in zip(self.examples, main, strict=True) if out]
         self.kept = self._join(kept) if kept else None
+        self.steps = 0
         torch.manual_seed(derived_seed(self.schedule.seed, "weights") % 2**63)
         self.network = CrystalNetwork(self.sizes)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
@@ -228,9 +230,12 @@ class Trainer:
         losses["total"].backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimizer.step()
-        with torch.no_grad():
+        self.steps += 1
+        if self.steps % AVERAGED_EVERY == 0:
+            times = self.steps // AVERAGED_EVERY
+            keep = min(AVERAGING, times / (times + 10.0))
             for name, value in self.network.state_dict().items():
-                self.average[name].lerp_(value, 1.0 - AVERAGING)
+                self.average[name].lerp_(value, 1.0 - keep)
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def _finish_epoch(self, sums: dict[str, float]) -> dict[str, float]:
