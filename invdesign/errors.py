@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 
 # C0 (except tab and newline) and C1, marks that change the direction of text, halves of surrogate pairs.
 _CONTROL_CHARACTERS = re.compile(
@@ -61,6 +62,12 @@ class MissingReferenceError(InvdesignError):
     """An element or competing phase that a property needs is not in the reference set."""
 
 
+class ArtifactError(InvdesignError):
+    """An artifact is missing, damaged, of another version, or in a format that could run code."""
+
+    exit_code = 3
+
+
 class StoreError(InvdesignError):
     """A run store is damaged, of another version, or cannot be written."""
 
@@ -74,9 +81,18 @@ class RunLockedError(StoreError):
 
 
 class LostRunError(StoreError):
-    """A run's store was moved, deleted or replaced while a process worked on it."""
+    """A run's store was moved, deleted or replaced while a process worked on it.
+
+    Args:
+        message: for the user.
+        place: folder with the data now; None where it could not be saved.
+    """
 
     exit_code = 5
+
+    def __init__(self, message: str, place: Path | None = None) -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class RunError(InvdesignError):

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from invdesign.artifacts import Content, find_artifacts, use_folder
 from invdesign.beside import ANY_MODULE, allow_module, trust_folders
 from invdesign.candidate import (
     Candidate,
@@ -63,12 +64,14 @@ class Setup:
         functions: fitness functions that are at hand, by stage.
         folder: of the run; None where there is no run.
         code: folders of code the user trusts.
+        contents: of artifacts, where workers cannot read them in the folder.
     """
 
     plan: str
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     folder: Path | None = None
     code: tuple[str, ...] = ()
+    contents: tuple[Content, ...] = ()
 
     @classmethod
     def from_plugins(
@@ -81,6 +84,9 @@ class Setup:
             evaluators: by name of the stage.
             code: folders of code the user trusts.
             folder: of the run; None where there is no run.
+
+        Raises:
+            ArtifactError: the content of an artifact is nowhere.
         """
         stages = {name: evaluator.model_dump(mode="json") for name, evaluator in evaluators.items()}
         functions = {
@@ -88,8 +94,19 @@ class Setup:
             for name, evaluator in evaluators.items()
             if isinstance(evaluator, FitnessFunction) and evaluator.function is not None
         }
-        plan = json.dumps({"space": space.model_dump(mode="json"), "stages": stages})
-        return cls(plan, functions, None if folder is None else folder.resolve(), tuple(code))
+        plan = {"space": space.model_dump(mode="json"), "stages": stages}
+        place = None if folder is None else folder.resolve()
+        setup = cls(json.dumps(plan), functions, place, tuple(code))
+        return setup if folder is not None else setup.with_contents()
+
+    def with_contents(self) -> Setup:
+        """Copy that carries the contents of artifacts, for workers that cannot read the folder of the run.
+
+        Raises:
+            ArtifactError: one is nowhere.
+        """
+        contents = tuple(artifact.find() for artifact in find_artifacts(json.loads(self.plan)))
+        return replace(self, contents=contents)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle functions by value, unless a module holds them: the worker then imports it.
@@ -112,17 +129,21 @@ class Setup:
                     "Objects that cannot be sent (an open file, a lock, a connection) must not be captured: make them "
                     "inside the function, or work in this process with workers=0"
                 ) from error
-        return _rebuild_setup, (self.plan, packed, self.folder, self.code)
+        return _rebuild_setup, (self.plan, packed, self.folder, self.code, self.contents)
 
 
 def _rebuild_setup(
-    plan: str, packed: Mapping[str, bytes], folder: Path | None, code: tuple[str, ...]
+    plan: str,
+    packed: Mapping[str, bytes],
+    folder: Path | None,
+    code: tuple[str, ...],
+    contents: tuple[Content, ...],
 ) -> Setup:
     """Rebuild a pickled setup in the worker."""
     trust_folders(code)
     with allow_module(ANY_MODULE):  # they may refer to a module beside the campaign
         functions = {name: pickle.loads(data) for name, data in packed.items()}  # noqa: S301 - from who started us
-    return Setup(plan, functions, folder, code)
+    return Setup(plan, functions, folder, code, contents)
 
 
 @dataclass
@@ -139,6 +160,8 @@ class Worker:
     def from_setup(cls, setup: Setup) -> Worker:
         """Make a worker from its `setup`; `prepare` is still to be called."""
         trust_folders(setup.code)
+        if setup.folder is not None:
+            use_folder(setup.folder)
         plan, trust = json.loads(setup.plan), bool(setup.code)
         evaluators = {
             name: load("evaluators", settings, folder=STORED_FOLDER, trust_code=trust)

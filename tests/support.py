@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 STEPS = "tests.plugins.steps"
 FAULTS = "tests.plugins.faults"
 CRYSTALS = "tests.plugins.crystals"
+WEIGHTS = "tests.plugins.weights"
 PATIENCE = 280.0  # seconds until what must happen at last is taken not to: for machines that are slow or busy
 Data = dict[str, Any]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from invdesign.store.files import replace_atomically
+from invdesign.diskfiles import replace_atomically
 from invdesign.textfiles import UnreadableFileError, decode, read_bytes, read_text
 
 TEXT = "Li₂O, 25 °C\nzweite Zeile\n"

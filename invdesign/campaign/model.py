@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from invdesign import registry
+from invdesign.artifacts import Artifact, find_artifacts
 from invdesign.beside import trust_folders
 from invdesign.campaign.functions import (
     attach_functions,
@@ -273,6 +274,12 @@ class Campaign:
     def with_roles_of(self, stored: Campaign) -> Campaign:
         """Copy with the `stored` campaign's structures, where no role is named."""
         return replace(self, stages=adopt_roles(self.stages, self.opened, stored.stages))
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """Artifacts of the plug-ins, one per content."""
+        dump = self.dump()
+        return find_artifacts([dump.get(key) for key in ("space", "stages", "derive", "optimizer", "engine")])
 
     @property
     def wants_trust(self) -> bool:

@@ -112,6 +112,12 @@ def _file_form(name: str, definition: Schema) -> Schema:
     """Schema of a file's form of a model: path, or plug-in name."""
     if name == "InputFile":
         return {"type": "string", "description": "Path of a file, relative to the campaign's folder."}
+    if name == "Artifact":
+        return {
+            "type": "string",
+            "description": "Path of a model folder, or of a .safetensors or .npz file, relative to the campaign's folder; or "
+            "the name of a model that the plug-in ships.",
+        }
     if name == "Settings":
         return {
             "anyOf": [{"type": "string"}, {"type": "object", "required": ["kind"]}],

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from invdesign import registry
+from invdesign.artifacts import label_artifact
 from invdesign.campaign.roles import map_measured_roles
 from invdesign.errorbars import ERRORS_EXPLAINED, METHOD_MARK, value_text
 from invdesign.optimizers.choice import ChoosingOptimizer
@@ -96,11 +97,11 @@ def _shorten_setting(value: object) -> str:
 
 
 def _replace_files(value: Any) -> Any:
-    """Replace embedded files in a setting by their names."""
+    """Replace embedded files and artifacts in a setting by their names."""
     if isinstance(value, dict):
         if value.keys() == {"name", "text"}:
             return value["name"]
-        return {key: _replace_files(item) for key, item in value.items()}
+        return label_artifact(value) or {key: _replace_files(item) for key, item in value.items()}
     return [_replace_files(item) for item in value] if isinstance(value, list) else value
 
 

@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Literal
 
 from invdesign import registry
+from invdesign.artifacts import examine_contents, find_artifacts
 from invdesign.engines.local import usable_cores
 from invdesign.environment import package_versions
 from invdesign.errors import InvdesignError
 from invdesign.store.database import is_on_network
 from invdesign.store.examining import examine_store
 from invdesign.store.lock import lock_run
-from invdesign.store.store import STORE_FILE
+from invdesign.store.store import STORE_FILE, Store
+from invdesign.store.values import parse_bounded_json
 
 MAX_IMPORT_SECONDS = 15.0  # for a foreign plug-in; torch takes a few (chosen)
 
@@ -48,7 +50,7 @@ def examine_machine(folder: Path) -> list[Finding]:
 
 
 def examine_run(folder: Path) -> list[Finding]:
-    """Check the store of the run in `folder`: rows, structures and file.
+    """Check the run in `folder`: rows, structures and file of its store, and its artifacts.
 
     Raises:
         StoreError: there is no run, or its store cannot be opened.
@@ -57,13 +59,23 @@ def examine_run(folder: Path) -> list[Finding]:
     found = examine_store(path)
     if not found:
         rows = f"{path.stat().st_size / 1e6:.1f} MB; every row and structure is as it was written"
-        return [Finding(str(path), "fine", rows)]
+        return [Finding(str(path), "fine", rows), *_examine_artifacts(folder)]
     named = {damage.table for damage in found}
     verdicts = [
         Finding(damage.table or "file", "problem", damage.message + _table_meaning(damage.table))
         for damage in found
     ]
     return [*verdicts, Finding("what to do", "note", _describe_remedy(folder, named))]
+
+
+def _examine_artifacts(folder: Path) -> Iterator[Finding]:
+    """Check the files of the artifacts that the stored campaign names; no code of it is imported."""
+    with Store.open(folder / STORE_FILE, writable=False) as store:
+        artifacts = find_artifacts(parse_bounded_json(store.read_entry("campaign")))
+    for artifact, fault in examine_contents(artifacts, folder):
+        fine = f"{artifact.size / 1e6:.3g} MB with the SHA-256 hash {artifact.sha256}"
+        remedy = f"{fault}. Put back the file, {fine}, from a backup or the model it came from"
+        yield Finding(f"artifact {artifact.name}", "problem" if fault else "fine", remedy if fault else fine)
 
 
 _MEANINGS = {

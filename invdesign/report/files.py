@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from invdesign.diskfiles import replace_atomically, temporary_name
 from invdesign.errors import InvdesignError
-from invdesign.store.files import replace_atomically, temporary_name
 from invdesign.store.store import STORE_FILE
 
 

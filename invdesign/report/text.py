@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from markupsafe import Markup, escape
 
+from invdesign.artifacts import label_artifact
 from invdesign.candidate import Json
 from invdesign.errorbars import count_decimals, known_error, method_text
 from invdesign.problem import Objective
@@ -152,7 +153,7 @@ def _write_setting(value: Json) -> str:
     if not isinstance(value, Mapping):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value.get("name"), str):
-        return str(value["name"])
+        return label_artifact(value) or str(value["name"])
     if isinstance(value.get("kind"), str):
         rest = _write_setting({key: item for key, item in value.items() if key != "kind"})
         return f"{value['kind']} ({rest})" if rest else str(value["kind"])

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, cast
 
+from invdesign.artifacts import kept_contents, use_folder
 from invdesign.campaign.model import Budget, Campaign
 from invdesign.candidate import Candidate, Design, Genome, Json, Status, canonical, genome_key
 from invdesign.errors import RunError, escape_control_characters
@@ -126,6 +127,7 @@ def _retry_advice(source: Path, folder: Path) -> str:
 
 
 def _open_source(snapshot: Path, source: Path, trust_code: bool) -> Run:
+    use_folder(source)  # the snapshot is of the store alone
     try:
         return Run.open(snapshot, trust_code=trust_code)
     except RunError as error:
@@ -177,7 +179,11 @@ def _create_fork(
 
     entries = {**initial_entries(campaign), "forked_from": json.dumps(_origin_entry(run, source))}
     try:
-        Store.create(folder / STORE_FILE, entries, fill_store, advice)
+        with (
+            translate_database_errors(folder / STORE_FILE, advice),
+            kept_contents(campaign.artifacts, folder),
+        ):
+            Store.create(folder / STORE_FILE, entries, fill_store, advice)
     except BaseException:
         _remove_requests(folder)
         raise

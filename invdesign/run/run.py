@@ -13,12 +13,14 @@ from typing import Any, Self, TypeVar
 
 from pydantic import ValidationError
 
+from invdesign.artifacts import keep_contents, kept_contents, load_contents, move_contents, use_folder
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Genome, Json, canonical, to_json
 from invdesign.environment import describe_environment
 from invdesign.errors import (
     CampaignChangedError,
     InvdesignError,
+    LostRunError,
     RefusedError,
     RunError,
     StoreError,
@@ -87,6 +89,7 @@ class Run(Reading):
 
         Raises:
             RunError: there is a run already, or a function of the campaign needs trust.
+            ArtifactError: the content of an artifact is nowhere.
             StoreError: the folder cannot be written.
         """
         folder = Path(folder)
@@ -104,7 +107,11 @@ class Run(Reading):
                     f"{folder} holds a run already. Go on with it: invdesign resume {folder}; "
                     "or choose another folder with --run-dir"
                 )
-            Store.create(folder / STORE_FILE, initial_entries(campaign), advice=advice)
+            with (
+                translate_database_errors(folder / STORE_FILE, advice),
+                kept_contents(campaign.artifacts, folder),
+            ):
+                Store.create(folder / STORE_FILE, initial_entries(campaign), advice=advice)
         return cls.open(folder, trust_code=True, functions=campaign.held_functions)
 
     @classmethod
@@ -123,6 +130,7 @@ class Run(Reading):
             CampaignChangedError: a function is not the one it began with.
         """
         folder = Path(folder)
+        use_folder(folder)
         store = Store.open(folder / STORE_FILE, writable=False)
         try:
             return cls(
@@ -237,6 +245,7 @@ class Run(Reading):
             RunLockedError: another process holds the run.
             RunError: no worker can be set up, or too many candidates fail.
             StoreError: the store cannot be written; everything up to the last step is kept.
+            ArtifactError: the content of an artifact is missing or damaged.
         """
         self._stop.clear()
         observer = Panel(self.folder) if observer is None and is_notebook() else observer
@@ -258,10 +267,13 @@ class Run(Reading):
     ) -> T:
         """Hold the run during `work`, and note why it ended."""
         self.campaign.check_usable(f"invdesign resume {self.folder} --trust-code", self.folder)
+        contents = load_contents(self.campaign.artifacts, self.folder)  # held in memory as long as it works
         self._prepare_space()
         self._prepare_derivations()
         with lock_run(self.folder), Store.open(self.folder / STORE_FILE) as store, self._handle_signals():
             store.check_for_damage()  # what is damaged must not be built upon
+            with translate_database_errors(store.path):
+                keep_contents(contents)
             requests.remove_leftovers(self.folder)
             self.campaign = budgets.replace_budget(self.campaign, budgets.stored_budget(store))
             store.begin_session(
@@ -278,6 +290,9 @@ class Run(Reading):
                     Path(error.filename or self.folder), error, resume_advice(self.folder)
                 ) from error
             except BaseException as error:
+                if isinstance(error, LostRunError) and error.place is not None:
+                    with suppress(OSError):  # the next session says what is missing
+                        keep_contents(move_contents(contents, error.place))
                 _end_session(store, f"failed: {error}")
                 raise
             _end_session(store, reason(result))

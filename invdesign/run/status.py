@@ -13,12 +13,12 @@ import numpy as np
 from invdesign import pareto
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Failure, Status
+from invdesign.diskfiles import replace_atomically
 from invdesign.errorbars import value_text
 from invdesign.history import RunHistory
 from invdesign.problem import Merit, Problem, describe_objective
 from invdesign.properties import words_beside
 from invdesign.standing import Standing
-from invdesign.store.files import replace_atomically
 from invdesign.store.store import Store
 from invdesign.store.values import parse_bounded_json, translate_value_errors
 from invdesign.wording import join_words, list_first

@@ -11,10 +11,10 @@ from pathlib import Path
 from sqlalchemy import Connection, select
 
 from invdesign.candidate import to_json
+from invdesign.diskfiles import create_temporary, default_mode, sync_to_disk
 from invdesign.errors import StoreError
 from invdesign.store.checksums import COUNTS_ENTRY, count_rows, insert_rows, read_checked_rows
 from invdesign.store.database import COMPANION_ENDINGS, connect, translate_database_errors
-from invdesign.store.files import create_temporary, default_mode, sync_to_disk
 from invdesign.store.schema import SCHEMA_VERSION, meta, metadata
 from invdesign.store.writing import set_entry
 

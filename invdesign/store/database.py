@@ -18,8 +18,8 @@ from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.pool import StaticPool
 
+from invdesign.diskfiles import refuse_links
 from invdesign.errors import StoreError
-from invdesign.store.files import refuse_links
 from invdesign.store.lock import is_held
 
 SQLITE_TIMEOUT = 30  # seconds to wait for a lock of SQLite's; chosen

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from invdesign.diskfiles import refuse_links, replace_atomically
 from invdesign.errors import RunLockedError, StoreError
-from invdesign.store.files import refuse_links, replace_atomically
 
 LOCK_FILE = "run.lock"
 # Paths that a run writes in its folder.
-OWN_PATHS = (LOCK_FILE, "run.sqlite", "requests", "requests/refused", "work")
+OWN_PATHS = (LOCK_FILE, "run.sqlite", "requests", "requests/refused", "work", "artifacts")
 LOCK_TIMEOUT = 0.5  # seconds: `is_held` holds the lock for an instant
 
 

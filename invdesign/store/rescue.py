@@ -9,8 +9,8 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from invdesign.diskfiles import create_temporary, default_mode, sync_to_disk
 from invdesign.errors import LostRunError
-from invdesign.store.files import create_temporary, default_mode, sync_to_disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ def rescue_store(path: Path, identity: FileIdentity, connection: Any) -> LostRun
     if found is not None and found.name == path.name and _empty_journal(connection):
         return LostRunError(
             f"{path} was moved to {found} while the run was at work. Everything up to the last step is there; go on with: "
-            f"invdesign resume {found.parent}"
+            f"invdesign resume {found.parent}",
+            found.parent,
         )
     happened = (
         f"{path} was {'replaced by another file' if path.exists() else 'deleted'} while the run was at work"
@@ -55,7 +56,8 @@ def rescue_store(path: Path, identity: FileIdentity, connection: Any) -> LostRun
     except (OSError, sqlite3.Error) as error:
         return LostRunError(f"{happened}, and what it held could not be saved: {error}")
     return LostRunError(
-        f"{happened}. Everything up to the last step was saved to {place}; go on with: invdesign resume {place.parent}"
+        f"{happened}. Everything up to the last step was saved to {place}; go on with: invdesign resume {place.parent}",
+        place.parent,
     )
 
 

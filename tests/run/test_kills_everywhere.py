@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.run.test_experiments import recipes, with_models
-from tests.support import CRYSTALS, STEPS, Data, funnel, promoting, relaxing, scripted, written
+from tests.support import CRYSTALS, STEPS, WEIGHTS, Data, funnel, promoting, relaxing, scripted, written
 
 KILLS = 15  # of every piece at least
 REALS = {"kind": "parameters", "parameters": {name: {"real": [0.0, 1.0]} for name in ("x", "y", "z")}}
@@ -130,9 +130,22 @@ SEARCHES: dict[str, Data] = {
     ),
     "phases": phases(),
 }
+WEIGHTED: Data = {
+    "version": 1,
+    "name": "weighted",
+    "seed": 5,
+    "space": {"kind": f"{WEIGHTS}:Shifting", "weights": "default"},
+    "evaluate": [f"{WEIGHTS}:Weighted"],
+    "objectives": [{"maximize": "height"}],
+    "optimizer": {"kind": "genetic", "population": 6},
+    "budget": {"candidates": 14},
+    "engine": HERE,
+}
 PIECES: dict[str, tuple[str, Any, int]] = {
     **{name: ("search", data, 110) for name, data in SEARCHES.items()},
     "pool": ("search", pool, 90),
+    "weights": ("search", WEIGHTED, 90),
+    "fork with weights": ("forked", WEIGHTED, 110),
     "requests, genetic": ("requests", funnel(14, population=6), 140),
     "requests, several asks": (
         "requests",
