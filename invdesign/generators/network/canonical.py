@@ -117,9 +117,7 @@ def _change_setting(
             continue
         point = position.place_images(sited.coordinates[column])[0] @ group.primitive
         changed = (setting.axes @ point + setting.origin) @ inverse % 1.0
-        points.append(
-            (own, letters.index(after), fit_parameters(group.positions[after], changed, metric)[0])
-        )
+        points.append((own, letters.index(after), fit_parameters(group.positions[after], changed, metric)[0]))
     orbits = _choose_representatives(number, _fix_origin(number, points))
     cell = group.system.read_cell(conventional)
     total = sum(float(np.sum(own)) for _, _, own in orbits)

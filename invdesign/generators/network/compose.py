@@ -90,7 +90,9 @@ def make_menu(condition: Condition, known: Sequence[str], patterns: frozenset[tu
         patterns: reduced formulas without their elements that crystals have.
     """
     order = list_elements()
-    allowed = [name for name in order if name in known and (name in condition.elements or not condition.elements)]
+    allowed = [
+        name for name in order if name in known and (name in condition.elements or not condition.elements)
+    ]
     fitting = None
     if condition.atoms or condition.space_groups:
         fitting = Patterns(
@@ -144,7 +146,9 @@ def draw_compositions(
         latest = torch.tensor([own[-1] for own in chosen])
         amounts = to_numpy(decoder.choose_amount(state, embedded[latest]))
         for row in active:
-            counts[row].append(_draw_count(menu, kinds[row], chosen[row], counts[row], amounts[row], rngs[row], temperature))
+            counts[row].append(
+                _draw_count(menu, kinds[row], chosen[row], counts[row], amounts[row], rngs[row], temperature)
+            )
         word = embedded[latest] + words.count_names(torch.tensor([max(own[-1], 0) for own in counts]))
     return [
         Draft(tuple(own), tuple(number)) if min(number) > 0 else None
@@ -153,7 +157,13 @@ def draw_compositions(
 
 
 def _draw_count(
-    menu: Menu, kinds: int, elements: Sequence[int], counts: Sequence[int], logits: np.ndarray, rng: Rng, temperature: float
+    menu: Menu,
+    kinds: int,
+    elements: Sequence[int],
+    counts: Sequence[int],
+    logits: np.ndarray,
+    rng: Rng,
+    temperature: float,
 ) -> int:
     """Draw the count of an element; 0 where none makes the formula neutral."""
     if min(counts, default=1) == 0:

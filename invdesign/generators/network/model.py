@@ -77,9 +77,7 @@ class Tensors:
 
 def to_tensors(batch: Batch) -> Tensors:
     """Convert a batch to tensors."""
-    whole = {
-        name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in vars(batch).items()
-    }
+    whole = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in vars(batch).items()}
     return Tensors(**{name: t.float() if t.is_floating_point() else t for name, t in whole.items()})
 
 
@@ -196,7 +194,9 @@ class Encoder(nn.Module):
         self.mixing = attention(sizes, sizes.layers)
         self.codes = perceptron(3 * sizes.width, sizes.hidden, 2 * sizes.latent)
 
-    def forward(self, words: Vocabulary, batch: Tensors, read: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, words: Vocabulary, batch: Tensors, read: Tensor, pooled: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Mean and log variance, each (b, latent).
 
         Args:
@@ -339,7 +339,9 @@ class SiteDecoder(nn.Module):
         logits = torch.einsum("...ld,...d->...l", keys, query) / query.shape[-1] ** 0.5
         return logits.masked_fill(~exists, NEVER)
 
-    def measure(self, words: Vocabulary, context: Tensor, read: Tensor, batch: Tensors) -> Mapping[str, Tensor]:
+    def measure(
+        self, words: Vocabulary, context: Tensor, read: Tensor, batch: Tensors
+    ) -> Mapping[str, Tensor]:
         """Negative log likelihoods of units, group and letters, each (b,)."""
         units = functional.cross_entropy(self.choose_units(context), batch.units, reduction="none")
         logits = self.choose_group(words, context, batch.units)
@@ -394,9 +396,7 @@ class GeometryDecoder(nn.Module):
         self.bins = perceptron(hidden + width, hidden, 2 * BINS)
         self.dropout = nn.Dropout(sizes.dropout)
 
-    def view(
-        self, words: Vocabulary, context: Tensor, read: Tensor, batch: Tensors
-    ) -> tuple[Tensor, Tensor]:
+    def view(self, words: Vocabulary, context: Tensor, read: Tensor, batch: Tensors) -> tuple[Tensor, Tensor]:
         """Tokens of the orbits (b, o, d) and of the whole (b, 2 d)."""
         own = torch.gather(read, 1, batch.species.unsqueeze(-1).expand(-1, -1, read.shape[-1]))
         whole = context + words.groups[batch.group] + words.unit_names(batch.units)
@@ -424,9 +424,7 @@ class GeometryDecoder(nn.Module):
     def word_cell(self, cell: Tensor) -> Tensor:
         """Embedding of cells (b, 6), shape (b, d)."""
         known = ~torch.isnan(cell)
-        return torch.as_tensor(
-            self.cell_words(torch.cat([torch.nan_to_num(cell), known.float()], dim=-1))
-        )
+        return torch.as_tensor(self.cell_words(torch.cat([torch.nan_to_num(cell), known.float()], dim=-1)))
 
     def describe(self, orbit: Tensor, axis: Tensor, before: Tensor, cell: Tensor) -> Tensor:
         """Inputs of a step, shape (..., 2 d).
@@ -463,7 +461,9 @@ class GeometryDecoder(nn.Module):
         logits, offsets = self.choose_bins(states, own)
         scaled = torch.nan_to_num(steps.values) * BINS
         nearest = scaled.round().long() % BINS
-        bins = functional.cross_entropy(logits.transpose(1, 2), nearest, reduction="none", label_smoothing=0.02)
+        bins = functional.cross_entropy(
+            logits.transpose(1, 2), nearest, reduction="none", label_smoothing=0.02
+        )
         apart = scaled - scaled.round() - torch.gather(offsets, 2, nearest.unsqueeze(-1)).squeeze(-1)
         held = ~torch.isnan(steps.values)
         return {
@@ -535,7 +535,9 @@ class CrystalNetwork(nn.Module):
             found = torch.where(dropped.unsqueeze(-1), none, found)
         return torch.as_tensor(found + self.domains(domain))
 
-    def measure(self, batch: Tensors, codes: Tensor | None, dropped: Tensor | None = None) -> dict[str, Tensor]:
+    def measure(
+        self, batch: Tensors, codes: Tensor | None, dropped: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Losses by part, each (b,).
 
         Args:

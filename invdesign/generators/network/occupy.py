@@ -42,7 +42,9 @@ class _Placing:
 
     def place(self, logits: FloatArray, temperature: float) -> None:
         """Draw the next position among those that leave the rest a place."""
-        options = {row[0]: row for row in self.room.list_open(self.element, self.left, self.letter, self.used)}
+        options = {
+            row[0]: row for row in self.room.list_open(self.element, self.left, self.letter, self.used)
+        }
         allowed = np.zeros(MOST_LETTERS, dtype=bool)
         allowed[list(options)] = True
         pick, likelihood = draw_masked(logits, allowed, self.rng, temperature)

@@ -243,7 +243,9 @@ def measure_refiner(network: Refiner, batch: Sequence[Sites], rng: Rng) -> Tenso
 
 
 @torch.no_grad()
-def refine(network: Refiner, batch: Sequence[Sites], steps: int, share: float) -> tuple[list[Sites], FloatArray]:
+def refine(
+    network: Refiner, batch: Sequence[Sites], steps: int, share: float
+) -> tuple[list[Sites], FloatArray]:
     """Move geometries towards those of known crystals.
 
     Args:

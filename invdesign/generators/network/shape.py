@@ -77,9 +77,16 @@ def draw_shapes(
     )
     cells = np.where(np.isnan(np.repeat(batch.cell.numpy(), times, axis=0)), np.nan, cells)
     free, likelihood = _draw_coordinates(
-        network, orbits.repeat_interleave(times, 0), batch.free.repeat_interleave(times, 0), cells, rngs, temperatures
+        network,
+        orbits.repeat_interleave(times, 0),
+        batch.free.repeat_interleave(times, 0),
+        cells,
+        rngs,
+        temperatures,
     )
-    shapes = [Shape(cell, own, float(value)) for cell, own, value in zip(cells, free, likelihood, strict=True)]
+    shapes = [
+        Shape(cell, own, float(value)) for cell, own, value in zip(cells, free, likelihood, strict=True)
+    ]
     return [shapes[row * times : (row + 1) * times] for row in range(len(drafts))]
 
 
@@ -88,7 +95,9 @@ def _draw_cell(
 ) -> FloatArray:
     """Draw the numbers of a cell from a mixture of normal distributions."""
     part, _ = draw_masked(weights, np.ones(len(weights), dtype=bool), rng, temperature)
-    drawn: FloatArray = means[part] + CELL_SPREAD * temperature * spreads[part] * rng.normal(size=means.shape[1])
+    drawn: FloatArray = means[part] + CELL_SPREAD * temperature * spreads[part] * rng.normal(
+        size=means.shape[1]
+    )
     return drawn
 
 
@@ -140,9 +149,7 @@ def _draw_bins(logits: FloatArray, marks: FloatArray, heat: FloatArray) -> tuple
     return bins, plain[np.arange(len(bins)), bins]
 
 
-def build_shapes(
-    draft: Draft, shapes: Sequence[Shape], volumes: Mapping[str, float]
-) -> list[SitedCrystal]:
+def build_shapes(draft: Draft, shapes: Sequence[Shape], volumes: Mapping[str, float]) -> list[SitedCrystal]:
     """Crystals of a draft's geometries.
 
     Args:

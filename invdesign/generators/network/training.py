@@ -182,7 +182,10 @@ class Trainer:
         self.network = CrystalNetwork(self.sizes)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=self.schedule.rate, weight_decay=self.schedule.decay, betas=(0.9, 0.98)
+            self.network.parameters(),
+            lr=self.schedule.rate,
+            weight_decay=self.schedule.decay,
+            betas=(0.9, 0.98),
         )
 
     def _join(self, examples: Sequence[Example]) -> Batch:
