@@ -24,7 +24,6 @@ from invdesign.generators.network.examples import (
     Batch,
     Example,
     is_learnable,
-    join_examples,
     make_example,
 )
 from invdesign.generators.network.model import CrystalNetwork, Sizes, to_tensors
@@ -76,6 +75,7 @@ class TrainingSettings(Frozen):
 
     minutes: float | None = None
     """Most CPU minutes of all of it; None trains all epochs and steps."""
+    sizes: Sizes = Sizes()
     schedule: Schedule = Schedule()
     refiner: RefinerSchedule = RefinerSchedule()
     gan: GanSizes = GanSizes()
@@ -151,7 +151,7 @@ def train_model(
         )
     scale = measure_scale(examples)
     trainer = Trainer(
-        scale_targets(examples, scale), Sizes(targets=scale.names), _limit(settings.schedule, settings, 0)
+        scale_targets(examples, scale), settings.sizes.model_copy(update={"targets": scale.names}), _limit(settings.schedule, settings, 0)
     )
     key = hash_training(
         [lesson.written for lesson in lessons],
