@@ -88,7 +88,7 @@ def read_checkpoint(folder: Path, trainer: Trainer, key: str) -> bool:
     card = artifact.card
     if card["key"] != key:
         return False
-    arrays = {name: torch.from_numpy(np.array(value)) for name, value in artifact.tensors().items()}
+    arrays = {name: torch.from_numpy(np.array(value)).clone() for name, value in artifact.tensors().items()}
 
     def pick(group: str) -> dict[str, torch.Tensor]:
         return {

@@ -53,7 +53,7 @@ def _describe_element(symbol: str) -> tuple[float, ...]:
         covalent_radius(symbol) - 1.4,
         math.log(measure_element(symbol)) - 2.8,
         math.log(float(element.Z)) - 3.5,
-        float(element.mendeleev_no or 50) / 50.0 - 1.0,
+        float(element.data.get("Mendeleev no") or 50) / 50.0 - 1.0,
         float(element.is_lanthanoid),
         float(element.is_actinoid),
         float(element.is_transition_metal),

@@ -38,6 +38,7 @@ class Example:
         cell: numbers of the cell, NaN where they are fixed, shape (6,).
         domain: MAIN or EXTRA.
         targets: properties by name, where known.
+        real: False for relatives of crystals, whose compositions are not imitated.
     """
 
     group: int
@@ -50,6 +51,7 @@ class Example:
     cell: FloatArray
     domain: int = MAIN
     targets: Mapping[str, float] = field(default_factory=dict)
+    real: bool = True
 
 
 def make_example(
@@ -155,6 +157,7 @@ class Batch:
         free: shape (b, o, 3), NaN where nothing is free.
         cell: shape (b, 6), NaN where fixed.
         targets: shape (b, d), NaN where unknown.
+        real: shape (b,), False for relatives of crystals.
     """
 
     group: IntArray
@@ -168,6 +171,7 @@ class Batch:
     free: FloatArray
     cell: FloatArray
     targets: FloatArray
+    real: BoolArray
 
     def __len__(self) -> int:
         return len(self.group)
@@ -188,6 +192,7 @@ class Batch:
             self.free[rows, :orbits],
             self.cell[rows],
             self.targets[rows],
+            self.real[rows],
         )
 
 
@@ -225,6 +230,7 @@ def join_examples(examples: Sequence[Example], names: Sequence[str] = ()) -> Bat
         free=free,
         cell=np.array([example.cell for example in examples]).reshape(size, CELL_NUMBERS),
         targets=np.array([[example.targets.get(name, np.nan) for name in names] for example in examples]),
+        real=np.array([example.real for example in examples]),
     )
 
 

@@ -63,6 +63,7 @@ class Tensors:
     free: Tensor
     cell: Tensor
     targets: Tensor
+    real: Tensor
 
     @property
     def holds(self) -> Tensor:
@@ -547,7 +548,7 @@ class CrystalNetwork(nn.Module):
         """
         context = self.set_context(codes, batch.domain, dropped)
         read, pooled = self.reader(self.words, batch.elements, batch.counts)
-        losses = {"composition": self.compositions.measure(self.words, context, batch)}
+        losses = {"composition": self.compositions.measure(self.words, context, batch) * batch.real}
         losses |= self.sites.measure(self.words, context + pooled, read, batch)
         losses |= self.geometry.measure(self.words, context + pooled, read, batch)
         return losses

@@ -198,8 +198,14 @@ def train_gan(codes: FloatArray, spreads: FloatArray, labels: Tensor, sizes: Gan
         sizes: of the networks and of training.
         seed: of weights and noise.
     """
-    torch.manual_seed(derived_seed(seed, "gan") % 2**63)
-    network = CodeGan(sizes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(seed, "gan") % 2**63)
+        return _train_gan(CodeGan(sizes), codes, spreads, labels)
+
+
+def _train_gan(network: CodeGan, codes: FloatArray, spreads: FloatArray, labels: Tensor) -> CodeGan:
+    """Train a GAN with the global generator, which is seeded."""
+    sizes = network.sizes
     deviation = torch.from_numpy(np.exp(0.5 * spreads)).float()
     real = torch.from_numpy(codes).float()
     network.mean.copy_(real.mean(0))

@@ -73,8 +73,9 @@ def train_refiner(
         schedule: of training.
         report: is called with the share that is done and the mean loss, now and then.
     """
-    torch.manual_seed(derived_seed(schedule.seed, "refiner") % 2**63)
-    network = Refiner(sizes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(schedule.seed, "refiner") % 2**63)
+        network = Refiner(sizes)
     optimizer = torch.optim.AdamW(network.parameters(), lr=schedule.rate, weight_decay=0.01)
     started, mean = time.process_time(), 0.0
     for step in range(schedule.steps):

@@ -30,7 +30,7 @@ from invdesign.structures.sited import SitedCrystal
 from invdesign.structures.symmetry import call_spglib
 
 Prior = Literal["normal", "mixture", "gan"]
-ROUNDS = 8  # of drawing until enough crystals are found (chosen)
+ROUNDS = 16  # of drawing until enough crystals are found (chosen)
 BATCH = 128  # rows of one forward pass (chosen)
 FORMULA_DRAWS = 4  # drafts of a formula per crystal asked for: the likeliest different ones are kept (chosen)
 LEAST_DRAWS = 48  # drafts of a formula at least (chosen)

@@ -79,9 +79,9 @@ class TrainingSettings(Frozen):
     schedule: Schedule = Schedule()
     refiner: RefinerSchedule = RefinerSchedule()
     gan: GanSizes = GanSizes()
-    extra_atoms: int = 24
+    extra_atoms: int = 20
     """Most atoms in the primitive cell of an extra crystal."""
-    extra_orbits: int = 12
+    extra_orbits: int = 10
     """Most orbits of an extra crystal."""
 
 

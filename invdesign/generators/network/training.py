@@ -15,6 +15,7 @@ from torch.nn import functional
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.generators.network.examples import MAIN, Batch, Example, join_examples
 from invdesign.generators.network.model import CrystalNetwork, Sizes, Tensors, to_tensors
+from invdesign.generators.network.relatives import learn_similarity
 from invdesign.rng import derived_seed, rng_for
 from invdesign.settings import Frozen
 
@@ -31,18 +32,20 @@ class Schedule(Frozen):
     """Times that each crystal is seen."""
     minutes: float | None = None
     """Most CPU minutes; the schedule is compressed to fit."""
-    batch: int = 256
+    batch: int = 48
     """Crystals per step."""
-    rate: float = 2e-3
+    rate: float = 1.5e-3
     """Highest learning rate."""
     decay: float = 0.02
     """Weight decay."""
-    divergence: float = 0.3
+    divergence: float = 0.03
     """Weight of the divergence of codes from the normal distribution."""
-    free: float = 0.05
+    free: float = 0.02
     """Divergence per number of a code that costs nothing, nats."""
-    dropped: float = 0.3
+    dropped: float = 0.4
     """Share of crystals decoded without their code."""
+    relatives: float = 0.5
+    """Share of crystals in whose place a relative is learnt."""
     properties: float = 5.0
     """Weight of the error of properties predicted from codes."""
     held_out: float = 0.04
@@ -174,12 +177,15 @@ class Trainer:
         main = [out and one.domain == MAIN for out, one in zip(held, self.examples, strict=True)]
         if sum(main) < MIN_HELD_OUT:  # too few: all are learnt, and the last epoch counts
             held = main = [False] * len(self.examples)
-        self.learnt = self._join([one for one, out in zip(self.examples, held, strict=True) if not out])
+        self.lessons = [one for one, out in zip(self.examples, held, strict=True) if not out]
+        self.learnt = self._join(self.lessons)
+        self.similarity = learn_similarity(self.lessons)
         kept = [one for one, out in zip(self.examples, main, strict=True) if out]
         self.kept = self._join(kept) if kept else None
         self.steps = 0
-        torch.manual_seed(derived_seed(self.schedule.seed, "weights") % 2**63)
-        self.network = CrystalNetwork(self.sizes)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(self.schedule.seed, "weights") % 2**63)
+            self.network = CrystalNetwork(self.sizes)
         self.average = {name: value.clone() for name, value in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(),
@@ -191,6 +197,16 @@ class Trainer:
     def _join(self, examples: Sequence[Example]) -> Batch:
         return join_examples(examples, self.sizes.targets)
 
+    def _take(self, rows: IntArray, rng: np.random.Generator) -> Batch:
+        """Crystals of some rows, relatives in the place of some."""
+        swapped = rng.random(len(rows)) < self.schedule.relatives
+        return self._join(
+            [
+                self.similarity.swap(self.lessons[row], rng) if swap else self.lessons[row]
+                for row, swap in zip(rows, swapped, strict=True)
+            ]
+        )
+
     @property
     def share_done(self) -> float:
         """Share of training that is done, by epochs or by time, whichever is farther."""
@@ -199,6 +215,12 @@ class Trainer:
 
     def train_epoch(self) -> dict[str, float]:
         """Train one epoch; return its figures."""
+        with torch.random.fork_rng(devices=[]):  # dropout draws from the global generator
+            torch.manual_seed(derived_seed(self.schedule.seed, self.progress.epoch, "dropout") % 2**63)
+            return self._train_epoch()
+
+    def _train_epoch(self) -> dict[str, float]:
+        """Train one epoch with seeded dropout."""
         started = time.process_time()
         epoch, before = self.progress.epoch, self.progress.seconds
         rng = rng_for(self.schedule.seed, epoch, "epoch")
@@ -212,7 +234,7 @@ class Trainer:
                 done = max(done, spent / (60.0 * self.schedule.minutes))
             if done >= 1.0:
                 break
-            losses = self._step(to_tensors(self.learnt.take(rows)), done, generator)
+            losses = self._step(to_tensors(self._take(rows, rng)), done, generator)
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value / len(batches)
         figures = self._finish_epoch(sums)
