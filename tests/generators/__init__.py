@@ -1,1 +1,1 @@
-"""Tests of what spaces and surrogates share about structures."""
+"""Tests of generators of crystals."""

@@ -9,6 +9,10 @@ from typing import Any
 from invdesign.generators.network.model_folder import CrystalModel
 
 CURVE = 12  # epochs of the learning curve that are shown (chosen)
+NOT_FOR = """## Not for
+Disordered, molecular or magnetic structures; cells beyond some 50 atoms. Energies: samples are proposals, to be relaxed and
+compared with a complete set of competing phases before anything is called stable.
+"""
 
 
 def write_card(
@@ -37,8 +41,7 @@ def write_card(
         _write_curve(log),
         "## Properties predicted from codes\n" + _write_targets(model) + "\n",
         f"## Elements\n{len(known)}: {', '.join(known)}. It refuses all others.\n",
-        "## Not for\nDisordered, molecular or magnetic structures; cells beyond some 50 atoms; energies: samples are proposals, "
-        "to be relaxed and compared with a complete set of competing phases before anything is called stable.\n",
+        NOT_FOR,
     ]
     return "\n".join(part for part in parts if part)
 

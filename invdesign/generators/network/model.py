@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from invdesign.generators.network.chemistry import describe_elements, list_elements
+from invdesign.generators.network.chemistry import list_elements
 from invdesign.generators.network.examples import (
     CELL_NUMBERS,
     MOST_COUNT,
@@ -18,34 +18,22 @@ from invdesign.generators.network.examples import (
     MOST_UNITS,
     Batch,
 )
-from invdesign.generators.network.positions import MOST_LETTERS, load_positions
-from invdesign.settings import Frozen
+from invdesign.generators.network.layers import (
+    WAVES,
+    Sizes,
+    Vocabulary,
+    attention,
+    average,
+    embed_waves,
+    perceptron,
+)
+from invdesign.generators.network.positions import MOST_LETTERS
 
 NEVER = -1e9  # logit of what is not allowed
 BINS = 64  # of a free coordinate (chosen)
 MIXTURE = 6  # normal distributions of a cell (chosen)
 DOMAINS = 2
-WAVES = 4  # frequencies by which a coordinate is embedded (chosen)
 LEAST_WIDTH = 0.02  # standard deviation of a number of the cell (chosen)
-
-
-class Sizes(Frozen):
-    """Sizes of the network."""
-
-    latent: int = 32
-    """Numbers in a code."""
-    width: int = 96
-    """Numbers in an embedding."""
-    hidden: int = 192
-    """Numbers in the state of a decoder."""
-    layers: int = 2
-    """Layers of attention over orbits."""
-    heads: int = 4
-    """Heads of attention."""
-    dropout: float = 0.1
-    """Share of numbers dropped in training."""
-    targets: tuple[str, ...] = ()
-    """Properties that are predicted from codes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,87 +68,6 @@ def to_tensors(batch: Batch) -> Tensors:
     """Convert a batch to tensors."""
     whole = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in vars(batch).items()}
     return Tensors(**{name: t.float() if t.is_floating_point() else t for name, t in whole.items()})
-
-
-def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two layers with one nonlinearity."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
-
-
-def attention(sizes: Sizes, layers: int) -> nn.TransformerEncoder:
-    """Layers of attention over tokens whose order does not matter."""
-    layer = nn.TransformerEncoderLayer(
-        sizes.width,
-        sizes.heads,
-        2 * sizes.width,
-        dropout=sizes.dropout,
-        activation="gelu",
-        batch_first=True,
-        norm_first=True,
-    )
-    return nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
-
-
-def average(tokens: Tensor, held: Tensor) -> Tensor:
-    """Mean of tokens (b, n, d) where `held` (b, n)."""
-    weights = held.unsqueeze(-1).to(tokens.dtype)
-    return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1.0)
-
-
-def embed_waves(values: Tensor) -> Tensor:
-    """Sines and cosines of fractional coordinates; zeros where NaN. Shape (..., 2 * WAVES)."""
-    known = ~torch.isnan(values)
-    angle = 2.0 * torch.pi * torch.nan_to_num(values).unsqueeze(-1) * torch.arange(1, WAVES + 1)
-    return torch.cat([angle.sin(), angle.cos()], dim=-1) * known.unsqueeze(-1)
-
-
-class Vocabulary(nn.Module):
-    """Embeddings of elements, positions, groups and numbers, by features and by name."""
-
-    def __init__(self, sizes: Sizes) -> None:
-        super().__init__()
-        table = load_positions()
-        self.register_buffer("_elements", _standardise(describe_elements(list_elements())), persistent=False)
-        self.register_buffer("_positions", _standardise(table.features), persistent=False)
-        self.register_buffer("_groups", _standardise(table.groups), persistent=False)
-        self.register_buffer("multiplicity", torch.from_numpy(table.multiplicity), persistent=False)
-        self.register_buffer("freedom", torch.from_numpy(table.free), persistent=False)
-        self.register_buffer("start", torch.from_numpy(table.start), persistent=False)
-        self.register_buffer("count", torch.from_numpy(table.count), persistent=False)
-        width = sizes.width
-        self.element_features = nn.Linear(self._elements.shape[1], width)
-        self.position_features = nn.Linear(self._positions.shape[1], width)
-        self.group_features = nn.Linear(self._groups.shape[1], width)
-        self.element_names = nn.Embedding(len(self._elements), width)
-        self.position_names = nn.Embedding(len(self._positions), width)
-        self.group_names = nn.Embedding(len(self._groups), width)
-        self.count_names = nn.Embedding(MOST_COUNT + 1, width)
-        self.unit_names = nn.Embedding(MOST_UNITS + 1, width)
-        for names in (self.element_names, self.position_names, self.group_names):
-            nn.init.normal_(names.weight, std=0.1)
-
-    @property
-    def elements(self) -> Tensor:
-        """Embeddings of all elements, shape (e, d)."""
-        return self.element_features(self._elements) + self.element_names.weight
-
-    @property
-    def positions(self) -> Tensor:
-        """Embeddings of all positions, shape (p, d)."""
-        found = self.position_features(self._positions) + self.position_names.weight
-        return torch.as_tensor(found)
-
-    @property
-    def groups(self) -> Tensor:
-        """Embeddings of all groups, shape (231, d)."""
-        return self.group_features(self._groups) + self.group_names.weight
-
-
-def _standardise(features: np.ndarray) -> Tensor:
-    """Features of mean 0 and deviation 1."""
-    spread = features.std(axis=0)
-    scaled = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    return torch.from_numpy(scaled).float()
 
 
 class CompositionReader(nn.Module):
@@ -253,7 +160,8 @@ class CompositionDecoder(nn.Module):
 
     def choose_element(self, state: Tensor, words: Vocabulary) -> Tensor:
         """Logits of elements, shape (..., e)."""
-        return self.query(state) @ words.elements.T / state.shape[-1] ** 0.25 + self.bias
+        logits = self.query(state) @ words.elements.T / state.shape[-1] ** 0.25
+        return torch.add(logits, self.bias)
 
     def choose_amount(self, state: Tensor, element: Tensor) -> Tensor:
         """Logits of counts given the element's embedding, shape (..., MOST_COUNT + 1)."""
@@ -338,7 +246,7 @@ class SiteDecoder(nn.Module):
         exists = letters < words.count[group].unsqueeze(-1)
         keys = self.key(words.positions)[rows.clamp(max=len(words.multiplicity) - 1)]
         logits = torch.einsum("...ld,...d->...l", keys, query) / query.shape[-1] ** 0.5
-        return logits.masked_fill(~exists, NEVER)
+        return torch.where(exists, logits, NEVER)
 
     def measure(
         self, words: Vocabulary, context: Tensor, read: Tensor, batch: Tensors
@@ -530,7 +438,7 @@ class CrystalNetwork(nn.Module):
         """
         none = self.no_code.expand(len(domain), -1)
         if codes is None:
-            return none + self.domains(domain)
+            return torch.add(none, self.domains(domain))
         found = self.from_code(codes)
         if dropped is not None:
             found = torch.where(dropped.unsqueeze(-1), none, found)

@@ -13,7 +13,8 @@ from torch import nn
 
 from invdesign.errors import ArtifactError
 from invdesign.generators.network.chemistry import list_elements
-from invdesign.generators.network.model import CrystalNetwork, Sizes
+from invdesign.generators.network.layers import Sizes
+from invdesign.generators.network.model import CrystalNetwork
 from invdesign.generators.network.priors import CodeGan, GanSizes, Mixture
 from invdesign.generators.network.refine import Refiner, RefinerSizes
 

@@ -147,6 +147,9 @@ class CodeGan(nn.Module):
         Wasserstein GAN with gradient penalty: Gulrajani et al., NeurIPS (2017), arXiv:1704.00028.
     """
 
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, sizes: GanSizes) -> None:
         super().__init__()
         self.sizes = sizes
@@ -219,13 +222,13 @@ def _train_gan(network: CodeGan, codes: FloatArray, spreads: FloatArray, labels:
             drawn = real[rows] + deviation[rows] * torch.randn(sizes.batch, sizes.latent)
             loss = _judge_batch(network, (drawn - network.mean) / network.spread, labels[rows])
             judges.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             judges.step()
         rows = torch.randint(len(real), (sizes.batch,))
         noise = torch.randn(sizes.batch, sizes.noise)
         loss = -network.judge(network.make(noise, labels[rows]), labels[rows]).mean()
         makers.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         makers.step()
         keep = min(0.995, step / (step + 10.0))
         for name, value in network.generator.state_dict().items():
@@ -242,8 +245,5 @@ def _judge_batch(network: CodeGan, drawn: Tensor, labels: Tensor) -> Tensor:
     between = (share * drawn + (1.0 - share) * made).requires_grad_()
     (slope,) = torch.autograd.grad(network.judge(between, labels).sum(), between, create_graph=True)
     penalty = ((slope.norm(dim=1) - 1.0) ** 2).mean()
-    return (
-        network.judge(made, labels).mean()
-        - network.judge(drawn, labels).mean()
-        + network.sizes.penalty * penalty
-    )
+    gap = network.judge(made, labels).mean() - network.judge(drawn, labels).mean()
+    return torch.add(gap, network.sizes.penalty * penalty)

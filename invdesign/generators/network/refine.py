@@ -161,6 +161,9 @@ def find_pairs(
 class Refiner(nn.Module):
     """Displacements of atoms and strains of cells from pairs of atoms."""
 
+    _elements: Tensor
+    _centres: Tensor
+
     def __init__(self, sizes: RefinerSizes) -> None:
         super().__init__()
         self.sizes = sizes
@@ -239,7 +242,7 @@ def measure_refiner(network: Refiner, batch: Sequence[Sites], rng: Rng) -> Tenso
     error = ((moves - back) ** 2).sum(1).add(1e-4).sqrt() * weight[pairs.owner] / pairs.sizes[pairs.owner]
     wanted = torch.from_numpy(np.array(strains)).float()
     bent = ((strain - wanted) ** 2).sum((1, 2)).add(1e-5).sqrt() * weight / STRAIN
-    return (error.sum() + bent.sum()) / len(batch)
+    return torch.div(error.sum() + bent.sum(), len(batch))
 
 
 @torch.no_grad()

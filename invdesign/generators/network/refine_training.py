@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from invdesign.errors import Infeasible
-from invdesign.generators.network.reading import Written, count_atoms
+from invdesign.generators.network.canonical import Written
+from invdesign.generators.network.reading import count_atoms
 from invdesign.generators.network.refine import Refiner, RefinerSizes, Sites, list_sites, measure_refiner
 from invdesign.rng import derived_seed, rng_for
 from invdesign.settings import Frozen
@@ -91,7 +92,7 @@ def train_refiner(
         batch = [learnt[row] for row in rng.integers(len(learnt), size=schedule.batch)]
         loss = measure_refiner(network, batch, rng)
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(network.parameters(), CLIP)
         optimizer.step()
         mean += (float(loss.detach()) - mean) * max(0.01, 1.0 / (step + 1))

@@ -13,7 +13,9 @@ from invdesign.generators.network.chemistry import describe_elements, list_eleme
 from invdesign.generators.network.examples import Example
 from invdesign.rng import Rng
 
-SAME_PLACE = 0.03  # weight of two elements in the same place of a framework whose other elements differ (chosen)
+SAME_PLACE = (
+    0.03  # weight of two elements in the same place of a framework whose other elements differ (chosen)
+)
 ALIKE = 0.02  # weight of elements that are alike by their numbers only (chosen)
 WIDTH = 3.0  # distance of the numbers of two elements that are hardly alike (chosen)
 ALL_SWAPPED = 0.3  # share of relatives in which every element is swapped, not one (chosen)

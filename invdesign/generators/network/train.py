@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from invdesign.artifacts import write_model
 from invdesign.arrays import FloatArray
+from invdesign.artifacts import write_model
 from invdesign.errors import InvdesignError
 from invdesign.generators.network.canonical import Written
 from invdesign.generators.network.card import write_card
@@ -26,7 +26,8 @@ from invdesign.generators.network.examples import (
     is_learnable,
     make_example,
 )
-from invdesign.generators.network.model import CrystalNetwork, Sizes, to_tensors
+from invdesign.generators.network.layers import Sizes
+from invdesign.generators.network.model import CrystalNetwork, to_tensors
 from invdesign.generators.network.model_folder import CrystalModel, Target, pack_model
 from invdesign.generators.network.priors import (
     STABLE,
@@ -151,7 +152,9 @@ def train_model(
         )
     scale = measure_scale(examples)
     trainer = Trainer(
-        scale_targets(examples, scale), settings.sizes.model_copy(update={"targets": scale.names}), _limit(settings.schedule, settings, 0)
+        scale_targets(examples, scale),
+        settings.sizes.model_copy(update={"targets": scale.names}),
+        _limit(settings.schedule, settings, 0),
     )
     key = hash_training(
         [lesson.written for lesson in lessons],

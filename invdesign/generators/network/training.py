@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.generators.network.examples import MAIN, Batch, Example, join_examples
-from invdesign.generators.network.model import CrystalNetwork, Sizes, Tensors, to_tensors
+from invdesign.generators.network.layers import Sizes
+from invdesign.generators.network.model import CrystalNetwork, Tensors, to_tensors
 from invdesign.generators.network.relatives import learn_similarity
 from invdesign.rng import derived_seed, rng_for
 from invdesign.settings import Frozen
@@ -252,7 +253,7 @@ class Trainer:
         dropped = torch.rand(size, generator=generator) < self.schedule.dropped
         losses = measure_losses(self.network, batch, self.schedule, noise, dropped)
         self.optimizer.zero_grad()
-        losses["total"].backward()
+        torch.autograd.backward(losses["total"])
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimizer.step()
         self.steps += 1

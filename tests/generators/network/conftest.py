@@ -8,7 +8,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from invdesign.generators.crystal_vae import CrystalVae
-from invdesign.generators.network.model import Sizes
+from invdesign.generators.network.layers import Sizes
 from invdesign.generators.network.priors import GanSizes
 from invdesign.generators.network.reading import write_structure
 from invdesign.generators.network.refine_training import RefinerSchedule

@@ -26,13 +26,15 @@ def test_a_group_holds_what_partitions_count(group: int, counts: tuple[int, ...]
 
 @settings(deadline=None, max_examples=100)
 @given(group=st.integers(1, 230), counts=COUNTS, data=st.data())
-def test_open_positions_never_lead_into_a_dead_end(group: int, counts: tuple[int, ...], data: st.DataObject) -> None:
+def test_open_positions_never_lead_into_a_dead_end(
+    group: int, counts: tuple[int, ...], data: st.DataObject
+) -> None:
     room = find_room(group, counts)
     if not room.is_open:
         return
+    used = 0
     for element, count in enumerate(counts):
         left, letter = count, 0
-        used = 0 if element == 0 else used
         while left:
             options = room.list_open(element, left, letter, used)
             assert options

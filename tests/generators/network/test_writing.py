@@ -51,7 +51,9 @@ def test_all_representatives_of_an_orbit_have_one_key(number: int, letter: str) 
     position = find_space_group(number).positions[letter]
     free = np.array([0.137, 0.271, 0.423])[: position.free]
     rows, offsets = list_maps(number, letter)
-    keys = [find_key(number, letter, one @ free + offset)[0] for one, offset in zip(rows, offsets, strict=True)]
+    keys = [
+        find_key(number, letter, one @ free + offset)[0] for one, offset in zip(rows, offsets, strict=True)
+    ]
     assert keys == pytest.approx([keys[0]] * len(keys), abs=1e-5)
     assert len(rows) > 1
 
