@@ -39,7 +39,7 @@ SYMPREC = 0.01  # Å, of the symmetry that is found again (chosen)
 
 @dataclass(frozen=True)
 class Manner:
-    """How crystals are drawn.
+    """Settings of drawing crystals.
 
     Attributes:
         prior: distribution of codes.
