@@ -1,0 +1,208 @@
+"""Generator `crystal_vae`: a network that makes crystals of new frameworks on Wyckoff positions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from invdesign.arrays import FloatArray
+from invdesign.artifacts import Artifact, Shelf
+from invdesign.errors import ArtifactError
+from invdesign.protocols import Condition, GeneratorSettings, Samples
+from invdesign.protocols.generators import ORIGIN
+from invdesign.rng import Rng
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from invdesign.generators.network.model_folder import CrystalModel
+    from invdesign.generators.network.sampling import Made, Manner, Yield
+
+MODELS = Shelf("invdesign.generators", "models", "crystal_vae")
+WISHED = 8  # codes per crystal asked for, of which those nearest to the wishes are decoded (chosen)
+
+
+class CrystalVae(GeneratorSettings):
+    """Makes crystals of frameworks that are not known, by a variational autoencoder on Wyckoff positions."""
+
+    version: ClassVar[str] = "1"
+
+    model: Annotated[Artifact, MODELS.field] = Field(default_factory=MODELS.default)
+    """Trained model: the word of a shipped one, or a model folder."""
+    prior: Literal["normal", "mixture", "gan"] = "mixture"
+    """Distribution from which codes are drawn."""
+    temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
+    """Variety of compositions and positions: below 1 the more likely ones."""
+    geometries: Annotated[int, Field(ge=1, le=64)] = 4
+    """Geometries that are drawn per crystal; the best by distances is taken."""
+    moves: Annotated[int, Field(ge=0, le=100)] = 6
+    """Moves by which geometries are brought nearer to those of known crystals."""
+    checked: bool = True
+    """Leave out crystals with atoms too close."""
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, model: Artifact) -> Artifact:
+        try:
+            model.check_kind("crystal_vae", 1)
+        except ArtifactError as error:
+            raise ValueError(str(error)) from error
+        return model
+
+    @property
+    def is_heavy(self) -> bool:
+        """Return True: a network runs."""
+        return True
+
+    def prepare(self) -> None:
+        """Load the weights."""
+        self._load()
+
+    def _load(self) -> CrystalModel:
+        return _load_model(self.model)
+
+    @property
+    def dimension(self) -> int:
+        """Number of numbers in a code."""
+        return int(self.model.card["network"]["latent"])
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Elements of the training data, sorted."""
+        return tuple(sorted(self.model.card["volumes"]))
+
+    @property
+    def _manner(self) -> Manner:
+        from invdesign.generators.network.sampling import Manner
+
+        shapes = tuple(np.linspace(0.3, 0.9, self.geometries).round(3).tolist())
+        return Manner(
+            prior=self.prior,
+            composition=self.temperature,
+            sites=self.temperature,
+            shapes=shapes,
+            moves=self.moves,
+            checked=self.checked,
+        )
+
+    def refusal(self, condition: Condition) -> str:
+        """Reason why nothing can be made: elements, sizes or properties that the model does not know."""
+        from invdesign.generators.network.refusals import find_refusal
+
+        names = tuple(str(target["name"]) for target in self.model.card["targets"])
+        return find_refusal(condition, self.known, names, lambda: self._load().patterns)
+
+    def sample(self, rng: Rng, n: int, condition: Condition) -> Samples:
+        """Make up to `n` crystals; those of a formula differ in their positions, the likeliest first."""
+        from invdesign.generators.network import sampling
+
+        refused = self.refusal(condition)
+        if refused:
+            return Samples((), refused)
+        with _one_thread():
+            model = self._load()
+            if condition.formula:
+                found = sampling.sample_formula(model, rng, n, condition, self._manner)
+            else:
+                codes = self._list_wished(model, rng, condition) if condition.wishes else None
+                found = sampling.sample_freely(model, rng, n, condition, self._manner, codes)
+        return self._report(found, n)
+
+    def _list_wished(self, model: CrystalModel, rng: Rng, condition: Condition) -> Iterator[FloatArray]:
+        """Iterate over batches of codes whose predicted properties come nearest to the wishes."""
+        from invdesign.generators.network import sampling
+        from invdesign.generators.network.wishes import rate_codes
+
+        while True:
+            families = sampling.list_families(condition)
+            codes = sampling.draw_codes(model, WISHED * sampling.BATCH, rng, self._manner, families)
+            order = np.argsort(rate_codes(model, codes, condition.wishes), kind="stable")
+            yield codes[order[: sampling.BATCH]]
+
+    def _report(self, found: Yield, n: int) -> Samples:
+        """Samples with their origins, and a reason where there are fewer than asked for."""
+        structures = tuple(self._to_structure(made) for made in found.made)
+        reason = ""
+        if len(structures) < n:
+            causes = ", ".join(f"{cause} ({number})" for cause, number in found.refused.most_common(3))
+            reason = f"{len(structures)} of {n} crystals were found in {found.tried} that were drawn"
+            reason += f"; left out: {causes}" if causes else "; no others are possible on other positions"
+        return Samples(structures, reason, found.tried, dict(found.refused))
+
+    def _to_structure(self, made: Made) -> Structure:
+        """Structure of a crystal with its origin."""
+        from pymatgen.core import Structure
+
+        atoms, names = made.crystal.crystal, made.symbols
+        origin: dict[str, object] = {
+            "generator": "crystal_vae",
+            "model": self.model.sha256[:12],
+            "sites": made.crystal.combination.write(names),
+            "log_likelihood": round(made.draft.likelihood, 3),
+        }
+        if made.code is not None:
+            origin["code"] = [round(float(number), 5) for number in made.code]
+        if not np.isnan(made.left):
+            origin["residual_move"] = round(made.left, 4)
+        structure = Structure(atoms.cell, [names[kind] for kind in atoms.species], atoms.positions)
+        structure.properties[ORIGIN] = origin
+        return structure
+
+    def encode(self, structures: Sequence[Structure]) -> FloatArray:
+        """Codes of structures, shape (n, dimension); NaN for those that the model cannot read."""
+        from invdesign.generators.network.coding import encode_structures
+
+        with _one_thread():
+            return encode_structures(self._load(), structures)
+
+    def decode(self, x: FloatArray, condition: Condition) -> Sequence[Structure | None]:
+        """Crystals at codes (n, dimension): the most likely choices throughout, the best geometry."""
+        from invdesign.generators.network.coding import decode_codes
+
+        if self.refusal(condition):
+            return [None] * len(x)
+        with _one_thread():
+            made = decode_codes(self._load(), np.asarray(x, dtype=np.float64), condition, self._manner)
+        return [None if one is None else self._to_structure(one) for one in made]
+
+
+class CrystalGan(CrystalVae):
+    """Makes crystals by a Wasserstein GAN on the codes of `crystal_vae`."""
+
+    prior: Literal["normal", "mixture", "gan"] = "gan"
+    """Distribution from which codes are drawn."""
+
+    def refusal(self, condition: Condition) -> str:
+        """Reason why nothing can be made; also where the model holds no GAN."""
+        if self.model.card["gan"] is None:
+            return (
+                f"the model {self.model.name} was trained without a GAN; take crystal_vae, or train it again"
+            )
+        return super().refusal(condition)
+
+
+@lru_cache(maxsize=4)
+def _load_model(artifact: Artifact) -> CrystalModel:
+    """Load the weights of an artifact, once per process."""
+    from invdesign.generators.network.model_folder import unpack_model
+
+    return unpack_model(artifact.tensors(), artifact.card)
+
+
+class _one_thread:  # noqa: N801 - reads as a statement: with _one_thread()
+    """Run torch on one thread, and restore the number of threads."""
+
+    def __enter__(self) -> None:
+        import torch
+
+        self._threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+
+    def __exit__(self, *_: object) -> None:
+        import torch
+
+        torch.set_num_threads(self._threads)

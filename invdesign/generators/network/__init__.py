@@ -1,0 +1,1 @@
+"""Networks that make crystals on Wyckoff positions: compositions, occupied positions, geometries."""

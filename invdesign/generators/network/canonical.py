@@ -1,0 +1,154 @@
+"""One way to write each crystal: letters and coordinates in a chosen setting of its space group."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from invdesign.arrays import FloatArray
+from invdesign.generators.network.positions import find_key, find_polar_axes, list_letters
+from invdesign.structures.sited import SitedCrystal
+from invdesign.structures.wyckoff import (
+    Relabelling,
+    find_space_group,
+    fit_parameters,
+    list_equivalent_settings,
+)
+
+MOST_SETTINGS = 64  # settings that are compared (chosen); more only in triclinic groups
+SAMPLE = np.array([0.1357, 0.2719, 0.4231])  # a point without symmetry
+SAME_POINT = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Written:
+    """A crystal in its chosen setting.
+
+    Attributes:
+        group: number of the space group.
+        sites: (element, letter) of each orbit, by element in the order given, letter and coordinates.
+        cell: free lengths (Å) and angles (degrees) of the conventional cell.
+        coordinates: free coordinates of each orbit.
+    """
+
+    group: int
+    sites: tuple[tuple[str, str], ...]
+    cell: tuple[float, ...]
+    coordinates: tuple[FloatArray, ...]
+
+
+@lru_cache(maxsize=256)
+def list_settings(number: int) -> tuple[Relabelling, ...]:
+    """List equivalent settings of a group with the letters that they exchange, the identity first."""
+    group = find_space_group(number)
+    inverse = np.linalg.inv(group.primitive)
+    found = []
+    for axes, origin in list_equivalent_settings(number)[:MOST_SETTINGS]:
+        letters = {}
+        for letter, position in group.positions.items():
+            point = position.place_images(SAMPLE[: position.free])[0] @ group.primitive
+            changed = (axes @ point + origin) @ inverse % 1.0
+            letters[letter] = next(
+                name
+                for name, other in group.positions.items()
+                if (other.multiplicity, other.free) == (position.multiplicity, position.free)
+                and fit_parameters(other, changed, np.eye(3))[1] < SAME_POINT
+            )
+        found.append(Relabelling(letters, axes, origin))
+    return tuple(found)
+
+
+def write_crystal(elements: Sequence[str], sited: SitedCrystal, order: Sequence[str]) -> Written:
+    """Write a crystal in the setting with the smallest letters, then the smallest keys of its coordinates.
+
+    Args:
+        elements: symbols of the species of `sited`.
+        sited: crystal in any setting.
+        order: elements in the order in which orbits stand.
+    """
+    combination = sited.combination
+    rank = {name: place for place, name in enumerate(order)}
+    sites = [(rank[elements[species]], letter) for species, letter in combination.sites]
+    letters = list_letters(combination.group)
+    settings = list_settings(combination.group)
+
+    def rename(setting: Relabelling) -> tuple[tuple[int, int], ...]:
+        return tuple(sorted((own, letters.index(setting.letters[letter])) for own, letter in sites))
+
+    renamed = [rename(setting) for setting in settings]
+    best = min(renamed)
+    candidates = [
+        _change_setting(sites, sited, setting)
+        for setting, names in zip(settings, renamed, strict=True)
+        if names == best
+    ]
+    _, chosen, cell = min(candidates, key=lambda found: found[0])
+    return Written(
+        combination.group,
+        tuple((order[own], letters[place]) for own, place, _ in chosen),
+        cell,
+        tuple(np.array(own) for _, _, own in chosen),
+    )
+
+
+Orbit = tuple[int, int, tuple[float, ...]]  # (rank of the element, place of the letter, free coordinates)
+
+
+def _change_setting(
+    sites: Sequence[tuple[int, str]], sited: SitedCrystal, setting: Relabelling
+) -> tuple[tuple[float, tuple[float, ...]], list[Orbit], tuple[float, ...]]:
+    """Describe a crystal in one setting: (key, orbits, cell)."""
+    number = sited.combination.group
+    group = find_space_group(number)
+    conventional = np.linalg.inv(setting.axes).T @ sited.conventional
+    inverse = np.linalg.inv(group.primitive)
+    metric = group.primitive @ conventional
+    letters = list_letters(number)
+    points: list[tuple[int, int, FloatArray]] = []
+    for (own, letter), position, column in zip(
+        sites, sited.combination.positions, sited.combination.columns, strict=True
+    ):
+        after = setting.letters[letter]
+        if not position.free:
+            points.append((own, letters.index(after), np.empty(0)))
+            continue
+        point = position.place_images(sited.coordinates[column])[0] @ group.primitive
+        changed = (setting.axes @ point + setting.origin) @ inverse % 1.0
+        points.append((own, letters.index(after), fit_parameters(group.positions[after], changed, metric)[0]))
+    orbits = _choose_representatives(number, _fix_origin(number, points))
+    cell = group.system.read_cell(conventional)
+    total = sum(float(np.sum(own)) for _, _, own in orbits)
+    return (round(total, 4), tuple(round(-value, 4) for value in cell)), orbits, cell
+
+
+def _choose_representatives(number: int, points: Sequence[tuple[int, int, FloatArray]]) -> list[Orbit]:
+    """Choose the representative of each orbit with the smallest key; sort the orbits."""
+    letters = list_letters(number)
+    orbits: list[tuple[int, int, float, tuple[float, ...]]] = []
+    for own, place, free in points:
+        key, chosen = find_key(number, letters[place], free) if len(free) else (0.0, free)
+        orbits.append((own, place, key, tuple(chosen.tolist())))
+    return [(own, place, free) for own, place, _, free in sorted(orbits)]
+
+
+def _fix_origin(
+    number: int, points: Sequence[tuple[int, int, FloatArray]]
+) -> list[tuple[int, int, FloatArray]]:
+    """Move the origin of a polar group so that the first orbit lies at zero along its free directions."""
+    axes = find_polar_axes(number)
+    if not len(axes):
+        return list(points)
+    group = find_space_group(number)
+    letters = list_letters(number)
+    positions = [group.positions[letters[place]] for _, place, _ in points]
+    first = min(range(len(points)), key=lambda place: points[place][:2])
+    start = positions[first].place_images(points[first][2])[0] @ group.primitive
+    shift = -(axes @ start) @ axes @ np.linalg.inv(group.primitive)
+    moved = []
+    for (own, place, free), position in zip(points, positions, strict=True):
+        change = np.linalg.pinv(position.linear[0]) @ shift if position.free else free
+        moved.append((own, place, (free + change) % 1.0 if position.free else free))
+    return moved
