@@ -143,6 +143,10 @@ class LatentGenerator(Generator, Protocol):
         """Number of numbers in a code."""
         ...
 
+    def draw_codes(self, rng: Rng, n: int) -> FloatArray:
+        """Draw codes from the prior, shape (n, dimension)."""
+        ...
+
     def encode(self, structures: Sequence[Structure]) -> FloatArray:
         """Codes of `structures`, shape (n, dimension); NaN in the rows of those that have none."""
         ...
