@@ -88,6 +88,11 @@ def is_built_in_class(plugin: type) -> bool:
     return plugin.__module__.partition(".")[0] in OWN_PACKAGES
 
 
+def is_installed(plugin: type) -> bool:
+    """True if a class is found by the name of an entry point, not by `module:Class` alone."""
+    return ":" not in name_of(plugin)
+
+
 def name_distributions(group: str, name: str) -> str:
     """Name the distributions that provide a plug-in.
 

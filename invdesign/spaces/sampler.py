@@ -112,7 +112,10 @@ class ProcessSampler:
         if self._pool is None:
             settings = cast("Settings", self._generator).model_dump(mode="json")
             contents = [artifact.find() for artifact in find_artifacts(settings)]
-            setup = pickle.dumps((json.dumps(settings), contents, list_trusted_folders()))
+            trusted = not registry.is_installed(
+                type(self._generator)
+            )  # named by a campaign that may import it
+            setup = pickle.dumps((json.dumps(settings), contents, list_trusted_folders(), trusted))
             with block_interrupts():
                 self._pool = ProcessPool(
                     max_workers=1, initializer=prepare_process, initargs=(setup,), context=CleanSpawn()
@@ -177,15 +180,16 @@ def prepare_process(setup: bytes) -> None:
     """Load the generator in a process of its own.
 
     Args:
-        setup: settings as JSON, contents of their artifacts and trusted folders, pickled by the process that started this one.
+        setup: settings as JSON, contents of their artifacts, trusted folders, and whether code beside the campaign is trusted;
+            pickled by the process that started this one.
     """
     global _generator, _broken  # noqa: PLW0603 - one generator per process, by construction
     start_child()
-    text, contents, folders = pickle.loads(setup)  # noqa: S301 - from who started us
+    text, contents, folders, trusted = pickle.loads(setup)  # noqa: S301 - from who started us
     _held.extend(contents)
     trust_folders(folders)
     try:
-        made = load("generators", json.loads(text), folder=STORED_FOLDER, trust_code=bool(folders))
+        made = load("generators", json.loads(text), folder=STORED_FOLDER, trust_code=trusted)
         made.prepare()
         _generator = made
     except (

@@ -145,12 +145,14 @@ def _place_point(position: WyckoffPosition) -> FloatArray:
 
 def _find_letter(point: FloatArray, like: WyckoffPosition, number: int) -> str:
     """Find the letter of a point in the primitive cell among positions of the same multiplicity and freedom."""
-    return next(
-        letter
-        for letter, position in find_space_group(number).positions.items()
+    alike = [
+        position
+        for position in find_space_group(number).positions.values()
         if (position.multiplicity, position.free) == (like.multiplicity, like.free)
-        and fit_parameters(position, point, np.eye(3))[1] < SAME_SPOT
-    )
+    ]
+    if len(alike) == 1:
+        return alike[0].letter
+    return next(found.letter for found in alike if fit_parameters(found, point, np.eye(3))[1] < SAME_SPOT)
 
 
 def write_table(path: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from invdesign.arrays import BoolArray, IntArray
 from invdesign.errors import InvdesignError
 from invdesign.generators.metrics.intervals import Figure, measure_share
+from invdesign.generators.metrics.validity import SPARSEST
 from invdesign.structures.framework_labels import label_orbits, read_orbits
 
 if TYPE_CHECKING:
@@ -112,16 +113,17 @@ class Matcher:
         return known[1]
 
     def _find_reduced(self, structure: Structure) -> Structure | None:
-        """Reduce a crystal; count a failure where pymatgen cannot, or its cell is too long and thin."""
+        """Reduce a crystal; count a failure where pymatgen cannot, or its cell is too large or too long and thin."""
         try:
-            reduced = structure.get_primitive_structure().get_reduced_structure(reduction_algo="niggli")
+            if structure.volume <= SPARSEST * len(structure):
+                primitive = structure.get_primitive_structure()
+                edges = primitive.lattice.get_lll_reduced_lattice().abc
+                if max(edges) <= MAX_ASPECT * min(edges):
+                    return primitive.get_reduced_structure(reduction_algo="niggli")
         except UNMATCHED:
-            self.failures += 1
-            return None
-        if max(reduced.lattice.abc) > MAX_ASPECT * min(reduced.lattice.abc):
-            self.failures += 1
-            return None
-        return reduced
+            pass
+        self.failures += 1
+        return None
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invdesign.arrays import FloatArray
-from invdesign.generators.metrics.validity import OVERLAP, find_shortest_distance
+from invdesign.generators.metrics.validity import OVERLAP, SPARSEST, find_shortest_distance
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -47,9 +47,7 @@ MOTIFS: Mapping[int, tuple[str, ...]] = MappingProxyType(
 """Motifs by coordination number; preset `ops` of Zimmermann and Jain, RSC Adv. 10, 6063 (2020), table 1."""
 STRUCTURE_SIZE = MAX_COORDINATION + sum(map(len, MOTIFS.values()))
 STATISTICS = 6  # minimum, maximum, range, mean, mean absolute deviation, mode
-LEAST_ATOMIC_VOLUME = (
-    1.0  # Å3 per atom, below which the neighbours of a site are too many; diamond has 5.7 (chosen)
-)
+DENSEST = 1.0  # Å3 per atom, below which the neighbours of a site are too many to be found; diamond has 5.7 (chosen)
 # Of Voronoi cells and neighbours: no neighbours within reach, points in one plane, a cell without volume.
 UNDEFINED = (ValueError, RuntimeError, IndexError, KeyError, ZeroDivisionError, TypeError)
 
@@ -67,7 +65,7 @@ def fingerprint_structures(structures: Sequence[Structure]) -> FloatArray:
     rows = np.full((len(structures), STRUCTURE_SIZE), np.nan)
     for row, structure in zip(rows, structures, strict=True):
         if (
-            structure.volume < LEAST_ATOMIC_VOLUME * len(structure)
+            not DENSEST <= structure.volume / len(structure) <= SPARSEST
             or find_shortest_distance(structure) < OVERLAP
         ):
             continue
@@ -101,7 +99,7 @@ def _average_sites(structure: Structure) -> FloatArray:
     from pymatgen.analysis.local_env import CrystalNN
 
     finder = CrystalNN()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
         # Radii by element are meant: generated crystals have no oxidation states, and CDVAE gives none.
         warnings.filterwarnings("ignore", "(No oxidation states|CrystalNN: cannot locate)", UserWarning)
         rows = [_describe_site(structure, site, finder) for site in range(len(structure))]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 OVERLAP = 0.5  # Å, CDVAE's shortest distance
 CLOSE = 1.0  # Å; no pair of atoms but those with hydrogen is nearer in any crystal
 LEAST_VOLUME = 0.1  # Å3 of the cell, CDVAE's limit
+SPARSEST = 1000.0  # Å3 per atom, above which pymatgen would seek neighbours and lattice points without end; caesium has 117 (chosen)
 MAX_COMBINATIONS = (
     2_000_000  # of oxidation states before a composition counts as invalid (chosen; 8 elements of 6 states)
 )
@@ -88,15 +89,10 @@ def find_shortest_distance(structure: Structure, limit: float = CLOSE) -> float:
         return 0.0
     if abs(np.linalg.det(cell)) < LEAST_VOLUME:
         return 0.0
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    shortest = math.inf
-    if heights.min() < limit:
-        # A thin or sheared cell needs many images; a reduced one is no thinner than a fraction of its shortest vector.
-        structure = structure.get_reduced_structure(reduction_algo="LLL")
-        shortest = float(min(structure.lattice.abc))
-    distances = structure.get_neighbor_list(min(limit, shortest))[3]
-    shortest = min([shortest, *distances.tolist()])
-    return shortest if shortest <= limit else math.inf
+    apart = structure.distance_matrix[np.triu_indices(len(structure), 1)]
+    # An atom's own images are a lattice vector away; a reduced cell has the shortest one as an edge.
+    shortest = min([*structure.lattice.get_lll_reduced_lattice().abc, *apart.tolist()])
+    return float(shortest) if shortest <= limit else math.inf
 
 
 def passes_smact(counts: Mapping[str, float]) -> bool:

@@ -17,6 +17,7 @@ from invdesign.generators.prototypes.candidates import Candidate, assign_element
 from invdesign.generators.prototypes.library import Family, Library, Template, atomic_numbers
 from invdesign.generators.prototypes.ranking import ElementScale
 from invdesign.protocols import Condition
+from invdesign.structures.geometry import Crystal
 from invdesign.structures.sites import find_sites
 from invdesign.structures.symmetry import site_permutations
 
@@ -76,28 +77,36 @@ def list_derived(
     """
     formula = list(condition.formula)
     for parent in _list_merged(formula, library, scale):
-        yield from _make_candidate(parent, parent.atoms, parent.score - normaliser, condition, scale)
+        crystal = parent.template.sited.crystal
+        yield from _make_candidate(parent, crystal, parent.atoms, parent.score - normaliser, condition, scale)
     for parent, mixed in _list_split(formula, library, scale):
-        for place, atoms in enumerate(_order_elements(parent, mixed)):
+        for place, (crystal, atoms) in enumerate(_order_elements(parent, mixed)):
             score = parent.score - normaliser - float(np.log1p(place))
-            yield from _make_candidate(parent, atoms, score, condition, scale)
+            yield from _make_candidate(parent, crystal, atoms, score, condition, scale)
 
 
 def _make_candidate(
-    parent: Parent, atoms: Sequence[str], score: float, condition: Condition, scale: ElementScale
+    parent: Parent,
+    crystal: Crystal,
+    atoms: Sequence[str],
+    score: float,
+    condition: Condition,
+    scale: ElementScale,
 ) -> Iterator[Candidate]:
     """Make the candidate of a template with other atoms, if the condition allows its size and space group.
 
     Args:
         parent: the template.
-        atoms: n symbols, in the order of the template's atoms.
+        crystal: its cell, or repeats of it, with n atoms.
+        atoms: n symbols, in the order of the crystal's atoms.
         score: logarithm of its probability.
         condition: to be kept.
         scale: of the elements.
     """
     names = tuple(sorted(set(atoms)))
-    known, crystal = parent.template, parent.template.sited.crystal
-    before = scale.estimate_volume(dict(zip(known.elements, known.counts, strict=True)))
+    known = parent.template
+    repeats = len(atoms) / sum(known.counts)
+    before = repeats * scale.estimate_volume(dict(zip(known.elements, known.counts, strict=True)))
     stretch = (scale.estimate_volume(Counter(atoms)) / before) ** (1.0 / 3.0)
     try:
         sited = find_sites(crystal.cell * stretch, crystal.positions, [names.index(name) for name in atoms])
@@ -180,14 +189,42 @@ def _score_parents(
     return [Parent(float(scores[row, order]) - penalty, family, row, order, symbols) for row, order in places]
 
 
-def _order_elements(parent: Parent, mixed: tuple[tuple[str, int], tuple[str, int]]) -> Iterator[list[str]]:
-    """Iterate over the atoms of orderings of two elements on a slot of a template, the most symmetric first."""
+def _order_elements(
+    parent: Parent, mixed: tuple[tuple[str, int], tuple[str, int]]
+) -> Iterator[tuple[Crystal, list[str]]]:
+    """Iterate over orderings of two elements on a slot of a template, as (cell with positions, symbols).
+
+    Where the atoms of the primitive cell cannot be divided, it is repeated along one axis.
+    """
     (first, n_first), (second, n_second) = mixed
     crystal, symbols = parent.template.sited.crystal, parent.atoms
-    sites = [atom for atom, name in enumerate(symbols) if name == first]
-    wanted, left = divmod(len(sites) * n_first, n_first + n_second)
-    if left or comb(len(sites), wanted) > MAX_ARRANGEMENTS:
+    sites = sum(name == first for name in symbols)
+    repeats = (n_first + n_second) // gcd(sites * n_first, n_first + n_second)
+    if comb(repeats * sites, repeats * sites * n_first // (n_first + n_second)) > MAX_ARRANGEMENTS:
         return
+    for axis in range(3 if repeats > 1 else 1):
+        cell, atoms = _repeat_atoms(crystal, symbols, axis, repeats)
+        yield from _order_cell(cell, atoms, (first, n_first), (second, n_second))
+
+
+def _repeat_atoms(
+    crystal: Crystal, symbols: Sequence[str], axis: int, repeats: int
+) -> tuple[Crystal, list[str]]:
+    """Repeat a cell along an axis; the species of the result are of no meaning."""
+    stretched = crystal.cell.copy()
+    stretched[axis] *= repeats
+    positions = np.repeat(crystal.positions, repeats, axis=0)
+    positions[:, axis] = (positions[:, axis] + np.tile(np.arange(repeats), len(crystal))) / repeats
+    atoms = [name for name in symbols for _ in range(repeats)]
+    return Crystal(stretched, np.arange(len(atoms)), positions), atoms
+
+
+def _order_cell(
+    crystal: Crystal, symbols: Sequence[str], first: tuple[str, int], second: tuple[str, int]
+) -> Iterator[tuple[Crystal, list[str]]]:
+    """Iterate over orderings of two elements in one cell, the most symmetric first."""
+    sites = [atom for atom, name in enumerate(symbols) if name == first[0]]
+    wanted = len(sites) * first[1] // (first[1] + second[1])
     try:
         permutations = site_permutations(crystal.cell, crystal.positions, symbols, sites)
     except InvdesignError:
@@ -195,8 +232,8 @@ def _order_elements(parent: Parent, mixed: tuple[tuple[str, int], tuple[str, int
     for chosen in _list_orderings(len(sites), wanted, permutations)[:MAX_ORDERINGS]:
         ordered = list(symbols)
         for place, atom in enumerate(sites):
-            ordered[atom] = first if place in chosen else second
-        yield ordered
+            ordered[atom] = first[0] if place in chosen else second[0]
+        yield crystal, ordered
 
 
 def _list_orderings(size: int, wanted: int, permutations: IntArray) -> list[frozenset[int]]:

@@ -163,7 +163,7 @@ class PrototypeGenerator(GeneratorSettings):
         # Gumbel noise: the highest n are a draw without replacement.
         keys = logs + self.temperature * rng.gumbel(size=len(logs))
         chosen = sorted(np.argsort(-keys, kind="stable")[:n].tolist())
-        reason = "" if len(chosen) == n else f"{len(chosen)} are all the frameworks that fit"
+        reason = "" if len(chosen) == n else f"{len(chosen)} are all the crystals that fit"
         return _build_samples((candidates[place] for place in chosen), self.scale, reason)
 
     def _sample_swaps(self, rng: Rng, n: int, condition: Condition) -> Samples:

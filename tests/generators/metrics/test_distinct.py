@@ -82,12 +82,13 @@ def test_the_number_of_unique_crystals_has_no_order(order: list[int]) -> None:
     assert find_unique([crystals[place] for place in order], Matcher()).sum() == 3
 
 
-def test_cells_that_cannot_be_compared_are_counted() -> None:
-    """A needle of a cell matches nothing, and the failure is counted once."""
-    needle = Structure(Lattice.orthorhombic(2.0, 2.0, 90.0), ["Na", "Cl"], [[0, 0, 0], [0, 0, 0.5]])
+@pytest.mark.parametrize("edges", [(2.0, 2.0, 90.0), (1e9, 1e9, 1e9)])
+def test_cells_that_cannot_be_compared_are_counted(edges: tuple[float, float, float]) -> None:
+    """A needle of a cell and an empty one match nothing, and the failure is counted once."""
+    strange = Structure(Lattice.orthorhombic(*edges), ["Na", "Cl"], [[0, 0, 0], [0, 0, 0.5]])
     matcher = Matcher()
-    assert not matcher.is_same(needle, needle)
-    assert not matcher.is_same(needle, caesium_chloride())
+    assert not matcher.is_same(strange, strange)
+    assert not matcher.is_same(strange, caesium_chloride())
     assert matcher.failures == 1
 
 

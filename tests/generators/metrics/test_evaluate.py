@@ -77,6 +77,16 @@ def test_nothing_to_measure() -> None:
     assert math.isnan(found.density.value)
 
 
+@pytest.mark.parametrize("size", [0.0, 1e-3, 1.0, 1e3, 1e9])
+def test_any_cell_is_measured(size: float) -> None:
+    """Flat, tiny, long and huge cells are measured without an error or a search without end."""
+    cell = Lattice(np.diag([size, 2.0 + size, 3.0]))
+    strange = Structure(cell, ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    found = evaluate_structures([strange, strange.copy()], [rock_salt()], coverage_samples=2)
+    assert found.n == 2
+    assert found.coverage is not None
+
+
 def test_known_crystals(shared_data: Path) -> None:
     """Known crystals are valid and unique, not seen before, and distributed like the others."""
     with gzip.open(shared_data / "crystals" / "mp20_binary_ternary.csv.gz", "rt", newline="") as stream:
