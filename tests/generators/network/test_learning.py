@@ -73,7 +73,7 @@ def test_losses_are_finite_and_count_every_free_coordinate() -> None:
     losses = network.measure(batch, None)
     assert set(losses) == {"composition", "units", "group", "sites", "cells", "bins", "offsets"}
     assert all(torch.isfinite(part).all() for part in losses.values())
-    assert float(losses["sites"][0]) > 0.0
+    assert float(losses["sites"][0].detach()) > 0.0
     steps = list_steps(batch.free)
     assert int((~torch.isnan(steps.values)).sum()) == sum(int(np.isfinite(one.free).sum()) for one in EXAMPLES)
 
