@@ -1,1 +1,1 @@
-"""Generators of crystals."""
+"""Generators of crystals, and the measures they are judged by."""

@@ -380,10 +380,9 @@ def find_equivalent_settings(
     found: list[tuple[IntArray, FloatArray]] = []
     seen: set[object] = set()
     for axes in changes:
-        lattice = group.primitive @ axes.T @ to_primitive
-        if (
-            np.abs(lattice - np.round(lattice)).max() > SAME_POINT
-        ):  # a C-centred lattice would become A-centred
+        # Axes may map the rotations onto themselves and still leave the lattice: a and c of a cell centred on C.
+        kept = group.primitive @ axes.T @ to_primitive
+        if np.abs(kept - np.round(kept)).max() > SAME_POINT:
             continue
         inverse = np.round(np.linalg.inv(axes)).astype(np.int64)
         turned = [np.ascontiguousarray(axes @ rotation @ inverse).tobytes() for rotation in group.rotations]

@@ -1,1 +1,1 @@
-"""Tests of generators of crystals."""
+"""Tests of the generators."""

@@ -19,6 +19,8 @@ from invdesign.structures.wyckoff import (
     find_lattice_system,
     find_space_group,
     fit_parameters,
+    list_equivalent_settings,
+    list_relabellings,
     parse_coordinates,
 )
 from invdesign.structures.wyckoff_build import build_group
@@ -100,3 +102,13 @@ def test_free_parameters_of_a_cell() -> None:
 def test_unknown_number_is_refused(number: int) -> None:
     with pytest.raises(InvdesignError, match=f"from 1 to 230, got {number}"):
         find_space_group(number)
+
+
+@pytest.mark.parametrize("number", [5, 12, 15, 20, 21, 38, 65, 67])
+def test_other_settings_keep_the_centred_lattice(number: int) -> None:
+    """Axes that move the centre of a face to another face are no setting of the group."""
+    group = find_space_group(number)
+    for axes, _ in list_equivalent_settings(number):
+        moved = group.primitive @ axes.T @ np.linalg.inv(group.primitive)
+        assert np.abs(moved - np.round(moved)).max() < 1e-9
+    assert all(set(found.letters.values()) == set(group.positions) for found in list_relabellings(number))

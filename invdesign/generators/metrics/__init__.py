@@ -1,0 +1,1 @@
+"""Metrics of generated crystals: validity, novelty, frameworks, coverage, distributions, matches of formulas."""
