@@ -353,6 +353,24 @@ def list_equivalent_settings(number: int) -> tuple[tuple[IntArray, FloatArray], 
         return ((np.eye(3, dtype=np.int64), np.zeros(3)),)
     hexagonal = group.system.angles[2] == 120.0
     changes = find_space_group(191 if hexagonal else 221).rotations
+    return find_equivalent_settings(number, sorted(changes, key=lambda axes: int(-np.trace(axes))))
+
+
+def find_equivalent_settings(
+    number: int, changes: Sequence[IntArray]
+) -> tuple[tuple[IntArray, FloatArray], ...]:
+    """Find the changes of axes that map a space group onto itself, each with its origins.
+
+    Args:
+        number: of the space group.
+        changes: integer matrices (3, 3) with a determinant of 1 or -1; of two that differ by an operation of the group the first is
+            kept.
+
+    Returns:
+        (axes (3, 3), origin (3,)) of each: coordinates x become axes @ x + origin.
+    """
+    group = find_space_group(number)
+    hexagonal = group.system.angles[2] == 120.0
     steps = (
         ((0.0, 1 / 3, 2 / 3), (0.0, 1 / 3, 2 / 3), (0.0, 0.5)) if hexagonal else ((0.0, 0.25, 0.5, 0.75),) * 3
     )
@@ -361,7 +379,7 @@ def list_equivalent_settings(number: int) -> tuple[tuple[IntArray, FloatArray], 
     to_primitive = np.linalg.inv(group.primitive)
     found: list[tuple[IntArray, FloatArray]] = []
     seen: set[object] = set()
-    for axes in sorted(changes, key=lambda rotation: int(-np.trace(rotation))):
+    for axes in changes:
         # Axes may map the rotations onto themselves and still leave the lattice: a and c of a cell centred on C.
         kept = group.primitive @ axes.T @ to_primitive
         if np.abs(kept - np.round(kept)).max() > SAME_POINT:

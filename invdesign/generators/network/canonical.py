@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from invdesign.arrays import FloatArray
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.generators.network.positions import find_key, find_polar_axes, list_letters
 from invdesign.structures.sited import SitedCrystal
 from invdesign.structures.wyckoff import (
     Relabelling,
+    find_equivalent_settings,
+    find_lattice_system,
     find_space_group,
     fit_parameters,
     list_equivalent_settings,
 )
 
+SHEARS = (0, 1, -1, 2, -2)  # of the axes of a monoclinic cell (chosen)
+SAME_SHAPE = 1e-3  # relative difference of two sums of lengths that count as one (chosen)
+SAME_ANGLE = 1e-3  # degrees, of a right angle (chosen)
 MOST_SETTINGS = 64  # settings that are compared (chosen); more only in triclinic groups
 SAMPLE = np.array([0.1357, 0.2719, 0.4231])  # a point without symmetry
 SAME_POINT = 1e-6
@@ -40,13 +46,27 @@ class Written:
     coordinates: tuple[FloatArray, ...]
 
 
+def _list_changes(number: int) -> tuple[tuple[IntArray, FloatArray], ...]:
+    """List changes of axes and origin, in monoclinic groups with sheared axes too."""
+    if find_lattice_system(number).name != "monoclinic":
+        return list_equivalent_settings(number)[:MOST_SETTINGS]
+    changes = []
+    for a, b, c, d in itertools.product(SHEARS, repeat=4):
+        if abs(a * d - b * c) == 1:
+            for sign in (1, -1):
+                axes: IntArray = np.array([[a, 0, b], [0, sign, 0], [c, 0, d]], dtype=np.int64)
+                changes.append(axes)
+    changes.sort(key=lambda axes: (int(np.abs(axes).sum()), int(-np.trace(axes))))
+    return find_equivalent_settings(number, changes)
+
+
 @lru_cache(maxsize=256)
 def list_settings(number: int) -> tuple[Relabelling, ...]:
     """List equivalent settings of a group with the letters that they exchange, the identity first."""
     group = find_space_group(number)
     inverse = np.linalg.inv(group.primitive)
     found = []
-    for axes, origin in list_equivalent_settings(number)[:MOST_SETTINGS]:
+    for axes, origin in _list_changes(number):
         letters = {}
         for letter, position in group.positions.items():
             point = position.place_images(SAMPLE[: position.free])[0] @ group.primitive
@@ -73,7 +93,7 @@ def write_crystal(elements: Sequence[str], sited: SitedCrystal, order: Sequence[
     rank = {name: place for place, name in enumerate(order)}
     sites = [(rank[elements[species]], letter) for species, letter in combination.sites]
     letters = list_letters(combination.group)
-    settings = list_settings(combination.group)
+    settings = _choose_cells(sited, list_settings(combination.group))
 
     def rename(setting: Relabelling) -> tuple[tuple[int, int], ...]:
         return tuple(sorted((own, letters.index(setting.letters[letter])) for own, letter in sites))
@@ -92,6 +112,22 @@ def write_crystal(elements: Sequence[str], sited: SitedCrystal, order: Sequence[
         cell,
         tuple(np.array(own) for _, _, own in chosen),
     )
+
+
+def _choose_cells(sited: SitedCrystal, settings: Sequence[Relabelling]) -> Sequence[Relabelling]:
+    """Settings with the shortest axes; where two have them, those with an obtuse angle."""
+    system = sited.combination.space_group.system
+    if system.name != "monoclinic":
+        return settings
+    cells = [system.read_cell(np.linalg.inv(setting.axes).T @ sited.conventional) for setting in settings]
+    least = min(a + c for a, _, c, _ in cells)
+    near = [
+        (setting, cell[3])
+        for setting, cell in zip(settings, cells, strict=True)
+        if cell[0] + cell[2] < least * (1.0 + SAME_SHAPE)
+    ]
+    obtuse = [setting for setting, angle in near if angle >= 90.0 - SAME_ANGLE]
+    return obtuse or [setting for setting, _ in near]
 
 
 Orbit = tuple[int, int, tuple[float, ...]]  # (rank of the element, place of the letter, free coordinates)

@@ -99,3 +99,16 @@ def test_writing_is_repeatable() -> None:
     assert np.concatenate(again.coordinates) == pytest.approx(
         np.concatenate(write_structure(make_structures()[8]).coordinates), abs=1e-5
     )
+
+
+def test_a_sheared_monoclinic_cell_makes_no_difference() -> None:
+    lattice = Lattice.from_parameters(6.1, 4.0, 7.3, 90, 104, 90)
+    structure = Structure.from_spacegroup(
+        14, lattice, ["Ca", "O", "O"], [[0.12, 0.2, 0.3], [0.41, 0.1, 0.77], [0, 0, 0]]
+    )
+    sheared = structure.make_supercell([[1, 0, 2], [0, 1, 0], [0, 0, 1]], in_place=False)
+    one, two = write_structure(structure), write_structure(sheared)
+    assert (one.group, one.sites) == (two.group, two.sites)
+    assert one.cell == pytest.approx(two.cell, abs=1e-3)
+    assert one.cell[3] >= 90.0
+    assert np.concatenate(one.coordinates) == pytest.approx(np.concatenate(two.coordinates), abs=1e-3)
