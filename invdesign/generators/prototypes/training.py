@@ -81,7 +81,7 @@ def _borrow_scale(library: Library) -> ElementScale:
     numbers = {name for template in library.templates for name in template.elements}
     held = np.zeros(LARGEST_NUMBER + 1, dtype=np.bool_)
     held[[atomic_numbers()[name] for name in numbers]] = True
-    volumes = np.where(held, own, shipped.volumes)
+    volumes = np.where(held[None], own, shipped.volumes)
     return ElementScale(shipped.apart, volumes, shipped.scale, shipped.power, shipped.hull, shipped.size)
 
 
