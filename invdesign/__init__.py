@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from invdesign.campaign.load import campaign_from, load_campaign
     from invdesign.campaign.model import Campaign
     from invdesign.functions.decorator import fitness
+    from invdesign.generators.generate import generate
     from invdesign.report.export import export_run
     from invdesign.report.html import write_report
     from invdesign.run.optimizing import optimize
@@ -49,6 +50,7 @@ _HOMES = {
     "campaign_from": "invdesign.campaign.load",
     "export_run": "invdesign.report.export",
     "fitness": "invdesign.functions.decorator",
+    "generate": "invdesign.generators.generate",
     "load_campaign": "invdesign.campaign.load",
     "optimize": "invdesign.run.optimizing",
     "read_results": "invdesign.sheets.results",
@@ -63,6 +65,7 @@ __all__ = [
     "campaign_from",
     "export_run",
     "fitness",
+    "generate",
     "load_campaign",
     "optimize",
     "read_results",

@@ -96,6 +96,11 @@ def trust_folders(folders: Sequence[str]) -> None:
         _finder.folders.insert(0, folder)
 
 
+def list_trusted_folders() -> tuple[str, ...]:
+    """List the trusted folders, those searched first at the front."""
+    return tuple(_finder.folders)
+
+
 @contextmanager
 def allow_module(module: str) -> Iterator[None]:
     """Let the trusted folders answer for this module within the block.

@@ -83,6 +83,16 @@ def is_built_in(group: str, name: str) -> bool:
     return _is_ours(_entries_by_name(group)[name][0])
 
 
+def is_built_in_class(plugin: type) -> bool:
+    """True if the class of a plug-in comes with this package."""
+    return plugin.__module__.partition(".")[0] in OWN_PACKAGES
+
+
+def is_installed(plugin: type) -> bool:
+    """True if a class is found by the name of an entry point, not by `module:Class` alone."""
+    return ":" not in name_of(plugin)
+
+
 def name_distributions(group: str, name: str) -> str:
     """Name the distributions that provide a plug-in.
 

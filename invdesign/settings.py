@@ -168,19 +168,25 @@ def parse_name_list(value: Sequence[object]) -> list[str]:
     return names
 
 
-def _load_potential(value: object, info: ValidationInfo) -> object:
-    """Load the plug-in that a field of the type `PotentialField` names."""
-    if isinstance(value, Settings):
-        return value
-    folder, trust_code = validation_context(info)
-    try:
-        return load("potentials", value, folder=folder, trust_code=trust_code)
-    except PluginError as error:
-        raise ValueError(str(error)) from error
+def _load_field(group: str) -> BeforeValidator:
+    """Validator of a field that names a plug-in of a `group`."""
+
+    def load_plugin(value: object, info: ValidationInfo) -> object:
+        if isinstance(value, Settings):
+            return value
+        folder, trust_code = validation_context(info)
+        try:
+            return load(group, value, folder=folder, trust_code=trust_code)
+        except PluginError as error:
+            raise ValueError(str(error)) from error
+
+    return BeforeValidator(load_plugin)
 
 
-PotentialField = Annotated[SerializeAsAny[Settings], BeforeValidator(_load_potential)]
+PotentialField = Annotated[SerializeAsAny[Settings], _load_field("potentials")]
 """A field that names a potential: `chgnet`, or `{kind: ase, calculator: emt}`."""
+GeneratorField = Annotated[SerializeAsAny[Settings], _load_field("generators")]
+"""A field that names a generator: `prototypes`, or `{kind: crystal_vae, prior: mixture}`."""
 
 
 class InputFile(Frozen):

@@ -6,11 +6,7 @@ import base64
 import hashlib
 import json
 import math
-import multiprocessing
-import os
 import pickle
-import signal
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +29,7 @@ from invdesign.candidate import (
 )
 from invdesign.errors import Infeasible, InvdesignError, PluginError, RunError
 from invdesign.functions import FitnessFunction
+from invdesign.processes import start_child
 from invdesign.properties import STRUCTURE_PREFIX, is_structure
 from invdesign.protocols import Evaluator, FolderEvaluator, InheritingSpace, SearchSpace, design_of
 from invdesign.settings import STORED_FOLDER, load
@@ -46,10 +43,7 @@ BUILD = "build"
 ADOPT = "build: adopt"  # stage of tasks that adopt structures from outside; no name of a user's stage
 FOREIGN_ERRORS = (Exception, SystemExit)  # exceptions of foreign code: some libraries call sys.exit
 WORK_FOLDER = "work"  # folder in the run's folder for files of evaluators, by stage
-# Any value keeps the working folder out of a new process's path (docs.python.org/3.11/using/cmdline.html).
-SAFE_PATH = "PYTHONSAFEPATH"
 NOT_OF_THE_SPACE = "the structure is none of the space"
-SAFE_PATH_MARK = "invdesign"  # its value where the run has set it, not the user
 Answer = dict[str, Any]
 
 
@@ -424,12 +418,7 @@ def initialize(setup: bytes, memory_bytes: int | None) -> None:
         memory_bytes: limit of its memory; None for none.
     """
     global _worker, _broken  # noqa: PLW0603 - one worker per process, by construction
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if os.environ.get(SAFE_PATH) == SAFE_PATH_MARK:
-        del os.environ[SAFE_PATH]
-    _one_thread()
-    _follow_parent()
+    start_child()
     if memory_bytes is not None:
         _limit_memory(memory_bytes)
     try:
@@ -452,29 +441,6 @@ def execute(payload: str) -> str:
     if _worker is None:
         raise PluginError(_broken or "the worker was not initialized")
     return _worker.execute(payload)
-
-
-def _one_thread() -> None:
-    """Limit numerical libraries to one thread.
-
-    Two threads per process were measured 20 times slower than one when all cores are busy.
-    """
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-
-
-def _follow_parent() -> None:
-    """End this process when the coordinating process ends, even if it was killed."""
-    coordinator = multiprocessing.parent_process()
-    # The process that started this one, not the parent by now: it may have been killed during the imports.
-    parent = os.getppid() if coordinator is None or coordinator.pid is None else coordinator.pid
-
-    def exit_with_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=exit_with_parent, daemon=True, name="follow-parent").start()
 
 
 def _limit_memory(limit: int) -> None:

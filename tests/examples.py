@@ -28,8 +28,15 @@ SPACES: dict[str, list[Example]] = {
         },
         {"elements": ["Li", "Si"], "atoms": [1, 8], "space_groups": [62, "195-230"]},
         {"formula": "MgO", "formula_units": 4, "cell": [4.2, 4.2, 4.2, 90, 90, 90]},
+        {"formula": "MgAl2O4", "formula_units": 2, "generators": ["prototypes"]},
+        {
+            "elements": ["Li", "P", "S"],
+            "atoms": [2, 16],
+            "generators": [{"kind": "prototypes", "weight": 0.5, "temperature": 1.0}],
+        },
     ],
     "crystal_sites": [
+        {"formula": "SrTiO3", "formula_units": 1, "generators": ["prototypes"]},
         {"formula": "MgO", "formula_units": 1},
         {"formula": "Al2O3", "formula_units": [1, 2], "space_groups": [2, 15, "160-170"]},
         {"formula": "Li2SiO3", "formula_units": 2, "volume_per_atom": [7, 14], "min_distances": {"O-O": 2.0}},
@@ -308,7 +315,8 @@ EVALUATORS: dict[str, list[Example]] = {
     "landscape": [{"function": "sphere"}, {"function": "zdt1"}, {"function": "dtlz2", "batch_size": 2}],
 }
 
-BY_GROUP = {"spaces": SPACES, "optimizers": OPTIMIZERS, "evaluators": EVALUATORS}
+GENERATORS: dict[str, list[Example]] = {"prototypes": [{}, {"temperature": 0.0}]}
+BY_GROUP = {"generators": GENERATORS, "spaces": SPACES, "optimizers": OPTIMIZERS, "evaluators": EVALUATORS}
 
 SLOW = frozenset({"relax"})  # kinds whose check takes more than seconds
 

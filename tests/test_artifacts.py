@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pickle
+import random
 import signal
 import struct
 import zipfile
@@ -78,8 +79,11 @@ def test_a_model_comes_back(tmp_path: Path) -> None:
 def test_arrays_come_back(tmp_path: Path) -> None:
     """An npz file, with texts and an array by columns."""
     words, table = np.array(["Li", "Cl"]), np.asfortranarray(np.arange(6.0).reshape(2, 3))
-    artifact = Artifact.read(saved_npz(tmp_path / "library.npz", words=words, table=table))
+    nothing = np.zeros((0, 4), dtype=np.int8)
+    path = saved_npz(tmp_path / "library.npz", words=words, table=table, nothing=nothing)
+    artifact = Artifact.read(path)
     found = artifact.arrays()
+    np.testing.assert_array_equal(found["nothing"], nothing, strict=True)
     np.testing.assert_array_equal(found["words"], words, strict=True)
     np.testing.assert_array_equal(found["table"], table, strict=True)
     assert artifact.card == {}
@@ -428,6 +432,27 @@ def test_a_zip_bomb(monkeypatch: pytest.MonkeyPatch) -> None:
         read_arrays(npz_with("a.npy", npy_header((10**18,)) + bytes(8)))
     with pytest.raises(ArtifactError, match="is no array that is read"):
         read_arrays(npz_with("a.npy", b"text"))
+
+
+@pytest.mark.parametrize("part", ["tensors", "archive", "array"])
+def test_flipped_bits(part: str) -> None:
+    """Damage at any place is refused in words, or changes a number that no checksum covers; nothing else happens."""
+    draw = random.Random(4)
+    array = npy_header((3, 2)) + np.arange(6.0).tobytes()
+    whole = {"tensors": pack_tensors(TENSORS), "archive": npz_with("a.npy", array), "array": array}[part]
+    refused = 0
+    for _ in range(800):
+        data = bytearray(whole)
+        for _ in range(draw.randint(1, 3)):
+            data[draw.randrange(len(data))] = draw.choice([0, 255, ord("("), ord("9"), draw.randrange(256)])
+        try:
+            if part == "tensors":
+                read_tensors(bytes(data))
+            else:
+                read_arrays(npz_with("a.npy", bytes(data)) if part == "array" else bytes(data))
+        except ArtifactError:
+            refused += 1
+    assert refused > 300
 
 
 # Interruptions.

@@ -8,7 +8,7 @@ import pytest
 
 from invdesign import registry
 from invdesign.settings import load
-from invdesign.testing import check_evaluator, check_optimizer, check_space
+from invdesign.testing import check_evaluator, check_generator, check_optimizer, check_space
 from invdesign.testing.optimizers import ONE_OBJECTIVE, TWO_OBJECTIVES
 from tests.examples import BY_GROUP, OPTIMIZERS, SLOW, SPACES, Example, examples
 
@@ -49,6 +49,12 @@ def test_every_plugin_has_an_example(group: str) -> None:
 def test_spaces_keep_their_contract(example: Example) -> None:
     """Operators, building, features, vectors and counting are as `SearchSpace` and its kin promise."""
     check_space(load("spaces", example))
+
+
+@pytest.mark.parametrize("example", cases("generators"))
+def test_generators_keep_their_contract(example: Example) -> None:
+    """Crystals keep every condition, are repeatable, and say where they come from."""
+    check_generator(load("generators", example))
 
 
 @pytest.mark.parametrize("example", cases("optimizers"))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import lzma
 import math
+import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping
+from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +26,27 @@ MAX_ARRAYS = 20_000  # of one file (chosen)
 MAX_UNPACKED_BYTES = 500_000_000  # of all arrays of an npz file, against zip bombs (chosen)
 LENGTH_BYTES = 8  # before the header of a safetensors file (github.com/huggingface/safetensors, "Format")
 NUMPY_TYPES = ("F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL")
+# Raised by `zipfile` and by numpy's parser of headers for bytes that are damaged (found by flipping bits).
+ARCHIVE_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+HEADER_ERRORS = (
+    ValueError,
+    KeyError,
+    TypeError,
+    SyntaxError,
+    TokenError,
+    MemoryError,
+    RecursionError,
+    UserWarning,
+)
 _METADATA = "__metadata__"
 _HEADER_READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -151,7 +176,7 @@ def read_arrays(data: bytes, name: str = "the file") -> Arrays:
             members = archive.infolist()
             _check_members(members, name)
             return {item.filename.removesuffix(".npy"): _read_member(archive, item, name) for item in members}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except ARCHIVE_ERRORS as error:
         raise ArtifactError(f"{name} is cut short or damaged, or no npz file: {error}") from error
 
 
@@ -183,9 +208,12 @@ def _read_member(archive: zipfile.ZipFile, item: zipfile.ZipInfo, name: str) -> 
         )  # `archive.read` unpacks more than the entry claims before it cuts
     stream = io.BytesIO(data)
     try:
-        version = np.lib.format.read_magic(stream)
-        shape, by_columns, dtype = _HEADER_READERS[version](stream)
-    except (ValueError, KeyError) as error:
+        with warnings.catch_warnings(
+            action="error", category=UserWarning
+        ):  # of a header in the form of Python 2
+            version = np.lib.format.read_magic(stream)
+            shape, by_columns, dtype = _HEADER_READERS[version](stream)
+    except HEADER_ERRORS as error:
         raise ArtifactError(f"{name}: '{item.filename:.60}' is no array that is read: {error}") from error
     if dtype.hasobject:
         raise ArtifactError(

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from invdesign import registry
-from invdesign.cli import experiments, steering, tiers
+from invdesign.cli import experiments, generators, steering, tiers
 from invdesign.cli.options import COUNT, INTERRUPTED, NUMBER, AsJson, CampaignFile, RunDir, TrustCode, Workers
 from invdesign.cli.output import visible_output
 from invdesign.errors import InvdesignError, RunError, StoreError
@@ -407,6 +407,9 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for _command in _COMMANDS:
     app.command()(_command)
+
+
+app.add_typer(generators.generator, name="generator")
 
 
 def _mount_plugins() -> None:

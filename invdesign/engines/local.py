@@ -6,17 +6,11 @@ import os
 import pickle
 import queue
 import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing import resource_tracker
-from multiprocessing.context import SpawnContext, SpawnProcess
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
@@ -24,8 +18,9 @@ from pydantic import Field
 from invdesign.candidate import Failure
 from invdesign.engines import EngineSettings
 from invdesign.errors import PluginError, RunError
+from invdesign.processes import CleanSpawn, block_interrupts
 from invdesign.protocols import Engine, Task, TaskResult
-from invdesign.worker import FOREIGN_ERRORS, SAFE_PATH, SAFE_PATH_MARK, Setup, Worker, execute, initialize
+from invdesign.worker import FOREIGN_ERRORS, Setup, Worker, execute, initialize
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -79,67 +74,8 @@ def _fair_share(workers: int) -> int:
     return int(0.8 * psutil.virtual_memory().total / workers)
 
 
-@contextmanager
-def safe_path() -> Iterator[None]:
-    """Start Python processes with a safe import path within the block.
-
-    Python puts the working folder first for `python -c`, by which multiprocessing starts processes: a `socket.py` there
-    would be imported instead of Python's own. Workers remove the variable again (`worker.initialize`), so that it does
-    not affect programs they start.
-    """
-    if os.environ.get(SAFE_PATH):
-        yield
-        return
-    os.environ[SAFE_PATH] = SAFE_PATH_MARK
-    try:
-        yield
-    finally:
-        os.environ.pop(SAFE_PATH, None)
-
-
-@contextmanager
-def _block_interrupts() -> Iterator[None]:
-    """Start threads and processes that ignore Ctrl-C within the block.
-
-    The terminal sends it to the whole process group.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    # Multiprocessing unblocks interrupts after starting its resource tracker, so that is started before.
-    with safe_path():
-        resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class _WorkerProcess(SpawnProcess):
-    """A spawned process that does not import the user's script.
-
-    Workers need nothing from it, and a script without an `if __name__ == "__main__"` guard would start its run
-    again in each of them.
-    """
-
-    def start(self) -> None:
-        with _start_lock, safe_path():
-            main = sys.modules["__main__"]
-            sys.modules["__main__"] = ModuleType("__main__")
-            try:
-                super().start()
-            finally:
-                sys.modules["__main__"] = main
-
-
-class _SpawnContext(SpawnContext):
-    Process = _WorkerProcess
-
-
 # Seconds: results of shorter tasks share a transaction, which takes some milliseconds itself (chosen).
 INLINE_SECONDS = 0.01
-_start_lock = threading.Lock()
 
 
 class InlineEngine:
@@ -194,7 +130,7 @@ class ProcessEngine:
     def submit(self, task: Task) -> None:
         self._open[task.id] = task
         if self._pool is None:
-            with _block_interrupts():
+            with block_interrupts():
                 self._pool = self._start_pool()
         try:
             future = self._pool.schedule(execute, args=(task.payload,), timeout=task.deadline)
@@ -213,7 +149,7 @@ class ProcessEngine:
             max_workers=self._workers,
             initializer=initialize,
             initargs=(self._setup, self._memory),
-            context=_SpawnContext(),
+            context=CleanSpawn(),
         )
         # A pool starts its threads and processes with its first task, so give it one while interrupts are blocked.
         pool.schedule(os.getpid)

@@ -12,8 +12,7 @@ from pydantic import Field, field_validator
 from invdesign.arrays import FloatArray
 from invdesign.artifacts import Artifact, Shelf
 from invdesign.errors import ArtifactError
-from invdesign.protocols import Condition, GeneratorSettings, Samples
-from invdesign.protocols.generators import ORIGIN
+from invdesign.protocols import ORIGIN, Condition, GeneratorSettings, Samples
 from invdesign.rng import Rng
 
 if TYPE_CHECKING:
@@ -151,6 +150,14 @@ class CrystalVae(GeneratorSettings):
         structure = Structure(atoms.cell, [names[kind] for kind in atoms.species], atoms.positions)
         structure.properties[ORIGIN] = origin
         return structure
+
+    def draw_codes(self, rng: Rng, n: int) -> FloatArray:
+        """Draw codes from the prior, shape (n, dimension)."""
+        from invdesign.generators.network import sampling
+
+        with _one_thread():
+            families = sampling.list_families(Condition())
+            return sampling.draw_codes(self._load(), n, rng, self._manner, families)
 
     def encode(self, structures: Sequence[Structure]) -> FloatArray:
         """Codes of structures, shape (n, dimension); NaN for those that the model cannot read."""

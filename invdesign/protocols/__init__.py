@@ -26,11 +26,15 @@ from invdesign.protocols.evaluators import (
     is_evaluator,
 )
 from invdesign.protocols.generators import (
+    ORIGIN,
     Condition,
     Generator,
     GeneratorSettings,
+    KnownCrystal,
     LatentGenerator,
     Samples,
+    TrainableGenerator,
+    TrainingSet,
     Wish,
 )
 from invdesign.protocols.optimizers import (
@@ -73,6 +77,7 @@ from invdesign.protocols.spaces import (
 )
 
 __all__ = [
+    "ORIGIN",
     "AnyOptimizer",
     "Batch",
     "Condition",
@@ -96,6 +101,7 @@ __all__ = [
     "History",
     "InheritingSpace",
     "JobEvaluator",
+    "KnownCrystal",
     "LatentGenerator",
     "LinearRule",
     "MeasuredEvaluator",
@@ -119,6 +125,8 @@ __all__ = [
     "TabledSpace",
     "Task",
     "TaskResult",
+    "TrainableGenerator",
+    "TrainingSet",
     "TypedSpace",
     "VectorSpace",
     "Wish",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, overload, runtime_checkable
 
 from invdesign.arrays import FloatArray
@@ -142,12 +143,77 @@ class LatentGenerator(Generator, Protocol):
         """Number of numbers in a code."""
         ...
 
+    def draw_codes(self, rng: Rng, n: int) -> FloatArray:
+        """Draw codes from the prior, shape (n, dimension)."""
+        ...
+
     def encode(self, structures: Sequence[Structure]) -> FloatArray:
         """Codes of `structures`, shape (n, dimension); NaN in the rows of those that have none."""
         ...
 
     def decode(self, x: FloatArray, condition: Condition) -> Sequence[Structure | None]:
         """Crystals at codes `x` (n, dimension), always the same; None where there is none under the condition."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCrystal:
+    """A crystal to learn from.
+
+    Attributes:
+        name: of the crystal in its source.
+        structure: ordered.
+        properties: numbers in the other columns of its row, by heading.
+    """
+
+    name: str
+    structure: Structure
+    properties: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Crystals to learn from, of one source or several.
+
+    Attributes:
+        crystals: ordered ones.
+        left_out: name and reason of each crystal that was not read.
+        sources: name and SHA-256 of each file.
+        about: text on source and licence, for the card of a model.
+    """
+
+    crystals: tuple[KnownCrystal, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+    sources: tuple[tuple[str, str], ...] = ()
+    about: str = ""
+
+
+@runtime_checkable
+class TrainableGenerator(Protocol):
+    """A class of generators whose model a user can train."""
+
+    @classmethod
+    def train(
+        cls,
+        training: TrainingSet,
+        folder: Path,
+        *,
+        minutes: float | None = None,
+        report: Callable[[str], None] = ...,
+    ) -> None:
+        """Train a model and write its folder, which the setting `model` names then.
+
+        An interruption (Ctrl-C) leaves a model of what was learnt until then.
+
+        Args:
+            training: crystals.
+            folder: of the model.
+            minutes: most CPU minutes; None for as long as the generator holds right.
+            report: takes sentences on the progress.
+
+        Raises:
+            InvdesignError: nothing can be learnt from these crystals.
+        """
         ...
 
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 from invdesign.candidate import Design
 from invdesign.errors import Infeasible, InvdesignError, nearest
 from invdesign.spaces.counted import CountableSpace
+from invdesign.spaces.generated import Generators
 from invdesign.structures.charges import check_element
 from invdesign.structures.files import check_distances
 from invdesign.structures.parents import ParentSource, describe_structure_type, list_parent_remarks
@@ -43,6 +44,8 @@ class FrameworkSpace(CountableSpace):
 
     parent: ParentSource
     """A prototype's name, or a CIF, POSCAR or pymatgen JSON file (relative to the campaign)."""
+    generators: Generators = ()
+    """Generators of further starts, of which those that stand on the sites of the parent are taken."""
 
     @property
     def remarks(self) -> tuple[str, ...]:

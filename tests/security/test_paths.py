@@ -217,7 +217,7 @@ def test_classes_beside_a_campaign_do_not_shadow(tmp_path: Path) -> None:
 
 def test_the_environment_is_as_before() -> None:
     """Starting workers leaves no trace in the environment of the process that starts them."""
-    from invdesign.engines.local import safe_path
+    from invdesign.processes import safe_path
 
     before = dict(os.environ)
     with safe_path():

@@ -14,13 +14,13 @@ from scipy.spatial.transform import Rotation
 
 from invdesign.errors import InvdesignError
 from invdesign.structures.framework_labels import (
-    LAST_OBLIQUE,
     MIRROR_GROUPS,
     framework_label,
     label_orbits,
     list_letter_exchanges,
     read_orbits,
 )
+from invdesign.structures.letter_exchanges_build import LAST_OBLIQUE, derive_letter_exchanges
 from invdesign.structures.wyckoff import GROUPS, draw_cell, find_space_group
 
 # Made with pyxtal 1.1.4: `Group(n).get_alternatives()["Transformed WP"]`, rows that differ, for each group with more than one.
@@ -99,6 +99,12 @@ def test_exchanges_of_letters_are_those_of_an_independent_table(number: int) -> 
     ours = {"".join(exchange[letter] for letter in letters) for exchange in list_letter_exchanges(number)}
     theirs = set(EXCHANGES.get(str(number), ["".join(letters)]))
     assert theirs <= ours if number <= LAST_OBLIQUE else theirs == ours
+
+
+@pytest.mark.parametrize("number", [2, 12, 47, 144, 145, 166, 225])
+def test_the_shipped_table_of_exchanges_is_the_derived_one(number: int) -> None:
+    """The table that the package reads is what its builder derives from the operations."""
+    assert list_letter_exchanges(number) == derive_letter_exchanges(number)
 
 
 @given(number=st.sampled_from(GROUPS), data=st.data())

@@ -49,10 +49,10 @@ def draw_symmetric_start(parents: Sequence[Crystal], rules: CrystalRules, rng: R
 def _draw_rattled(counts: IntArray, rules: CrystalRules, rng: Rng) -> Crystal | None:
     """Draw a symmetric crystal with `counts` (k,), off its saddle point."""
     drawn = draw_symmetric(counts, rules.volume(counts).typical, rules.room, rng, rules.space_groups)
-    return None if drawn is None else _leave_saddle(drawn[0], rng)
+    return None if drawn is None else leave_saddle(drawn[0], rng)
 
 
-def _leave_saddle(crystal: Crystal, rng: Rng) -> Crystal:
+def leave_saddle(crystal: Crystal, rng: Rng) -> Crystal:
     """Displace atoms by less than 0.1 Å, so that relaxation leaves a symmetric saddle point."""
     return displace_atoms(crystal, rng.uniform(*SADDLE_RATTLE), rng)
 
@@ -75,7 +75,7 @@ def draw_repeated(parents: Sequence[Crystal], rules: CrystalRules, rng: Rng) -> 
             return None
         n = int(rng.choice(divisors))
         small = _draw_subcell(counts // n, rules, rng)
-        return None if small is None else _leave_saddle(make_supercell(small, draw_supercell(n, rng)), rng)
+        return None if small is None else leave_saddle(make_supercell(small, draw_supercell(n, rng)), rng)
 
     return find_settled((draw() for _ in range(TRIES)), partial(settle, rules=rules))
 
@@ -145,7 +145,7 @@ def draw_symmetric_like(parents: Sequence[Crystal], rules: CrystalRules, rng: Rn
     if group < LOWEST_GROUP or group not in rules.space_groups:
         return None
     drawn = draw_symmetric(rules.count_atoms(parent), parent.volume, find_room(parent, rules), rng, (group,))
-    return None if drawn is None else settle(_leave_saddle(drawn[0], rng), rules)
+    return None if drawn is None else settle(leave_saddle(drawn[0], rng), rules)
 
 
 def find_room(crystal: Crystal, rules: CrystalRules) -> FloatArray:

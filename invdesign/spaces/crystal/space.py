@@ -13,8 +13,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible
-from invdesign.protocols import Descriptor, Operator, SpaceSettings
+from invdesign.protocols import Condition, Descriptor, Operator, SpaceSettings
+from invdesign.rng import Rng
 from invdesign.spaces.crystal.adopt import adopt_structure
+from invdesign.spaces.crystal.fresh import leave_saddle
 from invdesign.spaces.crystal.genomes import build_design, read_canonical, read_known, write_genome
 from invdesign.spaces.crystal.makers import list_ways
 from invdesign.spaces.crystal.planning import (
@@ -23,13 +25,15 @@ from invdesign.spaces.crystal.planning import (
     plan_formula,
     read_cell,
 )
-from invdesign.spaces.crystal.rules import CrystalRules, find_fault
+from invdesign.spaces.crystal.rules import CrystalRules, find_fault, settle
+from invdesign.spaces.generated import Generators, check_generators, list_generator_starts
 from invdesign.spaces.operators import FromCodes, GenomeOperator, WithRules
 from invdesign.structures.charges import check_element
-from invdesign.structures.conditions import read_formula, read_space_groups
+from invdesign.structures.conditions import read_formula, read_space_groups, reduce_counts
 from invdesign.structures.distances import split_pair
 from invdesign.structures.fingerprints import ALIKE, CoarseFeatures, Distances
 from invdesign.structures.geometry import Crystal
+from invdesign.structures.wyckoff import GROUPS
 from invdesign.wording import shorten_text
 
 if TYPE_CHECKING:
@@ -141,7 +145,9 @@ class CrystalSpace(SpaceSettings):
     cell: Cell | None = None
     """Fixed cell: a, b, c in Å and alpha, beta, gamma in degrees, or three vectors as rows. Relax atoms alone then."""
     space_groups: Groups = (ALL_GROUPS,)
-    """Space groups of symmetric starts: international numbers and ranges, `[62, 195-230]`."""
+    """Space groups of symmetric and generated starts: international numbers and ranges, `[62, 195-230]`."""
+    generators: Generators = ()
+    """Generators of further starts: `[prototypes]`, `[{kind: crystal_vae, weight: 0.3}]`."""
 
     @field_validator("elements")
     @classmethod
@@ -206,6 +212,7 @@ class CrystalSpace(SpaceSettings):
     def _check_space(self) -> Self:
         self._check_combination()
         _ = self._rules
+        check_generators(self.generators, self.condition)
         return self
 
     def _check_combination(self) -> None:
@@ -217,6 +224,8 @@ class CrystalSpace(SpaceSettings):
             raise ValueError("'atoms' belong to 'elements'; give 'formula_units' for a formula")
         if self.cell is not None and self.volume_per_atom is not None:
             raise ValueError("a fixed 'cell' has its volume; leave 'volume_per_atom' out")
+        if self.cell is not None and self.generators:
+            raise ValueError("'generators' make crystals with their own cells; leave them or 'cell' out")
         if self.formula_units is not None and self.formula_units[0] < 1:
             raise ValueError(f"formula_units must be 1 or more, got {self.formula_units[0]}")
         if isinstance(self.elements, tuple) and self.atoms is None:
@@ -286,10 +295,35 @@ class CrystalSpace(SpaceSettings):
     def _operators(self) -> Mapping[str, Operator]:
         rules = self._rules
         read, write = self._read_known, self._write_genome
-        return {
+        own: dict[str, Operator] = {
             name: GenomeOperator(way.arity, FromCodes(WithRules(way.maker, rules), read, write), way.share)
             for name, way in list_ways(rules).items()
         }
+        return {**own, **list_generator_starts(self.generators, self.condition, self._start_from)}
+
+    def _start_from(self, structure: Structure, rng: Rng) -> dict[str, Json] | None:
+        """Genome of a generated crystal, displaced a little: a symmetric one may be a saddle point."""
+        crystal = adopt_structure(structure, None, self._rules)
+        displaced = settle(leave_saddle(crystal, rng), self._rules)
+        return self._write_genome(displaced or crystal)
+
+    @cached_property
+    def condition(self) -> Condition:
+        """Condition on generated crystals: elements, formula, sizes and space groups of the space.
+
+        A crystal may have a smaller cell than the space allows: it is repeated.
+        """
+        rules = self._rules
+        counts, groups = self._counts, rules.space_groups
+        rows = rules.compositions.rows
+        return Condition(
+            elements=self._elements,
+            required=tuple(name for name in self._elements if self._formula or counts[name][0] > 0),
+            formula=tuple(reduce_counts(self._formula).items()) if self._formula else (),
+            space_groups=() if len(groups) == len(GROUPS) else groups,
+            atoms=(1, int(rows.sum(axis=1).max())),
+            neutral=self._formula is None,
+        )
 
     def _read_genome(self, genome: Genome) -> Crystal:
         return read_canonical(genome, self._rules)

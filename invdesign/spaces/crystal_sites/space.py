@@ -12,7 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible
-from invdesign.protocols import Descriptor, Domain, Operator, SpaceSettings
+from invdesign.protocols import Condition, Descriptor, Domain, Operator, SpaceSettings
+from invdesign.rng import Rng
 from invdesign.settings import Frozen
 from invdesign.spaces.crystal.genomes import build_design
 from invdesign.spaces.crystal.planning import build_rules, plan_formula
@@ -24,11 +25,13 @@ from invdesign.spaces.crystal_sites.operators import list_makers
 from invdesign.spaces.crystal_sites.repair import decode_repaired
 from invdesign.spaces.crystal_sites.sited import read_sited, write_sited
 from invdesign.spaces.crystal_sites.vectors import SiteAxes
+from invdesign.spaces.generated import Generators, check_generators, list_generator_starts
 from invdesign.spaces.operators import operators_on_codes
 from invdesign.structures.combinations import Combination, read_sites
-from invdesign.structures.conditions import read_formula, read_space_groups
+from invdesign.structures.conditions import read_formula, read_space_groups, reduce_counts
 from invdesign.structures.fingerprints import CoarseFeatures, Distances
 from invdesign.structures.sited import SitedCrystal
+from invdesign.structures.wyckoff import GROUPS
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -67,6 +70,8 @@ class CrystalSitesSpace(SpaceSettings):
     """Bounds of the volume in Å³ per atom. By default 0.4 to 3 times that of ions, or elements, with tabulated radii."""
     min_distances: dict[str, float] = Field(default={})
     """Smallest distances in Å by pair of elements, `Al-O`. By default 0.55 of the sum of covalent radii."""
+    generators: Generators = ()
+    """Generators of further starts, of which those on sites of the space are taken."""
 
     @field_validator("volume_per_atom")
     @classmethod
@@ -84,6 +89,7 @@ class CrystalSitesSpace(SpaceSettings):
         if self.formula_units is not None and self.formula_units[0] < 1:
             raise ValueError(f"formula_units must be 1 or more, got {self.formula_units[0]}")
         _ = self._axes
+        check_generators(self.generators, self.condition)
         return self
 
     # Built from the settings once.
@@ -151,7 +157,24 @@ class CrystalSitesSpace(SpaceSettings):
 
     @cached_property
     def _operators(self) -> Mapping[str, Operator]:
-        return operators_on_codes(list_makers(self._axes), self._read_genome, self._write_genome)
+        own = operators_on_codes(list_makers(self._axes), self._read_genome, self._write_genome)
+        return {**own, **list_generator_starts(self.generators, self.condition, self._start_from)}
+
+    @cached_property
+    def condition(self) -> Condition:
+        """Condition on generated crystals: formula, size and space groups."""
+        groups = tuple(sorted({combination.group for combination in self._axes.combinations.places}))
+        return Condition(
+            elements=self._elements,
+            required=self._elements,
+            formula=tuple(reduce_counts(self._formula).items()),
+            space_groups=() if len(groups) == len(GROUPS) else groups,
+            atoms=(1, int(self._rules.compositions.rows.sum(axis=1).max())),
+        )
+
+    def _start_from(self, structure: Structure, rng: Rng) -> dict[str, Json]:
+        del rng
+        return self.adopt(structure, None)
 
     def _read_genome(self, genome: Genome) -> SitedCrystal:
         return self._axes.normalise(read_sited(genome, self._elements))

@@ -23,11 +23,12 @@ from pydantic import (
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Design, Genome, Json, genome_key
 from invdesign.errors import Infeasible, InvdesignError
-from invdesign.protocols import Descriptor, Domain, Operator
-from invdesign.rng import rng_for
+from invdesign.protocols import Condition, Descriptor, Domain, Operator
+from invdesign.rng import Rng, rng_for
 from invdesign.settings import Frozen
 from invdesign.spaces.described import rename_duplicates
 from invdesign.spaces.framework import FrameworkSpace, OxidationStates, build_design, read_codes
+from invdesign.spaces.generated import check_generators, list_generator_starts
 from invdesign.spaces.ordering.adopt import recognise_ordering
 from invdesign.spaces.ordering.amounts import VACANCY, SiteChoice
 from invdesign.spaces.ordering.cell import OrderedCell, OrderingPlan, build_ordered_cell
@@ -135,6 +136,7 @@ class OrderingSpace(FrameworkSpace):
                 "prerank by ewald needs electrostatics, with the charges of all elements, and species of different "
                 "charge on a group of sites; give oxidation_states, or leave prerank out"
             )
+        check_generators(self.generators, self.condition)
         if self.size() == 1:
             raise ValueError(
                 "there is a single ordering: all others are its symmetric images; take a larger cell"
@@ -196,13 +198,28 @@ class OrderingSpace(FrameworkSpace):
     @cached_property
     def _operators(self) -> Mapping[str, Operator]:
         draws = round(1.0 / self.prerank.keep) if self.prerank else 1
-        return build_operators(
+        own = build_operators(
             self._cells,
             self._read_canonical,
             self._write_placed,
             electrostatic=self._uses_electrostatics,
             draws=draws,
         )
+        return {**own, **list_generator_starts(self.generators, self.condition, self._start_from)}
+
+    @cached_property
+    def condition(self) -> Condition:
+        """Condition on generated crystals: elements of the sites, and size of the largest supercell."""
+        named = {name for choice in self.sites.values() for name in choice.species} - {VACANCY}
+        kept = {name for cell in self._cells for name in cell.contents} - {"", VACANCY}
+        return Condition(
+            elements=tuple(sorted(named | kept)),
+            atoms=(1, max(len(cell.contents) for cell in self._cells)),
+        )
+
+    def _start_from(self, structure: Structure, rng: Rng) -> Genome | None:
+        del rng
+        return self.adopt(structure, None)
 
     # Genomes and orderings.
 

@@ -25,8 +25,8 @@ from pydantic_core import CoreSchema
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Design, Genome, Json, genome_key
 from invdesign.errors import Infeasible, InvdesignError
-from invdesign.protocols import Descriptor, Dimension, Domain, Operator
-from invdesign.rng import rng_for
+from invdesign.protocols import Condition, Descriptor, Dimension, Domain, Operator
+from invdesign.rng import Rng, rng_for
 from invdesign.settings import Frozen
 from invdesign.spaces.described import rename_duplicates
 from invdesign.spaces.framework import (
@@ -36,6 +36,7 @@ from invdesign.spaces.framework import (
     build_design,
     read_codes,
 )
+from invdesign.spaces.generated import check_generators, list_generator_starts
 from invdesign.spaces.substitution.adopt import recognise_decoration
 from invdesign.spaces.substitution.decorations import Decorations
 from invdesign.spaces.substitution.geometry import Geometry
@@ -171,6 +172,7 @@ class SubstitutionSpace(FrameworkSpace):
             raise ValueError(str(error)) from error
         if decorations.example is None:
             raise ValueError(f"no charge-neutral decoration {self._describe_charges()}")
+        check_generators(self.generators, self.condition)
         return self
 
     def _describe_charges(self) -> str:
@@ -235,7 +237,25 @@ class SubstitutionSpace(FrameworkSpace):
 
     @cached_property
     def _operators(self) -> Mapping[str, Operator]:
-        return build_operators(self._decorations, self._read_canonical, self._write_genome)
+        own = build_operators(self._decorations, self._read_canonical, self._write_genome)
+        return {**own, **list_generator_starts(self.generators, self.condition, self._start_from)}
+
+    @cached_property
+    def condition(self) -> Condition:
+        """Condition on generated crystals: elements and size of the supercell."""
+        decorations = self._decorations
+        fixed = {ion.element for ion, _ in decorations.fixed}
+        options = {ion.element for variable in decorations.variables for ion in variable.options}
+        return Condition(
+            elements=tuple(sorted(fixed | options)),
+            required=tuple(sorted(fixed)),
+            atoms=(1, len(self._parent.elements)),
+            neutral=self.charge_neutral,
+        )
+
+    def _start_from(self, structure: Structure, rng: Rng) -> Genome | None:
+        del rng
+        return self.adopt(structure, None)
 
     # Genomes and decorations.
 

@@ -1,0 +1,460 @@
+"""Generators of crystals: `prototypes` and `crystal_vae` beside a plain rule, pyxtal and the known crystals themselves.
+
+    python benchmarks/generators.py --train --models MODELS     # minutes; learns from the split's part alone
+    python benchmarks/generators.py --models MODELS --cache rows.jsonl --tasks formula unconditional
+
+Everything is of one split (`generator_data.split`): 6,000 crystals of MP-20's binary and ternary compounds to learn from, with the
+crystals of MPTS-52 whose formula is not tested, and the rest to test on. Methods: `invdesign` is the default generator
+(`prototypes` with learnt distances of elements), `crystal_vae` the network, `prototypes` the plain rule (frameworks of the 6,000,
+nearest first by tabulated properties of elements), `pyxtal` random crystals of a formula, `known` the crystals to learn from.
+Records go to the cache, so that a run can be cut short and continued; rows go to `results/generators.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from common import Records, Row, measured, merge_results, one_thread, print_table
+from generator_data import FILES, Record, read_rows, split
+
+from invdesign.errors import InvdesignError
+from invdesign.generators.metrics.distinct import KnownCrystals, match_at_k
+from invdesign.generators.metrics.evaluate import evaluate_structures, list_rows
+from invdesign.generators.metrics.intervals import measure_share
+from invdesign.generators.prototypes.learning import learn_scale
+from invdesign.generators.prototypes.library import Library, Template, collect_library
+from invdesign.generators.prototypes.writing import write_library
+from invdesign.protocols import Condition, Generator, Samples
+from invdesign.rng import rng_for
+from invdesign.settings import load
+from invdesign.structures.conditions import find_breach, make_condition
+from invdesign.structures.guard_rails import draw_gated, find_symmetry, read_crystal
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+TASKS = ("formula", "unconditional", "conditions", "sampling")
+METHODS = ("invdesign", "crystal_vae", "prototypes")
+TRIES = (1, 5, 20)
+FORMULAS = 500
+SAMPLES = {"unconditional": 10_000, "sampling": 1_000}
+DRAWS = 10_000  # of each kind of condition
+CONDITION_SIZE = 10  # crystals per request under a condition
+WISHED = ("Li3PS4", "Li2ZrO3", "Li3YCl6")
+SYSTEMS = (("Li", "P", "S"), ("Li", "Zr", "O"), ("Li", "Y", "Cl"))
+
+
+# Models of the split.
+
+
+def train_models(folder: Path, minutes: float) -> None:
+    """Train all methods on the part to learn from; say how long each took."""
+    learn, _ = split()
+    first = [record for record in learn if record.source == FILES[0]]
+    began = time.process_time()
+    rule = make_library(first)
+    write_library(folder / "rule", rule, learn_scale(rule, epochs=0), "", {})
+    print(f"rule: {time.process_time() - began:.0f} s CPU", flush=True)
+    began = time.process_time()
+    library = make_library(learn)
+    write_library(folder / "prototypes", library, learn_scale(library), "", {})
+    print(f"prototypes: {time.process_time() - began:.0f} s CPU", flush=True)
+    train_network(folder / "crystal_vae", learn, minutes)
+
+
+def make_library(records: Sequence[Record]) -> Library:
+    """Library of crystals of the split."""
+    rows = read_rows(records)
+    return collect_library(
+        [
+            Template(row.elements, row.sited, record.material_id, record.e_above_hull)
+            for record, row in zip(records, rows, strict=True)
+            if row is not None
+        ]
+    )
+
+
+def train_network(folder: Path, learn: Sequence[Record], minutes: float) -> None:
+    """Train the network on crystals of the split."""
+    from generator_network import train_on  # its examples are made from the cached sites
+
+    began = time.process_time()
+    train_on(learn, folder, minutes)
+    print(f"crystal_vae: {time.process_time() - began:.0f} s CPU", flush=True)
+
+
+@cache
+def load_method(name: str, models: Path) -> Generator:
+    """Generator of a method, with its model of the split."""
+    kinds = {"invdesign": "prototypes", "crystal_vae": "crystal_vae", "prototypes": "prototypes"}
+    folders = {"invdesign": "prototypes", "crystal_vae": "crystal_vae", "prototypes": "rule"}
+    made: Generator = load("generators", {"kind": kinds[name], "model": str(models / folders[name])})
+    made.prepare()
+    return made
+
+
+# Formulas.
+
+
+def choose_formulas() -> dict[str, list[Record]]:
+    """Formulas of the part to test on, drawn by a fixed seed, each with its known polymorphs."""
+    _, test = split()
+    by_formula: dict[str, list[Record]] = {}
+    for record in test:
+        by_formula.setdefault(record.formula, []).append(record)
+    names = sorted(by_formula)
+    order = rng_for(0, 0, "formulas").permutation(len(names))[:FORMULAS]
+    return {names[place]: by_formula[names[place]] for place in order.tolist()}
+
+
+def run_formula(method: str, seed: int, models: Path) -> dict[str, Any]:
+    """Try of each formula that first matches a known polymorph (0: none), and the time of proposals."""
+    chosen = choose_formulas()
+    proposals, seconds = [], 0.0
+    for formula in chosen:
+        began = time.process_time()
+        proposals.append(propose(method, formula, max(TRIES), seed, models))
+        seconds += time.process_time() - began
+    targets = [[record.structure for record in records] for records in chosen.values()]
+    rates = match_at_k(proposals, targets, TRIES)
+    return {
+        "formulas": list(chosen),
+        "first": rates.first.tolist(),
+        "delivered": [len(found) for found in proposals],
+        "ms": 1000.0 * seconds / len(chosen),
+    }
+
+
+def propose(method: str, formula: str, n: int, seed: int, models: Path) -> Sequence[Structure]:
+    """Proposals of a method for a formula, best first."""
+    if method == "pyxtal":
+        return propose_pyxtal(formula, n, seed)
+    generator = load_method(method, models)
+    condition = make_condition(formula=formula)
+    found: Samples = draw_gated(generator, rng_for(seed, 0, formula), n, condition)
+    return found.structures
+
+
+def propose_pyxtal(formula: str, n: int, seed: int) -> list[Structure]:
+    """Random crystals of a formula by pyxtal, in random space groups, one to four formula units."""
+    from pymatgen.core import Composition
+    from pyxtal import pyxtal
+
+    amounts = Composition(formula).get_el_amt_dict()
+    rng = rng_for(seed, 0, f"pyxtal {formula}")
+    found: list[Structure] = []
+    for _ in range(10 * n):
+        units = int(rng.integers(1, 5))
+        crystal = pyxtal()
+        counts = [int(units * amount) for amount in amounts.values()]
+        try:
+            crystal.from_random(
+                3, int(rng.integers(2, 231)), list(amounts), counts, random_state=int(rng.integers(2**31))
+            )
+        except Exception:  # noqa: BLE001 - any group that does not fit
+            continue
+        if crystal.valid:
+            found.append(crystal.to_pymatgen())
+        if len(found) == n:
+            break
+    return found
+
+
+def tabulate_formula(records: Records) -> list[Row]:
+    """Rows of the formulas: shares matched, what the network finds beyond the rule, and times."""
+    rows = []
+    for method in records.methods("formula"):
+        runs = records.of("formula", method)
+        for k in TRIES:
+            hits = [np.mean([0 < first <= k for first in run["first"]]) * 100.0 for run in runs]
+            rows.append(share_row("formula", method, f"match_at_{k}", hits, len(runs[0]["first"])))
+        rows.append(
+            share_row(
+                "formula",
+                method,
+                "delivered_percent",
+                [100.0 * np.mean(np.array(run["delivered"]) > 0) for run in runs],
+                len(runs[0]["first"]),
+            )
+        )
+        rows.append(
+            Row(
+                "generators",
+                "formula",
+                method,
+                "ms_per_formula",
+                float(np.median([run["ms"] for run in runs])),
+                "ms",
+                len(runs),
+                0.0,
+            )
+        )
+    rule, network = records.of("formula", "prototypes"), records.of("formula", "crystal_vae")
+    if rule and network:
+        missed = [place for place, first in enumerate(rule[0]["first"]) if not first]
+        found = [100.0 * np.mean([run["first"][place] > 0 for place in missed]) for run in network]
+        rows.append(share_row("formula", "crystal_vae", "found_of_missed_percent", found, len(missed)))
+    return rows
+
+
+def share_row(task: str, method: str, metric: str, values: Sequence[float], n: int) -> Row:
+    """Row of a share in percent: the mean over seeds, with Wilson's interval of one seed's number of cases."""
+    value = float(np.mean(values))
+    figure = measure_share(round(value / 100.0 * n), n)
+    return Row(
+        "generators",
+        task,
+        method,
+        metric,
+        round(value, 2),
+        "%",
+        n,
+        float(np.ptp(values)),
+        figure.low,
+        figure.high,
+    )
+
+
+# Samples without a condition.
+
+
+@cache
+def known_crystals() -> tuple[KnownCrystals, KnownCrystals]:
+    """Crystals to learn from (of the first file and the second), and to test on."""
+    learn, test = split()
+    return KnownCrystals([record.structure for record in learn]), KnownCrystals(
+        [record.structure for record in test]
+    )
+
+
+def run_unconditional(method: str, seed: int, models: Path) -> dict[str, Any]:
+    """Metrics of raw samples without a condition."""
+    known, kept = known_crystals()
+    if method == "known":
+        rng = rng_for(seed, 0, "known")
+        structures = [
+            known.structures[place] for place in rng.choice(len(known.structures), 2_000, replace=False)
+        ]
+    else:
+        generator = load_method(method, models)
+        condition = Condition(neutral=method != "crystal_vae")
+        structures = list(
+            generator.sample(rng_for(seed, 0, "unconditional"), SAMPLES["unconditional"], condition)
+        )
+    found = list_rows(evaluate_structures(structures, known, kept, coverage_samples=1_000))
+    return {row.metric: [row.value, row.low, row.high, row.n, row.unit] for row in found}
+
+
+def tabulate_metrics(task: str, records: Records) -> list[Row]:
+    """Rows of metrics: means over seeds, with the interval of the first seed."""
+    rows = []
+    for method in records.methods(task):
+        runs = records.of(task, method)
+        for metric, (_, low, high, n, unit) in ((k, v) for k, v in runs[0].items() if isinstance(v, list)):
+            values = [run[metric][0] for run in runs]
+            rows.append(
+                Row(
+                    "generators",
+                    task,
+                    method,
+                    metric,
+                    round(float(np.mean(values)), 4),
+                    unit,
+                    n,
+                    float(np.ptp(values)),
+                    low,
+                    high,
+                )
+            )
+    return rows
+
+
+# Conditions.
+
+
+def list_conditions(seed: int) -> dict[str, list[Condition]]:
+    """Conditions by kind: chemical systems, formulas, space groups and numbers of atoms of crystals to test on."""
+    _, test = split()
+    rows = read_rows(test)
+    rng = rng_for(seed, 0, "conditions")
+    found: dict[str, list[Condition]] = {"system": [], "formula": [], "space_group": [], "atoms": []}
+    count = DRAWS // CONDITION_SIZE
+    for place in rng.choice(len(test), count).tolist():
+        row = rows[place]
+        size = sum(row.sited.combination.count_atoms(len(row.elements)))
+        found["system"].append(make_condition(elements=row.elements, required=row.elements))
+        found["formula"].append(make_condition(formula=test[place].formula, atoms=(1, max(20, size))))
+        found["space_group"].append(make_condition(space_groups=[row.sited.combination.group]))
+        found["atoms"].append(make_condition(atoms=(size, size)))
+    return found
+
+
+def run_conditions(method: str, seed: int, models: Path) -> dict[str, Any]:
+    """Violations and deliveries by kind of condition; names the formulas that were asked for by hand."""
+    generator = load_method(method, models)
+    result: dict[str, Any] = {}
+    for kind, conditions in list_conditions(seed).items():
+        violations = delivered = crystals = 0
+        for number, condition in enumerate(conditions):
+            found = generator.sample(rng_for(seed, number, kind), CONDITION_SIZE, condition)
+            delivered += bool(len(found))
+            crystals += len(found)
+            violations += sum(breaks(structure, condition) for structure in found)
+        result[kind] = [violations, crystals, delivered, len(conditions)]
+    for formula in WISHED:
+        result[formula] = len(
+            generator.sample(rng_for(seed, 0, formula), CONDITION_SIZE, make_condition(formula=formula))
+        )
+    for system in SYSTEMS:
+        condition = make_condition(elements=system, required=system)
+        found = generator.sample(rng_for(seed, 0, "-".join(system)), 100, condition)
+        result["-".join(system)] = [len(found), sum(len(s.composition) == len(system) for s in found)]
+    return result
+
+
+def breaks(structure: Structure, condition: Condition) -> bool:
+    """True if a crystal breaks a condition; its symmetry is found anew."""
+    elements = sorted({str(site.specie.symbol) for site in structure})
+    crystal = read_crystal(structure, elements)
+    symmetry = None if crystal is None else find_symmetry(crystal)
+    if crystal is None or symmetry is None:
+        return False  # no crystal at all: a matter of validity, not of the condition
+    group, cells = symmetry
+    counts = dict(zip(elements, (crystal.count_species(len(elements)) // cells).tolist(), strict=True))
+    return bool(find_breach(counts, group, condition))
+
+
+def tabulate_conditions(records: Records) -> list[Row]:
+    """Rows of conditions: violations and deliveries by kind."""
+    rows = []
+    for method in records.methods("conditions"):
+        runs = records.of("conditions", method)
+        kinds = [kind for kind, value in runs[0].items() if isinstance(value, list) and len(value) == 4]
+        total = [sum(run[kind][0] for kind in kinds) for run in runs]
+        drawn = sum(runs[0][kind][1] for kind in kinds)
+        rows.append(
+            Row(
+                "generators",
+                "conditions",
+                method,
+                "violations",
+                float(np.max(total)),
+                "",
+                drawn,
+                float(np.ptp(total)),
+            )
+        )
+        for kind in kinds:
+            shares = [100.0 * run[kind][2] / run[kind][3] for run in runs]
+            rows.append(
+                share_row("conditions", method, f"delivered_percent_{kind}", shares, runs[0][kind][3])
+            )
+            broken = [float(run[kind][0]) for run in runs]
+            rows.append(
+                Row(
+                    "generators",
+                    "conditions",
+                    method,
+                    f"violations_{kind}",
+                    float(np.max(broken)),
+                    "",
+                    runs[0][kind][1],
+                    float(np.ptp(broken)),
+                )
+            )
+    return rows
+
+
+# Time.
+
+
+def run_sampling(method: str, seed: int, models: Path) -> dict[str, Any]:
+    """CPU milliseconds per gated crystal."""
+    generator = load_method(method, models)
+    draw_gated(generator, rng_for(seed, 1, "warm"), 16, Condition())
+    began = time.process_time()
+    found = draw_gated(generator, rng_for(seed, 0, "sampling"), SAMPLES["sampling"], Condition())
+    seconds = time.process_time() - began
+    if not found:
+        raise InvdesignError(f"{method} made nothing: {found.reason}")
+    return {"ms": 1000.0 * seconds / len(found), "tried": found.tried, "refused": dict(found.refused)}
+
+
+def tabulate_sampling(records: Records) -> list[Row]:
+    """Rows of times per gated crystal."""
+    rows = []
+    for method in records.methods("sampling"):
+        values = [run["ms"] for run in records.of("sampling", method)]
+        rows.append(
+            Row(
+                "generators",
+                "sampling",
+                method,
+                "ms_per_crystal",
+                float(np.median(values)),
+                "ms",
+                len(values),
+                float(np.ptp(values)),
+            )
+        )
+    return rows
+
+
+RUN: Mapping[str, Callable[[str, int, Path], dict[str, Any]]] = {
+    "formula": run_formula,
+    "unconditional": run_unconditional,
+    "conditions": run_conditions,
+    "sampling": run_sampling,
+}
+EXTRA = {"formula": ("pyxtal",), "unconditional": ("known",)}
+
+
+def tabulate(records: Records) -> list[Row]:
+    """All rows of the records."""
+    return [
+        *tabulate_formula(records),
+        *tabulate_metrics("unconditional", records),
+        *tabulate_conditions(records),
+        *tabulate_sampling(records),
+    ]
+
+
+def main() -> None:
+    """Train or run what the options name, and write the rows."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", type=Path, required=True, help="folder of the split's models")
+    parser.add_argument("--train", action="store_true", help="train the models")
+    parser.add_argument("--minutes", type=float, default=27.0, help="CPU minutes of the network's training")
+    parser.add_argument("--cache", type=Path, help="file of records")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only-table", action="store_true")
+    given = parser.parse_args()
+    one_thread()
+    if given.train:
+        train_models(given.models, given.minutes)
+        return
+    records = Records(given.cache)
+    for task in [] if given.only_table else given.tasks:
+        allowed = (*METHODS, *EXTRA.get(task, ()))
+        for method in (name for name in given.methods if name in allowed):
+            for seed in range(given.seeds):
+                measured(
+                    records, (task, method, seed), lambda t=task, m=method, s=seed: RUN[t](m, s, given.models)
+                )
+    rows = tabulate(records)
+    merge_results("generators", rows)
+    print_table(rows)
+
+
+if __name__ == "__main__":
+    main()

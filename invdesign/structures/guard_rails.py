@@ -1,0 +1,207 @@
+"""Guard rails of generated crystals: which are let through, and why others are refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from invdesign.arrays import FloatArray
+from invdesign.protocols import ORIGIN, Condition, Generator, Samples
+from invdesign.rng import Rng
+from invdesign.structures.conditions import find_breach
+from invdesign.structures.distances import SHORTEST_SHARE, sum_covalent_radii
+from invdesign.structures.fingerprints import ALIKE, Distances
+from invdesign.structures.geometry import Crystal, find_closest_pair, make_crystal, reduce_cell
+from invdesign.structures.symmetry import LOOSE_SYMPREC, call_spglib
+from invdesign.structures.volumes import BOUNDS, estimate_volume
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+MAX_ROUNDS = 8  # requests to a generator for one set of crystals (chosen)
+MAX_EDGE_RATIO = 12.0  # of the longest edge of a reduced cell to the shortest; Bi2Te3 has 7 (chosen)
+
+TOO_CLOSE = "atoms are too close"
+WRONG_VOLUME = "the volume is out of bounds"
+FLAT = "the cell is flat"
+NO_SYMMETRY = "its symmetry cannot be found"
+DUPLICATE = "is a duplicate"
+BREACH = "breaks the condition"
+
+
+@dataclass(frozen=True, slots=True)
+class GuardRails:
+    """Limits that generated crystals keep.
+
+    Attributes:
+        shortest: smallest distance of two atoms, as a share of the sum of their covalent radii (Cordero et al. 2008).
+        volume: bounds of the volume, as shares of that of ions or elements with tabulated radii.
+        distinct: True if duplicates are refused, by fingerprint.
+    """
+
+    shortest: float = SHORTEST_SHARE
+    volume: tuple[float, float] = BOUNDS
+    distinct: bool = True
+
+
+def find_fault(structure: Structure, condition: Condition, rails: GuardRails) -> str:
+    """Find the reason to refuse a crystal; empty if it passes.
+
+    Its space group is found anew, and written into its origin.
+
+    Args:
+        structure: as a generator made it.
+        condition: to be kept.
+        rails: limits.
+    """
+    if not structure.is_ordered or not len(structure):
+        return BREACH
+    elements = sorted({str(site.specie.symbol) for site in structure})
+    crystal = read_crystal(structure, elements)
+    if crystal is None:
+        return FLAT
+    counts = dict(zip(elements, crystal.count_species(len(elements)).tolist(), strict=True))
+    typical = estimate_volume(counts)
+    if not rails.volume[0] * typical <= crystal.volume <= rails.volume[1] * typical:
+        return WRONG_VOLUME
+    if find_closest_pair(crystal, rails.shortest * sum_covalent_radii(elements)) is not None:
+        return TOO_CLOSE
+    symmetry = find_symmetry(crystal)
+    if symmetry is None:
+        return NO_SYMMETRY
+    group, cells = symmetry
+    if isinstance(structure.properties.get(ORIGIN), dict):
+        structure.properties[ORIGIN]["space_group"] = group
+    primitive = {name: count // cells for name, count in counts.items()}
+    return BREACH if find_breach(primitive, group, condition) else ""
+
+
+def read_crystal(structure: Structure, elements: Sequence[str]) -> Crystal | None:
+    """Read an ordered structure in its reduced cell; None if the cell is flat or holds numbers that are not finite.
+
+    Args:
+        structure: of these elements.
+        elements: symbols, in the order of species numbers.
+    """
+    cell = np.array(structure.lattice.matrix, dtype=np.float64)
+    positions = np.array(structure.frac_coords, dtype=np.float64)
+    if not np.isfinite(cell).all() or not np.isfinite(positions).all():
+        return None
+    species = [elements.index(str(site.specie.symbol)) for site in structure]
+    try:
+        crystal = reduce_cell(make_crystal(cell, species, positions))
+    except np.linalg.LinAlgError:
+        return None
+    edges = np.linalg.norm(crystal.cell, axis=1)
+    return crystal if edges.max() <= MAX_EDGE_RATIO * edges.min() else None
+
+
+def find_symmetry(crystal: Crystal) -> tuple[int, int] | None:
+    """Find the number of the space group, and the number of primitive cells in the cell; None if spglib finds none."""
+    found = call_spglib(
+        "get_symmetry_dataset", (crystal.cell, crystal.positions, crystal.species + 1), symprec=LOOSE_SYMPREC
+    )
+    if found is None:
+        return None
+    translations = (found.rotations == np.eye(3, dtype=np.int64)).all(axis=(1, 2))
+    return int(found.number), max(1, int(translations.sum()))
+
+
+@dataclass(slots=True)
+class Passed:
+    """Crystals that passed the guard rails, and the count of those that did not.
+
+    Attributes:
+        condition: kept by all crystals.
+        rails: limits.
+        structures: that passed.
+        refused: number of crystals by reason.
+    """
+
+    condition: Condition
+    rails: GuardRails
+    structures: list[Structure] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+    _seen: dict[tuple[tuple[str, float], ...], list[FloatArray]] = field(default_factory=dict)
+
+    def add(self, structure: Structure) -> bool:
+        """Add a crystal if it passes; True if it did."""
+        fault = find_fault(structure, self.condition, self.rails)
+        if not fault and self.rails.distinct and not self._is_new(structure):
+            fault = DUPLICATE
+        if fault:
+            self.refused[fault] += 1
+            return False
+        self.structures.append(structure)
+        return True
+
+    def remember(self, structures: Iterable[Structure]) -> None:
+        """Refuse crystals like these from now on."""
+        for structure in structures:
+            self._is_new(structure)
+
+    def _is_new(self, structure: Structure) -> bool:
+        """True if no crystal like this one was added; it is remembered."""
+        elements = sorted({str(site.specie.symbol) for site in structure})
+        crystal = read_crystal(structure, elements)
+        if crystal is None:
+            return False
+        own = Distances(len(elements)).fingerprint(crystal)
+        shares = structure.composition.fractional_composition.get_el_amt_dict()
+        key = tuple(sorted((name, round(share, 6)) for name, share in shares.items()))
+        known = self._seen.setdefault(key, [])
+        if any(float(np.linalg.norm(own - other)) < ALIKE for other in known):
+            return False
+        known.append(own)
+        return True
+
+
+def draw_gated(
+    generator: Generator,
+    rng: Rng,
+    n: int,
+    condition: Condition,
+    rails: GuardRails | None = None,
+    known: Iterable[Structure] = (),
+) -> Samples:
+    """Draw crystals from a generator until `n` passed the guard rails.
+
+    Args:
+        generator: prepared.
+        rng: the only source of randomness.
+        n: number of crystals.
+        condition: to be kept.
+        rails: limits; the usual ones where not given.
+        known: crystals that count as duplicates.
+
+    Returns:
+        At most n crystals, in the order of the generator, with the numbers of those tried and refused by reason.
+    """
+    reason = generator.refusal(condition)
+    if reason:
+        return Samples((), reason)
+    passed = Passed(condition, rails or GuardRails())
+    passed.remember(known)
+    tried = 0
+    own: Counter[str] = Counter()
+    wanted = n
+    for _ in range(MAX_ROUNDS):
+        samples = generator.sample(rng, wanted, condition)
+        tried += max(samples.tried, len(samples))
+        own.update(samples.refused)
+        reason = samples.reason
+        for structure in samples:
+            passed.add(structure)
+        if len(passed.structures) >= n or len(samples) < wanted:
+            break
+        # The likeliest crystals of a formula come again, and further ones behind them.
+        wanted = 2 * wanted if condition.formula else 2 * (n - len(passed.structures))
+    refused = dict((own + passed.refused).most_common())
+    if len(passed.structures) >= n:
+        return Samples(tuple(passed.structures[:n]), "", tried, refused)
+    told = reason or "no more crystals passed the guard rails"
+    return Samples(tuple(passed.structures), f"{len(passed.structures)} of {n}: {told}", tried, refused)
