@@ -47,7 +47,7 @@ class Schedule(Frozen):
     """Share of crystals decoded without their code."""
     relatives: float = 0.5
     """Share of crystals in whose place a relative is learnt."""
-    properties: float = 5.0
+    properties: float = 20.0
     """Weight of the error of properties predicted from codes."""
     held_out: float = 0.04
     """Share of the formulas that are held out to choose the best epoch."""
