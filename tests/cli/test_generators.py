@@ -45,7 +45,7 @@ def test_sample_writes_crystals_that_can_be_read(tmp_path: Path) -> None:
     done = here("generator", "sample", "prototypes", "--formula", "Li3YCl6", "-n", 5, "--output", folder)
     assert done.returncode == 0, done.stderr
     assert "Wrote 5 crystals" in done.stdout
-    rows = list(csv.DictReader((folder / "samples.csv").open()))
+    rows = list(csv.DictReader((folder / "samples.csv").read_text().splitlines()))
     assert len(rows) == 5
     for row in rows:
         crystal = read_structure((folder / row["file"]).read_text(), row["file"]).ordered

@@ -115,7 +115,7 @@ class PrototypeGenerator(GeneratorSettings):
         Raises:
             InvdesignError: it is damaged.
         """
-        _ = self.known.templates, self.scale
+        _ = self.known, self.scale
 
     def refusal(self, condition: Condition) -> str:
         """Reason why nothing can be made under `condition`: an unknown element, or no framework."""

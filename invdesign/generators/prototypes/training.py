@@ -89,7 +89,7 @@ def _write_card(library: Library, training: TrainingSet, *, learnt: bool) -> str
     """Write the card of a library."""
     frameworks = sum(
         len({int(n) for n in family.frameworks[:, 0]})
-        for ratios in library.ratios
+        for ratios in library.list_ratios()
         if (family := library.find_family(ratios)) is not None
     )
     data = "\n".join(f"- `{name}`, SHA-256 `{digest}`" for name, digest in training.sources)
