@@ -167,7 +167,7 @@ def test_killed_with_generated_starts(tmp_path: Path) -> None:
         "generators": [{"kind": "prototypes", "weight": 3}],
     }
     data = relaxing(20, space=space)
-    report = killed_at_statements(data, tmp_path / "killed", most=220)
+    report = killed_at_statements(data, tmp_path / "killed", most=110)
     reference = finished(data, tmp_path / "reference")
     operators = [reference.trial(number).candidate.proposal.operator for number in range(20)]
     assert operators.count("prototypes") > 3

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Json
@@ -209,10 +209,10 @@ class CrystalSpace(SpaceSettings):
         return bounds
 
     @model_validator(mode="after")
-    def _check_space(self) -> Self:
+    def _check_space(self, info: ValidationInfo) -> Self:
         self._check_combination()
         _ = self._rules
-        check_generators(self.generators, self.condition)
+        check_generators(self.generators, lambda: self.condition, info)
         return self
 
     def _check_combination(self) -> None:
