@@ -75,7 +75,9 @@ def test_losses_are_finite_and_count_every_free_coordinate() -> None:
     assert all(torch.isfinite(part).all() for part in losses.values())
     assert float(losses["sites"][0].detach()) > 0.0
     steps = list_steps(batch.free)
-    assert int((~torch.isnan(steps.values)).sum()) == sum(int(np.isfinite(one.free).sum()) for one in EXAMPLES)
+    assert int((~torch.isnan(steps.values)).sum()) == sum(
+        int(np.isfinite(one.free).sum()) for one in EXAMPLES
+    )
 
 
 def test_a_mixture_fits_two_clouds() -> None:
