@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from pydantic import Field, field_validator
 from invdesign.arrays import FloatArray
 from invdesign.artifacts import Artifact, Shelf
 from invdesign.errors import ArtifactError
-from invdesign.protocols import ORIGIN, Condition, GeneratorSettings, Samples
+from invdesign.protocols import ORIGIN, Condition, GeneratorSettings, Samples, TrainingSet
 from invdesign.rng import Rng
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from invdesign.generators.network.sampling import Made, Manner, Yield
 
 MODELS = Shelf("invdesign.generators", "models", "crystal_vae")
+MINUTES = 25.0  # CPU time of a training on one core (chosen)
 WISHED = 8  # codes per crystal asked for, of which those nearest to the wishes are decoded (chosen)
 
 
@@ -51,6 +53,28 @@ class CrystalVae(GeneratorSettings):
         except ArtifactError as error:
             raise ValueError(str(error)) from error
         return model
+
+    @classmethod
+    def train(
+        cls,
+        training: TrainingSet,
+        folder: Path,
+        *,
+        minutes: float | None = None,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Train a model on crystals and write its folder; a training that was killed continues there.
+
+        Args:
+            training: crystals with any properties.
+            folder: of the model.
+            minutes: most CPU minutes; `MINUTES` by default.
+            report: takes sentences on the progress.
+        """
+        from invdesign.generators.network.train import train_on_crystals
+
+        with _one_thread():
+            train_on_crystals(training, folder, MINUTES if minutes is None else minutes, report)
 
     @property
     def is_heavy(self) -> bool:

@@ -14,7 +14,7 @@ from invdesign.generators.network.chemistry import list_elements
 from invdesign.generators.network.examples import Example, find_cell_freedom, read_cell
 from invdesign.generators.network.positions import list_letters
 from invdesign.rng import Rng
-from invdesign.structures.combinations import make_combination
+from invdesign.structures.combinations import Combination, make_combination
 from invdesign.structures.sited import SitedCrystal, round_sited
 from invdesign.structures.wyckoff import find_space_group
 
@@ -63,6 +63,22 @@ class Draft:
         positions = list(find_space_group(self.group).positions.values())
         return np.array([positions[letter].free for letter in self.letters], dtype=np.int64)
 
+    @cached_property
+    def layout(self) -> tuple[Combination, tuple[int, ...]]:
+        """Occupied positions with the elements in the order of the alphabet, and the place here of each of their orbits."""
+        names = list_letters(self.group)
+        alphabet = sorted(self.symbols)
+        rank = [alphabet.index(symbol) for symbol in self.symbols]
+        sites = [(rank[own], names[letter]) for own, letter in zip(self.species, self.letters, strict=True)]
+        combination = make_combination(self.group, sites)
+        left = list(range(len(sites)))
+        order = []
+        for site in combination.sites:
+            place = next(number for number in left if sites[number] == site)
+            left.remove(place)
+            order.append(place)
+        return combination, tuple(order)
+
     def to_example(self) -> Example:
         """Arrays with zeros for all free numbers."""
         free = np.where(np.arange(3) < self.freedom[:, None], 0.0, np.nan)
@@ -93,19 +109,9 @@ def build_crystal(draft: Draft, cell: FloatArray, free: FloatArray, volume: floa
         free: free coordinates, orbit by orbit, shape (f,).
         volume: sum of atomic volumes in the primitive cell, Å³.
     """
-    names = list_letters(draft.group)
-    order = sorted(draft.symbols)
-    rank = [order.index(symbol) for symbol in draft.symbols]
-    sites = [(rank[own], names[letter]) for own, letter in zip(draft.species, draft.letters, strict=True)]
-    ends = np.cumsum(draft.freedom)
-    pieces = np.split(free, ends[:-1])
-    combination = make_combination(draft.group, sites)
-    left = list(range(len(sites)))
-    ordered = []
-    for site in combination.sites:
-        place = next(number for number in left if sites[number] == site)
-        left.remove(place)
-        ordered.append(pieces[place])
+    combination, order = draft.layout
+    pieces = np.split(free, np.cumsum(draft.freedom)[:-1])
+    ordered = [pieces[place] for place in order]
     lengths = read_cell(draft.group, cell, volume)
     return round_sited(combination, lengths, np.concatenate([*ordered, np.empty(0)]))
 

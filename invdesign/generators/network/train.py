@@ -14,7 +14,7 @@ import torch
 
 from invdesign.arrays import FloatArray
 from invdesign.artifacts import write_model
-from invdesign.errors import InvdesignError
+from invdesign.errors import Infeasible, InvdesignError
 from invdesign.generators.network.canonical import Written
 from invdesign.generators.network.card import write_card
 from invdesign.generators.network.checkpoints import FOLDER, hash_training, read_checkpoint, write_checkpoint
@@ -38,11 +38,12 @@ from invdesign.generators.network.priors import (
     make_labels,
     train_gan,
 )
-from invdesign.generators.network.reading import count_atoms, measure_volume
+from invdesign.generators.network.reading import count_atoms, measure_volume, write_structure
 from invdesign.generators.network.refine import Refiner, RefinerSizes
 from invdesign.generators.network.refine_training import RefinerSchedule, list_learnt, train_refiner
 from invdesign.generators.network.rooms import list_small_patterns
 from invdesign.generators.network.training import Scale, Schedule, Trainer, measure_scale
+from invdesign.protocols import TrainingSet
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen
 
@@ -54,6 +55,9 @@ SMALL_PATTERNS = (
 CHECKPOINT_SECONDS = 20.0  # CPU time between two checkpoints at least (chosen)
 STABILITY = "e_above_hull"  # property by which the GAN tells stable crystals
 FEWEST = 10  # crystals that can be learnt from
+REPORTED_EVERY = 500  # crystals (chosen)
+MOST_EPOCHS = 400  # of a training that is bounded by minutes; chosen: few crystals are learnt by heart before
+MOST_STEPS = 20_000  # of the refiner, where minutes bound it (chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +113,11 @@ def scale_targets(examples: Sequence[Example], scale: Scale) -> list[Example]:
     return [
         replace(
             one,
-            targets={name: (value - spans[name][0]) / spans[name][1] for name, value in one.targets.items()},
+            targets={
+                name: (one.targets[name] - mean) / spread
+                for name, (mean, spread) in spans.items()
+                if name in one.targets
+            },
         )
         for one in examples
     ]
@@ -184,6 +192,36 @@ def train_model(
     if finished:
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
     return model
+
+
+def train_on_crystals(
+    training: TrainingSet, folder: Path, minutes: float, report: Callable[[str], None]
+) -> CrystalModel:
+    """Train a model on crystals of a user.
+
+    Args:
+        training: crystals; those without symmetry or shared by elements are left out.
+        folder: of the model.
+        minutes: most CPU minutes of the training, after the crystals were read.
+        report: takes sentences on the progress.
+
+    Raises:
+        InvdesignError: nothing can be learnt from these crystals.
+    """
+    lessons, left_out = [], list(training.left_out)
+    for number, crystal in enumerate(training.crystals, 1):
+        try:
+            lessons.append(Lesson(write_structure(crystal.structure), dict(crystal.properties)))
+        except Infeasible as error:
+            left_out.append((crystal.name, str(error)))
+        if number % REPORTED_EVERY == 0:
+            report(f"{number} of {len(training.crystals)} crystals read")
+    sources = ", ".join(f"{name} (SHA-256 {digest})" for name, digest in training.sources)
+    about = f"{training.about}\n{sources}. {len(lessons)} crystals, {len(left_out)} left out.".strip()
+    settings = TrainingSettings(
+        minutes=minutes, schedule=Schedule(epochs=MOST_EPOCHS), refiner=RefinerSchedule(steps=MOST_STEPS)
+    )
+    return train_model(lessons, folder, settings, about, report)
 
 
 def _limit(schedule: Schedule, settings: TrainingSettings, part: int) -> Schedule:

@@ -90,11 +90,16 @@ def is_held_out(elements: IntArray, counts: IntArray, share: float) -> bool:
 
 
 def measure_scale(examples: Sequence[Example]) -> Scale:
-    """Mean and deviation of the properties of the main crystals."""
-    names = sorted({name for example in examples for name in example.targets})
-    table = join_examples(examples, names).targets
-    mean, spread = np.nanmean(table, axis=0), np.nanstd(table, axis=0)
-    return Scale(tuple(names), mean, np.where(spread > 0, spread, 1.0))
+    """Mean and deviation of the properties that vary and are known of at least `FEWEST_KNOWN` crystals."""
+    names, means, spreads = [], [], []
+    for name in sorted({name for example in examples for name in example.targets}):
+        values = np.array([example.targets.get(name, np.nan) for example in examples])
+        values = values[np.isfinite(values)]
+        if len(values) >= FEWEST_KNOWN and values.std() > 0.0:
+            names.append(name)
+            means.append(values.mean())
+            spreads.append(values.std())
+    return Scale(tuple(names), np.array(means), np.array(spreads))
 
 
 def list_batches(batch: Batch, size: int, rng: np.random.Generator) -> Iterator[IntArray]:
@@ -291,5 +296,6 @@ class Trainer:
         return self.network
 
 
+FEWEST_KNOWN = 10  # crystals of which a property is known, to be learnt (chosen)
 MIN_HELD_OUT = 20  # crystals without which no part is held out (chosen)
 WARM_UP = 0.03  # share of training in which the learning rate rises (chosen)

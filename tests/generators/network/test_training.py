@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 from pydantic import ValidationError
+from pymatgen.core import Structure
 
 from invdesign.artifacts import Artifact
 from invdesign.errors import InvdesignError
 from invdesign.generators.crystal_vae import CrystalGan, CrystalVae
 from invdesign.generators.network.checkpoints import FOLDER
 from invdesign.generators.network.train import train_model
+from invdesign.protocols import KnownCrystal, TrainingSet
 from invdesign.structures.conditions import make_condition
-from tests.generators.network.conftest import make_lessons, make_settings
+from tests.generators.network.conftest import make_lessons, make_settings, make_structures
 
 
 def test_a_model_reads_as_it_was_written(model_folder: Path, tmp_path: Path) -> None:
@@ -145,3 +147,19 @@ def test_sizes_that_do_not_fit_the_weights_are_refused(model_folder: Path, tmp_p
     generator = CrystalVae.model_validate({"model": str(strange)})
     with pytest.raises(InvdesignError, match="do not belong together"):
         generator.prepare()
+
+
+def test_crystals_of_a_user_are_learnt_with_their_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("invdesign.generators.network.train.MOST_EPOCHS", 2)
+    monkeypatch.setattr("invdesign.generators.network.train.MOST_STEPS", 2)
+    crystals = tuple(
+        KnownCrystal(f"crystal {number}", structure, {"gap": float(number), "constant": 1.0})
+        for number, structure in enumerate(make_structures())
+    )
+    shared = KnownCrystal("alloy", Structure(np.eye(3) * 4.0, [{"Na": 0.5, "K": 0.5}], [[0, 0, 0]]))
+    CrystalVae.train(TrainingSet((*crystals, shared), about="mine"), tmp_path, minutes=1.0)
+    generator = CrystalVae.model_validate({"model": str(tmp_path)})
+    assert [target["name"] for target in generator.model.card["targets"]] == ["gap"]
+    assert "13 crystals, 1 left out" in (tmp_path / "card.md").read_text()
