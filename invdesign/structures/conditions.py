@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from math import gcd, isfinite
 
 from invdesign.errors import InvdesignError

@@ -78,5 +78,5 @@ def test_wishes_from_words() -> None:
     assert read_wish("band_gap = 1.5..3") == Wish("band_gap", window=(1.5, 3.0))
     assert read_wish("e_above_hull=minimize") == Wish("e_above_hull", direction="minimize")
     for text in ("band_gap", "band_gap=", "=2", "band_gap=3..1", "band_gap=nan", "band_gap=small"):
-        with pytest.raises(ValueError, match="a wish is NAME=2.0"):
+        with pytest.raises(ValueError, match=r"a wish is NAME=2\.0"):
             read_wish(text)
