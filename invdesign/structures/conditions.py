@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from math import gcd, isfinite
 
 from invdesign.errors import InvdesignError
