@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from math import gcd, isfinite
 
 from invdesign.errors import InvdesignError
@@ -113,10 +114,9 @@ def read_wish(text: str) -> Wish:
     if value in ("minimize", "maximize"):
         return Wish(name, direction="minimize" if value == "minimize" else "maximize")
     low, dots, high = value.partition("..")
-    try:
+    numbers: tuple[float, ...] = ()
+    with suppress(ValueError):
         numbers = (float(low), float(high)) if dots else (float(low),)
-    except ValueError:
-        numbers = ()
     if (
         not name
         or not numbers
