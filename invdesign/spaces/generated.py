@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, model_validator
+from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, model_serializer, model_validator
 from pydantic_core import CoreSchema
 
 from invdesign import registry
@@ -46,6 +46,11 @@ class GeneratorUse(Frozen):
             rest = {key: item for key, item in value.items() if key != "weight"}
             return {"generator": rest, **({"weight": value["weight"]} if "weight" in value else {})}
         return value
+
+    @model_serializer
+    def _join_weight(self) -> dict[str, Any]:
+        """Settings of the generator with the weight, as a campaign has them."""
+        return {**self.generator.model_dump(mode="json"), "weight": self.weight}
 
     @classmethod
     def __get_pydantic_json_schema__(
