@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -47,6 +47,8 @@ class Schedule(Frozen):
     """Share of crystals decoded without their code."""
     relatives: float = 0.5
     """Share of crystals in whose place a relative is learnt."""
+    jitter: float = 0.01
+    """Standard deviation of noise on free coordinates, and on the numbers of the cell."""
     properties: float = 20.0
     """Weight of the error of properties predicted from codes."""
     held_out: float = 0.04
@@ -206,12 +208,16 @@ class Trainer:
     def _take(self, rows: IntArray, rng: np.random.Generator) -> Batch:
         """Crystals of some rows, relatives in the place of some."""
         swapped = rng.random(len(rows)) < self.schedule.relatives
-        return self._join(
+        batch = self._join(
             [
                 self.similarity.swap(self.lessons[row], rng) if swap else self.lessons[row]
                 for row, swap in zip(rows, swapped, strict=True)
             ]
         )
+        # Without noise coordinates are learnt by heart before compositions are learnt at all.
+        free = (batch.free + rng.normal(0.0, self.schedule.jitter, batch.free.shape)) % 1.0
+        cell = batch.cell + rng.normal(0.0, self.schedule.jitter, batch.cell.shape)
+        return replace(batch, free=free, cell=cell)
 
     @property
     def share_done(self) -> float:
