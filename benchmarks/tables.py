@@ -74,6 +74,13 @@ ABOUT = {
     "`overhead_N` is that of N candidates of MgAl2O4 whose relaxation costs nothing. `invdesign` is genetic in the space "
     "`crystal`; `asked genomes`: children inherit nothing of relaxations; `sites`: the space `crystal_sites`. Peers: ase-ga 1.0.3, "
     "CrySPY 1.5 with starts rattled by 0.08 Å.",
+    "generators": "`python benchmarks/generators.py`, `generator_relaxation.py`, `generator_search.py`: 6,000 crystals of MP-20 and "
+    "those of MPTS-52 with other formulas to learn from, 1,140 to test on, no formula on both sides. `invdesign` is the default "
+    "generator, `prototypes` the plain rule (frameworks of the 6,000, nearest first by tabulated properties of elements), "
+    "`crystal_vae` the network, `known` known crystals themselves. `formula`: share of 500 formulas for which one of the first k "
+    "proposals matches a known polymorph, unrelaxed (StructureMatcher 0.3, 0.5, 10°). `search`: relaxations until the ground state "
+    "is found, with generated starts over without (geometric mean over tasks), all crystals of the task's elements taken out of "
+    "the library. Metrics: [definitions](generator_metrics.md).",
     "generation": "`python benchmarks/generation.py`: one generation of NSGA-II, two objectives.",
 }
 

@@ -308,7 +308,7 @@ def process(monkeypatch: pytest.MonkeyPatch) -> None:
     """This process as it was, whatever `initialize` does to it."""
     monkeypatch.setattr(workers, "_worker", None)
     monkeypatch.setattr(workers, "_broken", "")
-    monkeypatch.setattr(workers, "_follow_parent", lambda: None)
+    monkeypatch.setattr("invdesign.processes.follow_parent", lambda: None)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, handler in handlers.items():

@@ -152,4 +152,4 @@ def _load_module(prefix: str, module: nn.Module, tensors: Tensors) -> None:
         if name.startswith(f"{prefix}.")
     }
     module.load_state_dict(own)
-    module.eval()
+    module.train(mode=False)

@@ -234,7 +234,7 @@ def _train_gan(network: CodeGan, codes: FloatArray, spreads: FloatArray, labels:
         for name, value in network.generator.state_dict().items():
             kept[name].lerp_(value, 1.0 - keep)
     network.generator.load_state_dict(kept)
-    return network.eval()
+    return network.train(mode=False)
 
 
 def _judge_batch(network: CodeGan, drawn: Tensor, labels: Tensor) -> Tensor:

@@ -98,4 +98,4 @@ def train_refiner(
         mean += (float(loss.detach()) - mean) * max(0.01, 1.0 / (step + 1))
         if step % 100 == 0:
             report(done, mean)
-    return network.eval()
+    return network.train(mode=False)

@@ -176,10 +176,10 @@ def train_model(
     except KeyboardInterrupt:
         report("interrupted: the model is made of what was learnt so far")
         finished = False
-        refiner = Refiner(RefinerSizes()).eval()
+        refiner = Refiner(RefinerSizes()).train(mode=False)
     network = trainer.network
     network.load_state_dict(trainer.progress.weights or trainer.average)
-    network.eval()
+    network.train(mode=False)
     model = _fit_priors(network, refiner, trainer, scale, volumes, settings, with_gan=finished)
     figures = {
         "crystals": len(examples),
@@ -264,7 +264,7 @@ def _train_refiner(
         schedule = schedule.model_copy(update={"minutes": SHARES[1] * settings.minutes})
     learnt = list_learnt([lesson.written for lesson in lessons])
     if not finished or not learnt:
-        return Refiner(RefinerSizes()).eval()
+        return Refiner(RefinerSizes()).train(mode=False)
 
     def tell(done: float, loss: float) -> None:
         report(f"refiner {done:.0%}: loss {loss:.3f}")

@@ -148,7 +148,7 @@ def measure_losses(
 @torch.no_grad()
 def evaluate(network: CrystalNetwork, batch: Batch, schedule: Schedule) -> dict[str, float]:
     """Losses of a held-out part with codes, and without (`alone ...`), means per crystal."""
-    network.eval()
+    network.train(mode=False)
     generator = torch.Generator().manual_seed(derived_seed(schedule.seed, "evaluate") % 2**63)
     sums: dict[str, float] = {}
     for start in range(0, len(batch), EVALUATED):
@@ -298,7 +298,7 @@ class Trainer:
         while self.share_done < 1.0:
             report(self.train_epoch())
         self.network.load_state_dict(self.progress.weights)
-        self.network.eval()
+        self.network.train(mode=False)
         return self.network
 
 

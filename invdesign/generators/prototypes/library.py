@@ -175,7 +175,7 @@ class Library:
 
     @cached_property
     def _ends(self) -> IntArray:
-        """Where the numbers of each crystal end, shape (n + 1, 2)."""
+        """Ends of the numbers of each crystal, shape (n + 1, 2)."""
         ends: IntArray = np.vstack([np.zeros((1, 2), dtype=np.int64), np.cumsum(self.lengths, axis=0)])
         return ends
 
