@@ -8,7 +8,7 @@ RUN_DIR := runs/quickstart
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONWARNINGS :=
 
-.PHONY: help run test slow lint types imports check schema api bench clean
+.PHONY: help run test slow lint types imports check schema api models bench clean
 
 help:
 	@echo "make run      install into $(VENV) and run the quickstart campaign (or go on with it)"
@@ -17,6 +17,7 @@ help:
 	@echo "make check    lint, types and import contracts"
 	@echo "make schema   write docs/campaign.schema.json"
 	@echo "make api      write docs/api.md"
+	@echo "make models   train the shipped generators anew, from the tables in DATA"
 	@echo "make bench    the loop benchmark"
 
 # torch first: whatever asks for it later finds the pinned build and fetches no other.
@@ -58,6 +59,14 @@ schema: $(VENV)/.installed
 
 api: $(VENV)/.developed
 	$(BIN)/python -m tests.api_page
+
+DATA ?= ../shared/data/crystals
+MODELS := invdesign/generators/models
+ABOUT := Crystals of the Materials Project (materialsproject.org; Jain et al., APL Mater. 1, 011002 (2013)), licence CC BY 4.0, as split in WyckoffTransformer (Apache-2.0): the training part of MP-20 without quaternary compounds, and MPTS-52.
+
+models: $(VENV)/.installed
+	$(BIN)/invdesign generator train $(DATA)/mp20_binary_ternary.csv.gz $(DATA)/mpts52.csv.gz --kind prototypes --output $(MODELS)/prototypes --about "$(ABOUT)"
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/generator_network.py --all --output $(MODELS)/crystal_vae
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/loop.py

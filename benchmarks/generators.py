@@ -82,10 +82,13 @@ def make_library(records: Sequence[Record]) -> Library:
 
 def train_network(folder: Path, learn: Sequence[Record], minutes: float) -> None:
     """Train the network on crystals of the split."""
-    from generator_network import train_on  # its examples are made from the cached sites
+    from generator_network import ABOUT, make_lessons, make_settings
+
+    from invdesign.generators.network.train import train_model
 
     began = time.process_time()
-    train_on(learn, folder, minutes)
+    about = ABOUT.format(files="the shared crystals", part=f"{len(learn)} crystals to learn from")
+    train_model(make_lessons(learn), folder, make_settings(minutes), about, print)
     print(f"crystal_vae: {time.process_time() - began:.0f} s CPU", flush=True)
 
 

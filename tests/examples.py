@@ -52,6 +52,9 @@ SPACES: dict[str, list[Example]] = {
             ],
         },
     ],
+    "latent": [
+        {"generator": "crystal_vae", "elements": ["Li", "O", "Cl"], "required": ["Li"], "atoms": [2, 8]}
+    ],
     "mixture": [
         {"mixtures": {"m": {"components": [f"c{i}" for i in range(15)], "at_most": 4}}},
         {
@@ -315,7 +318,11 @@ EVALUATORS: dict[str, list[Example]] = {
     "landscape": [{"function": "sphere"}, {"function": "zdt1"}, {"function": "dtlz2", "batch_size": 2}],
 }
 
-GENERATORS: dict[str, list[Example]] = {"prototypes": [{}, {"temperature": 0.0}]}
+GENERATORS: dict[str, list[Example]] = {
+    "prototypes": [{}, {"temperature": 0.0}],
+    "crystal_vae": [{}],
+    "crystal_gan": [{}],
+}
 BY_GROUP = {"generators": GENERATORS, "spaces": SPACES, "optimizers": OPTIMIZERS, "evaluators": EVALUATORS}
 
 SLOW = frozenset({"relax"})  # kinds whose check takes more than seconds

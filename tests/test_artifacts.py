@@ -536,3 +536,21 @@ def test_artifacts_are_fields_of_any_settings() -> None:
 
     made = Outer(inner=(Weighted().weights,))
     assert find_artifacts(made.model_dump(mode="json")["inner"]) == (Weighted().weights,)
+
+
+def test_a_header_whose_length_looks_like_a_pickle(tmp_path: Path) -> None:
+    """A safetensors file with a header of 640 bytes begins with the bytes of a pickle, and is none."""
+    for pad in range(200):
+        write_model(
+            tmp_path / "m", {"x" * (1 + pad): np.zeros(3)}, {"kind": "k", "version": 1}, "# A model\n"
+        )
+        first = (tmp_path / "m" / "model.safetensors").read_bytes()[:9]
+        assert Artifact.read(tmp_path / "m").tensors()
+        if first[0] == 0x80:
+            return
+    data = bytearray((tmp_path / "m" / "model.safetensors").read_bytes())
+    size = int.from_bytes(data[:8], "little")
+    grown = (0x280).to_bytes(8, "little") + bytes(data[8 : 8 + size]).ljust(0x280) + bytes(data[8 + size :])
+    (tmp_path / "grown.safetensors").write_bytes(grown)
+    assert grown[:2] == b"\x80\x02"
+    assert Artifact.read(tmp_path / "grown.safetensors").tensors()

@@ -95,7 +95,7 @@ def test_every_link_leads_somewhere() -> None:
 def test_the_readme_names_every_plugin() -> None:
     """The table of what is supported is complete."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    for group in ("spaces", "optimizers", "evaluators", "potentials", "engines"):
+    for group in ("spaces", "optimizers", "generators", "evaluators", "potentials", "engines"):
         for name in registry.names(group):
             if name != "landscape":  # for trying things out: shown with the toy campaign
                 assert name in text, f"{name} is not in the README"

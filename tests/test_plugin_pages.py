@@ -34,7 +34,7 @@ def test_the_plugins_of_the_page_keep_their_contracts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page's own checks pass, of an evaluator, a space and an optimizer."""
-    assert len(blocks("plugins.md", "python")) == 5
+    assert len(blocks("plugins.md", "python")) == 6
     run("plugins.md", "plugins_page", tmp_path, monkeypatch)
 
 

@@ -24,6 +24,7 @@ NEXT_WEIGHTS = "model.next.safetensors"  # weights that `CONFIG` may name alread
 FOLDER_FORMAT = 1
 """Version of the form of a model folder."""
 MAX_CONFIG_BYTES = 200_000  # of the JSON card, which is stored with every run (chosen)
+FIRST_BYTES = 9  # of a file, which tell a pickle from a safetensors file
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin", ".joblib", ".dill")
 FORMATS: Mapping[str, Format] = {".safetensors": "safetensors", ".npz": "npz"}
 OWN_KEYS = ("format", "sha256", "size", "made_by")  # of the configuration; the rest is the card
@@ -66,7 +67,7 @@ def read_model(path: Path) -> Loaded:
 def _read_file(path: Path) -> Loaded:
     form = FORMATS.get(path.suffix.lower())
     data = read_bytes(path, MAX_ARTIFACT_BYTES)
-    refused = _describe_pickle(path.name, data[:4], archive=form == "npz")
+    refused = _describe_pickle(path.name, data[:FIRST_BYTES], archive=form == "npz")
     if refused:
         raise ArtifactError(refused)
     if form is None:
@@ -102,7 +103,9 @@ def _refuse_pickles(folder: Path) -> None:
         raise ArtifactError(f"{folder.name} cannot be read: {error.strerror or error}") from error
     for path in files:
         with open_regular(path) as stream:
-            refused = _describe_pickle(path.name, stream.read(4), archive=path.suffix.lower() == ".npz")
+            refused = _describe_pickle(
+                path.name, stream.read(FIRST_BYTES), archive=path.suffix.lower() == ".npz"
+            )
         if refused:
             raise ArtifactError(f"{folder.name}: {refused}. Or take {path.name} out of the folder")
 
@@ -117,7 +120,8 @@ def _describe_pickle(name: str, first: bytes, *, archive: bool) -> str:
     """
     if Path(name).suffix.lower() in PICKLES:
         return f"{name} is a pickle by its name: {_NOT_READ}"
-    if len(first) > 1 and first[0] == 0x80 and 2 <= first[1] <= 5:  # opcode PROTO and its number, PEP 3154
+    # Opcode PROTO and its number, PEP 3154. A safetensors file may begin so, by the length of its header; it goes on with JSON.
+    if len(first) > 1 and first[0] == 0x80 and 2 <= first[1] <= 5 and first[2:9] != bytes(6) + b"{":
         return f"{name} begins as a pickle: {_NOT_READ}"
     if first.startswith(b"PK\x03\x04") and not archive:
         return f"{name} is an archive, as torch writes around a pickle: {_NOT_READ}"

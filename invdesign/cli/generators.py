@@ -11,6 +11,7 @@ import typer
 from invdesign import registry
 from invdesign.cli.options import COUNT, INTERRUPTED, NUMBER, AsJson, TrustCode, number_parser
 from invdesign.errors import InvdesignError, PluginError
+from invdesign.protocols import Wish
 
 EVALUATED = 1_000  # samples of an evaluation, unless a number is given (chosen)
 
@@ -110,6 +111,10 @@ def sample(
     space_groups: Groups = "",
     atoms: Atoms = None,
     neutral: Neutral = None,
+    wish: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Property to come close to: band_gap=2, =1.5..3, =minimize."),
+    ] = None,
     model: Model = None,
     seed: Seed = 0,
     raw: Annotated[bool, typer.Option("--raw", help="Also what the guard rails refuse.")] = False,
@@ -130,6 +135,7 @@ def sample(
         space_groups=split_words(space_groups),
         atoms=parse_range(atoms, "--atoms"),
         neutral=neutral,
+        wishes=[parse_wish(text) for text in wish or []],
         seed=seed,
         gated=not raw,
     )
@@ -142,6 +148,20 @@ def sample(
         typer.echo(f"of {found.tried} drawn, left out: {refused}")
     if found.reason:
         typer.echo(found.reason)
+
+
+def parse_wish(text: str) -> Wish:
+    """Parse a wish of the command line.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    from invdesign.structures.conditions import read_wish
+
+    try:
+        return read_wish(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def split_words(text: str) -> list[str]:

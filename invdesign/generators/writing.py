@@ -12,6 +12,7 @@ from invdesign.errors import InvdesignError
 from invdesign.protocols import ORIGIN
 from invdesign.structures.files import structure_to_cif
 from invdesign.structures.formulas import write_formula
+from invdesign.structures.symmetry import quiet_spglib
 from invdesign.tables.guard import guard_cell
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def write_cif(structure: Structure) -> str:
     from pymatgen.io.cif import CifWriter
 
     try:
-        return str(CifWriter(structure, symprec=CIF_SYMPREC, significant_figures=8))
+        with quiet_spglib():
+            return str(CifWriter(structure, symprec=CIF_SYMPREC, significant_figures=8))
     except (TypeError, ValueError, AttributeError):  # spglib finds no symmetry
         return structure_to_cif(structure)
 

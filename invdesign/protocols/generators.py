@@ -37,7 +37,7 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What generated crystals must be.
+    """Requirements on generated crystals.
 
     All samples keep every part but the wishes. `structures.conditions` makes conditions from words, and finds contradictions.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, model_serializer, model_validator
 from pydantic_core import CoreSchema
 
 from invdesign import registry
@@ -15,7 +15,7 @@ from invdesign.candidate import Genome
 from invdesign.errors import Infeasible, InvdesignError
 from invdesign.protocols import Condition, Generator
 from invdesign.rng import Rng
-from invdesign.settings import Frozen, GeneratorField
+from invdesign.settings import STORED_FOLDER, Frozen, GeneratorField, validation_context
 from invdesign.spaces.sampler import find_sampler
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ class GeneratorUse(Frozen):
             rest = {key: item for key, item in value.items() if key != "weight"}
             return {"generator": rest, **({"weight": value["weight"]} if "weight" in value else {})}
         return value
+
+    @model_serializer
+    def _join_weight(self) -> dict[str, Any]:
+        """Settings of the generator with the weight, as a campaign has them."""
+        return {**self.generator.model_dump(mode="json"), "weight": self.weight}
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -131,16 +136,28 @@ def list_generator_starts(
     return found
 
 
-def check_generators(uses: Sequence[GeneratorUse], condition: Condition) -> None:
+def check_generators(
+    uses: Sequence[GeneratorUse], condition: Callable[[], Condition], info: ValidationInfo
+) -> None:
     """Refuse generators that can make nothing under a condition.
+
+    Settings from a store were checked when the campaign was read: their models need not be at hand to read results.
+
+    Args:
+        uses: of a space.
+        condition: gives the condition of the space.
+        info: of the validation.
 
     Raises:
         ValueError: with the reason.
     """
+    if not uses or validation_context(info)[0] == STORED_FOLDER:
+        return
+    asked = condition()
     for use in uses:
         generator = cast("Generator", use.generator)
         try:
-            reason = generator.refusal(condition)
+            reason = generator.refusal(asked)
         except InvdesignError as error:
             reason = str(error)
         if reason:

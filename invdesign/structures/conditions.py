@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from math import gcd
+from contextlib import suppress
+from math import gcd, isfinite
 
 from invdesign.errors import InvdesignError
 from invdesign.protocols import Condition, Wish
@@ -101,6 +102,29 @@ def make_condition(
     if contradiction:
         raise ValueError(contradiction)
     return condition
+
+
+def read_wish(text: str) -> Wish:
+    """Read a wish: `band_gap=2.0`, `band_gap=1.5..3`, `formation_energy_per_atom=minimize`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    name, _, value = (part.strip() for part in text.partition("="))
+    if value in ("minimize", "maximize"):
+        return Wish(name, direction="minimize" if value == "minimize" else "maximize")
+    low, dots, high = value.partition("..")
+    numbers: tuple[float, ...] = ()
+    with suppress(ValueError):
+        numbers = (float(low), float(high)) if dots else (float(low),)
+    if (
+        not name
+        or not numbers
+        or not all(map(isfinite, numbers))
+        or (len(numbers) == 2 and numbers[0] > numbers[1])
+    ):
+        raise ValueError(f"a wish is NAME=2.0, NAME=1.5..3, NAME=minimize or NAME=maximize, got '{text:.60}'")
+    return Wish(name, window=(numbers[0], numbers[1])) if len(numbers) == 2 else Wish(name, target=numbers[0])
 
 
 def reduce_counts(counts: Mapping[str, int]) -> dict[str, int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,15 @@ LOOSE_SYMPREC = 0.1  # Å; chosen: a relaxed crystal misses its symmetry by less
 MAX_WORD = 2**62  # packed words stay within int64
 
 
+@contextmanager
+def quiet_spglib() -> Iterator[None]:
+    """Keep the warnings of spglib, also where pymatgen calls it, from users within the block."""
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
+        yield
+
+
 def call_spglib(function: str, *inputs: Any, **settings: Any) -> Any:
     """Call a function of spglib by name; None where it finds nothing.
 
@@ -28,10 +38,7 @@ def call_spglib(function: str, *inputs: Any, **settings: Any) -> Any:
     """
     import spglib
 
-    os.environ.setdefault("SPGLIB_WARNING", "OFF")
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
+    with quiet_spglib():
         try:
             return getattr(spglib, function)(*inputs, **settings)
         except getattr(spglib, "SpglibError", ()):

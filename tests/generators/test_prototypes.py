@@ -91,7 +91,7 @@ def test_a_spinel_is_found_for_a_formula(shipped: PrototypeGenerator) -> None:
     found = shipped.sample(rng_for(0, 0, "test"), 5, condition)
     assert any(StructureMatcher().fit(wanted, crystal) for crystal in found)
     volume = next(s.volume / len(s) for s in found if StructureMatcher().fit(wanted, s))
-    assert volume == pytest.approx(wanted.volume / len(wanted), rel=0.12)
+    assert volume == pytest.approx(wanted.volume / len(wanted), rel=0.15)
 
 
 CONDITIONS = st.builds(

@@ -158,6 +158,23 @@ def test_killed_at_any_statement(tmp_path: Path) -> None:
     assert report["digest"] == finished(data, tmp_path / "reference").digest()
 
 
+def test_killed_with_generated_starts(tmp_path: Path) -> None:
+    """Starts of a generator depend on the event alone, so a run that dies among them ends as one that does not."""
+    space = {
+        "kind": "crystal",
+        "formula": "MgO",
+        "formula_units": [1, 2],
+        "generators": [{"kind": "prototypes", "weight": 3}],
+    }
+    data = relaxing(20, space=space)
+    report = killed_at_statements(data, tmp_path / "killed", most=110)
+    reference = finished(data, tmp_path / "reference")
+    operators = [reference.trial(number).candidate.proposal.operator for number in range(20)]
+    assert operators.count("prototypes") > 3
+    assert report["deaths"] > 5
+    assert report["digest"] == reference.digest()
+
+
 def test_killed_with_several_asks_under_way(tmp_path: Path) -> None:
     """Overlapping asks, each decided by all that was told before it, are taken up where they were."""
     data = funnel(30, optimizer={"kind": f"{STEPS}:OverlappingSearch", "batch": 3})

@@ -117,6 +117,10 @@ SEARCHES: dict[str, Data] = {
     "ordering": geometry(ORDERING, {"kind": "genetic", "population": 4}, 12),
     "substitution": geometry(SUBSTITUTION, {"kind": "genetic", "population": 5}),
     "crystals, generations": relaxing(20, optimizer={"kind": "genetic", "population": 6}),
+    "crystals, generated starts": relaxing(
+        20,
+        space={"kind": "crystal", "formula": "MgO", "formula_units": [1, 2], "generators": ["prototypes"]},
+    ),
     "crystals, steady state": relaxing(
         20, optimizer={"kind": "genetic", "population": 6, "mode": "steady_state"}
     ),

@@ -46,6 +46,14 @@ def test_generated_starts_are_of_the_space() -> None:
         assert genome == start(make_space("prototypes"), "prototypes", seed)
 
 
+def test_one_crystal_is_one_genome() -> None:
+    """The likeliest crystal, drawn again, is the same genome: a search never relaxes it twice."""
+    space = make_space({"kind": "prototypes", "temperature": 0.0})
+    genomes = [start(space, "prototypes", seed) for seed in range(4)]
+    assert genomes[0] is not None
+    assert all(genome == genomes[0] for genome in genomes)
+
+
 def test_weights_and_names() -> None:
     """A weight stands beside the settings; two of a kind have two names; settings survive JSON."""
     settings = {

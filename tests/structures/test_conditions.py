@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from invdesign.protocols import Condition
-from invdesign.structures.conditions import find_breach, list_sizes, make_condition
+from invdesign.protocols import Condition, Wish
+from invdesign.structures.conditions import find_breach, list_sizes, make_condition, read_wish
 
 
 def test_a_condition_from_words() -> None:
@@ -70,3 +70,13 @@ def test_breaches_are_named(counts: dict[str, int], group: int, breach: str) -> 
     found = find_breach(counts, group, condition)
     assert breach in found
     assert bool(breach) == bool(found)
+
+
+def test_wishes_from_words() -> None:
+    """A target, a window or a direction; anything else is refused with an example."""
+    assert read_wish("band_gap=2.0") == Wish("band_gap", target=2.0)
+    assert read_wish("band_gap = 1.5..3") == Wish("band_gap", window=(1.5, 3.0))
+    assert read_wish("e_above_hull=minimize") == Wish("e_above_hull", direction="minimize")
+    for text in ("band_gap", "band_gap=", "=2", "band_gap=3..1", "band_gap=nan", "band_gap=small"):
+        with pytest.raises(ValueError, match=r"a wish is NAME=2\.0"):
+            read_wish(text)

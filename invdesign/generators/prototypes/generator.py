@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
@@ -115,7 +116,7 @@ class PrototypeGenerator(GeneratorSettings):
         Raises:
             InvdesignError: it is damaged.
         """
-        _ = self.known.templates, self.scale
+        _ = self.known, self.scale
 
     def refusal(self, condition: Condition) -> str:
         """Reason why nothing can be made under `condition`: an unknown element, or no framework."""
@@ -137,9 +138,16 @@ class PrototypeGenerator(GeneratorSettings):
         reason = self.refusal(condition)
         if reason:
             return Samples((), reason)
-        if condition.formula:
-            return self._sample_formula(rng, n, condition)
-        return self._sample_swaps(rng, n, condition)
+        found = (
+            self._sample_formula(rng, n, condition)
+            if condition.formula
+            else self._sample_swaps(rng, n, condition)
+        )
+        if not condition.wishes:
+            return found
+        names = ", ".join(dict.fromkeys(wish.property for wish in condition.wishes))
+        told = f"prototypes knows no properties, so the wishes for {names} had no effect"
+        return replace(found, reason=f"{found.reason}; {told}" if found.reason else told)
 
     def _rank(self, condition: Condition) -> list[Candidate]:
         """List candidates for the formula of a condition; remembered."""

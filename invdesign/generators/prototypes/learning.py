@@ -105,7 +105,7 @@ def learn_scale(library: Library, seed: int = 0, epochs: int = EPOCHS) -> Elemen
         model = _Model(seed)
         families = [
             family
-            for ratios in library.ratios
+            for ratios in library.list_ratios()
             if len(ratios) <= MOST_SLOTS
             and (family := library.find_family(ratios))
             and len(family.templates) > 1

@@ -150,11 +150,13 @@ def build_family(templates: Sequence[Template]) -> Family:
 
 @dataclass(frozen=True, eq=False)
 class Library:
-    """Known crystals, packed.
+    """Known crystals, packed; each is read when it is needed.
 
     Attributes:
         sites: occupied positions of each crystal: `221: O c, Sr a, Ti b`.
         sources: name of each crystal.
+        ratios: atoms of each element in the formula unit, ascending, per crystal: `1 1 3`.
+        lengths: shape (n, 2), how many numbers of `cells` and of `coordinates` each crystal has.
         hulls: shape (n,), eV/atom; NaN where unknown.
         cells: free lengths (Å) and angles (degrees) of all crystals, one after the other.
         coordinates: free coordinates of all crystals, one after the other.
@@ -162,6 +164,8 @@ class Library:
 
     sites: tuple[str, ...]
     sources: tuple[str, ...]
+    ratios: tuple[str, ...]
+    lengths: IntArray
     hulls: FloatArray
     cells: FloatArray
     coordinates: FloatArray
@@ -170,60 +174,93 @@ class Library:
         return len(self.sites)
 
     @cached_property
+    def _ends(self) -> IntArray:
+        """Where the numbers of each crystal end, shape (n + 1, 2)."""
+        ends: IntArray = np.vstack([np.zeros((1, 2), dtype=np.int64), np.cumsum(self.lengths, axis=0)])
+        return ends
+
+    def check(self) -> None:
+        """Check that all parts fit each other.
+
+        Raises:
+            InvdesignError: they do not.
+        """
+        sizes = {len(self.sites), len(self.sources), len(self.ratios), len(self.lengths), len(self.hulls)}
+        if len(sizes) > 1 or tuple(self._ends[-1].tolist()) != (len(self.cells), len(self.coordinates)):
+            raise InvdesignError("the library of prototypes is damaged: its parts do not fit each other")
+
+    def read_template(self, place: int) -> Template:
+        """Read the crystal at `place`.
+
+        Raises:
+            InvdesignError: it is none.
+        """
+        text = self.sites[place]
+        elements = tuple(entry.split()[0] for entry in text.partition(": ")[2].split(", "))
+        try:
+            combination = parse_combination(text, elements)
+        except ValueError as error:
+            raise InvdesignError(f"the library of prototypes is damaged: {error}") from error
+        (cell_start, start), (cell_end, end) = self._ends[place : place + 2].tolist()
+        system = combination.space_group.system
+        if (cell_end - cell_start, end - start) != (
+            system.free_lengths + system.free_angles,
+            combination.free,
+        ):
+            raise InvdesignError(
+                f"the library of prototypes is damaged: '{text}' has other numbers than it needs"
+            )
+        cell = tuple(self.cells[cell_start:cell_end].tolist())
+        sited = SitedCrystal(combination, cell, self.coordinates[start:end])
+        return Template(elements, sited, self.sources[place], float(self.hulls[place]))
+
+    @cached_property
     def templates(self) -> tuple[Template, ...]:
         """All crystals.
 
         Raises:
-            InvdesignError: a row is none.
+            InvdesignError: one is none.
         """
-        found = []
-        cell_start = start = 0
-        for text, source, hull in zip(self.sites, self.sources, self.hulls.tolist(), strict=True):
-            elements = tuple(entry.split()[0] for entry in text.partition(": ")[2].split(", "))
-            try:
-                combination = parse_combination(text, elements)
-            except ValueError as error:
-                raise InvdesignError(f"the library of prototypes is damaged: {error}") from error
-            system = combination.space_group.system
-            cell_end, end = cell_start + system.free_lengths + system.free_angles, start + combination.free
-            cell = tuple(self.cells[cell_start:cell_end].tolist())
-            sited = SitedCrystal(combination, cell, self.coordinates[start:end])
-            found.append(Template(elements, sited, source, hull))
-            cell_start, start = cell_end, end
-        if cell_start != len(self.cells) or start != len(self.coordinates):
-            raise InvdesignError("the library of prototypes is damaged: its numbers do not fit its sites")
-        return tuple(found)
+        return tuple(self.read_template(place) for place in range(len(self)))
 
     @cached_property
     def elements(self) -> tuple[str, ...]:
         """Symbols of all elements, sorted."""
-        return tuple(sorted({name for template in self.templates for name in template.elements}))
+        names = {
+            entry.split()[0] for text in set(self.sites) for entry in text.partition(": ")[2].split(", ")
+        }
+        return tuple(sorted(names))
 
     @cached_property
-    def _members(self) -> Mapping[tuple[int, ...], list[Template]]:
-        """Crystals by sorted ratios."""
-        found: dict[tuple[int, ...], list[Template]] = {}
-        for template in self.templates:
-            found.setdefault(tuple(sorted(template.ratios)), []).append(template)
+    def _members(self) -> Mapping[str, list[int]]:
+        """Places of crystals by their ratios."""
+        found: dict[str, list[int]] = {}
+        for place, text in enumerate(self.ratios):
+            found.setdefault(text, []).append(place)
         return found
 
-    @property
-    def ratios(self) -> tuple[tuple[int, ...], ...]:
-        """Sorted ratios of all families, those with most crystals first."""
-        return tuple(sorted(self._members, key=lambda key: (-len(self._members[key]), key)))
+    def list_ratios(self) -> list[tuple[int, ...]]:
+        """List the ratios of all families, those with most crystals first."""
+        order = sorted(self._members, key=lambda text: (-len(self._members[text]), text))
+        return [tuple(map(int, text.split())) for text in order]
 
     @cached_property
-    def _families(self) -> dict[tuple[int, ...], Family]:
+    def _families(self) -> dict[str, Family]:
         return {}
 
     def find_family(self, ratios: Iterable[int]) -> Family | None:
         """Find the crystals whose formula units have these numbers of atoms, in any order; None if there are none."""
-        key = tuple(sorted(ratios))
+        key = write_ratios(ratios)
         if key not in self._members:
             return None
         if key not in self._families:
-            self._families[key] = build_family(self._members[key])
+            self._families[key] = build_family([self.read_template(place) for place in self._members[key]])
         return self._families[key]
+
+
+def write_ratios(ratios: Iterable[int]) -> str:
+    """Write the atoms of a formula unit in ascending order: `1 1 3`."""
+    return " ".join(map(str, sorted(ratios)))
 
 
 def collect_library(templates: Sequence[Template]) -> Library:
@@ -234,6 +271,8 @@ def collect_library(templates: Sequence[Template]) -> Library:
     return Library(
         tuple(template.sited.combination.write(template.elements) for template in templates),
         tuple(template.source for template in templates),
+        tuple(write_ratios(template.ratios) for template in templates),
+        np.array([(len(crystal.cell), len(crystal.coordinates)) for crystal in sited], dtype=np.int64),
         np.array([template.e_above_hull for template in templates], dtype=np.float64),
         np.asarray(np.round(cells, CELL_DIGITS), dtype=np.float64),
         np.round(coordinates * STEPS) % STEPS / STEPS,
@@ -271,6 +310,8 @@ def pack_library(library: Library) -> dict[str, np.ndarray]:
     return {
         "sites": _pack_bytes("\n".join(library.sites).encode()),
         "sources": _pack_bytes("\n".join(library.sources).encode()),
+        "ratios": _pack_bytes("\n".join(library.ratios).encode()),
+        "lengths": _pack_bytes(library.lengths.astype("<u2").tobytes()),
         "hulls": np.nan_to_num(library.hulls, nan=UNKNOWN_HULL).astype(np.float16),
         "cells": _pack_bytes(library.cells.astype("<f4").tobytes()),
         "coordinates": _pack_bytes(np.round(library.coordinates * STEPS).astype("<u2").tobytes()),
@@ -287,15 +328,23 @@ def unpack_library(arrays: Mapping[str, np.ndarray]) -> Library:
         hulls = np.array(arrays["hulls"], dtype=np.float64)
         cells = np.frombuffer(_unpack_bytes(arrays["cells"]), dtype="<f4").astype(np.float64)
         coordinates = np.frombuffer(_unpack_bytes(arrays["coordinates"]), dtype="<u2").astype(np.float64)
-        return Library(
-            tuple(_unpack_bytes(arrays["sites"]).decode().split("\n")),
-            tuple(_unpack_bytes(arrays["sources"]).decode().split("\n")),
+        lengths = np.frombuffer(_unpack_bytes(arrays["lengths"]), dtype="<u2").astype(np.int64)
+        sites, sources, ratios = (
+            tuple(_unpack_bytes(arrays[name]).decode().split("\n")) for name in ("sites", "sources", "ratios")
+        )
+        library = Library(
+            sites,
+            sources,
+            ratios,
+            lengths.reshape(-1, 2),
             np.where(hulls == UNKNOWN_HULL, np.nan, hulls),
             np.round(cells, CELL_DIGITS),
             coordinates / STEPS,
         )
     except (KeyError, ValueError, TypeError, zlib.error) as error:
         raise InvdesignError(f"the library of prototypes is damaged: {error}") from error
+    library.check()
+    return library
 
 
 def _pack_bytes(data: bytes) -> np.ndarray:

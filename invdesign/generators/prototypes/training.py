@@ -81,7 +81,7 @@ def _borrow_scale(library: Library) -> ElementScale:
     numbers = {name for template in library.templates for name in template.elements}
     held = np.zeros(LARGEST_NUMBER + 1, dtype=np.bool_)
     held[[atomic_numbers()[name] for name in numbers]] = True
-    volumes = np.where(held, own, shipped.volumes)
+    volumes = np.where(held[None], own, shipped.volumes)
     return ElementScale(shipped.apart, volumes, shipped.scale, shipped.power, shipped.hull, shipped.size)
 
 
@@ -89,7 +89,7 @@ def _write_card(library: Library, training: TrainingSet, *, learnt: bool) -> str
     """Write the card of a library."""
     frameworks = sum(
         len({int(n) for n in family.frameworks[:, 0]})
-        for ratios in library.ratios
+        for ratios in library.list_ratios()
         if (family := library.find_family(ratios)) is not None
     )
     data = "\n".join(f"- `{name}`, SHA-256 `{digest}`" for name, digest in training.sources)

@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible
 from invdesign.protocols import Condition, Descriptor, Operator, SpaceSettings
-from invdesign.rng import Rng
+from invdesign.rng import Rng, derived_seed, rng_for
 from invdesign.spaces.crystal.adopt import adopt_structure
 from invdesign.spaces.crystal.fresh import leave_saddle
 from invdesign.spaces.crystal.genomes import build_design, read_canonical, read_known, write_genome
@@ -209,10 +209,10 @@ class CrystalSpace(SpaceSettings):
         return bounds
 
     @model_validator(mode="after")
-    def _check_space(self) -> Self:
+    def _check_space(self, info: ValidationInfo) -> Self:
         self._check_combination()
         _ = self._rules
-        check_generators(self.generators, self.condition)
+        check_generators(self.generators, lambda: self.condition, info)
         return self
 
     def _check_combination(self) -> None:
@@ -302,9 +302,16 @@ class CrystalSpace(SpaceSettings):
         return {**own, **list_generator_starts(self.generators, self.condition, self._start_from)}
 
     def _start_from(self, structure: Structure, rng: Rng) -> dict[str, Json] | None:
-        """Genome of a generated crystal, displaced a little: a symmetric one may be a saddle point."""
+        """Genome of a generated crystal, displaced a little: a symmetric one may be a saddle point.
+
+        The displacement depends on the crystal alone, so that the same crystal is never a second candidate.
+        """
+        del rng
         crystal = adopt_structure(structure, None, self._rules)
-        displaced = settle(leave_saddle(crystal, rng), self._rules)
+        own = rng_for(
+            derived_seed(crystal.cell.tobytes().hex(), crystal.positions.tobytes().hex()), 0, "displacement"
+        )
+        displaced = settle(leave_saddle(crystal, own), self._rules)
         return self._write_genome(displaced or crystal)
 
     @cached_property

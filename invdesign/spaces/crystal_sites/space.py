@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Json
@@ -83,13 +83,13 @@ class CrystalSitesSpace(SpaceSettings):
         return bounds
 
     @model_validator(mode="after")
-    def _check_space(self) -> Self:
+    def _check_space(self, info: ValidationInfo) -> Self:
         if self.sites and self.space_groups != (ALL_GROUPS,):
             raise ValueError("'sites' have their space groups; leave 'space_groups' out")
         if self.formula_units is not None and self.formula_units[0] < 1:
             raise ValueError(f"formula_units must be 1 or more, got {self.formula_units[0]}")
         _ = self._axes
-        check_generators(self.generators, self.condition)
+        check_generators(self.generators, lambda: self.condition, info)
         return self
 
     # Built from the settings once.

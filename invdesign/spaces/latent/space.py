@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, Self, cast
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, model_validator
 
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Json
@@ -64,12 +64,12 @@ class LatentSpace(SpaceSettings):
     """Whether charges must balance."""
 
     @model_validator(mode="after")
-    def _check_generator(self) -> Self:
+    def _check_generator(self, info: ValidationInfo) -> Self:
         if not isinstance(self.generator, LatentGenerator):
             raise ValueError(  # noqa: TRY004 - pydantic's
                 f"the generator '{self.generator.model_dump()['kind']}' has no codes to search; take crystal_vae"
             )
-        check_generators([GeneratorUse(generator=self.generator)], self.condition)
+        check_generators([GeneratorUse(generator=self.generator)], lambda: self.condition, info)
         return self
 
     @cached_property

@@ -107,9 +107,10 @@ class OrderingSpace(FrameworkSpace):
         return cells
 
     @model_validator(mode="after")
-    def _check_orderings(self) -> Self:
+    def _check_orderings(self, info: ValidationInfo) -> Self:
         try:
             self._check_settings()
+            check_generators(self.generators, lambda: self.condition, info)
         except InvdesignError as error:
             raise ValueError(str(error)) from error
         return self
@@ -136,7 +137,6 @@ class OrderingSpace(FrameworkSpace):
                 "prerank by ewald needs electrostatics, with the charges of all elements, and species of different "
                 "charge on a group of sites; give oxidation_states, or leave prerank out"
             )
-        check_generators(self.generators, self.condition)
         if self.size() == 1:
             raise ValueError(
                 "there is a single ordering: all others are its symmetric images; take a larger cell"

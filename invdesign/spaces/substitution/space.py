@@ -165,14 +165,14 @@ class SubstitutionSpace(FrameworkSpace):
         return sites
 
     @model_validator(mode="after")
-    def _check_decorations(self) -> Self:
+    def _check_decorations(self, info: ValidationInfo) -> Self:
         try:
             decorations = self._decorations
         except InvdesignError as error:
             raise ValueError(str(error)) from error
         if decorations.example is None:
             raise ValueError(f"no charge-neutral decoration {self._describe_charges()}")
-        check_generators(self.generators, self.condition)
+        check_generators(self.generators, lambda: self.condition, info)
         return self
 
     def _describe_charges(self) -> str:
