@@ -38,9 +38,9 @@ class CrystalVae(GeneratorSettings):
     """Distribution from which codes are drawn."""
     temperature: Annotated[float, Field(gt=0.0, le=2.0)] = 1.0
     """Variety of compositions and positions: below 1 the more likely ones."""
-    geometries: Annotated[int, Field(ge=1, le=64)] = 4
+    geometries: Annotated[int, Field(ge=1, le=64)] = 3
     """Geometries that are drawn per crystal; the best by distances is taken."""
-    moves: Annotated[int, Field(ge=0, le=100)] = 6
+    moves: Annotated[int, Field(ge=0, le=100)] = 8
     """Moves by which geometries are brought nearer to those of known crystals."""
     checked: bool = True
     """Leave out crystals with atoms too close."""

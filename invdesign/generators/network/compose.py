@@ -22,6 +22,8 @@ from invdesign.structures.charges import is_neutral
 
 # Temperature of counts over that of elements (chosen): 88.6 % of formulas are valid by SMACT's rule, 87.4 % without it.
 COUNT_COOLING = 0.7
+PREFER_NEUTRAL = 0.6  # share of formulas whose last count is a neutral one, if a likely one is (chosen)
+PREFERRED_TRIES = 5  # counts that are likely enough for that (chosen)
 NEUTRAL_TRIES = 16  # most likely counts of the last element among which a neutral formula is sought (chosen)
 
 
@@ -172,12 +174,13 @@ def _draw_count(
     if min(counts, default=1) == 0:
         return 0
     options = menu.list_counts(kinds, counts)
-    if not menu.neutral or len(counts) + 1 < kinds:
+    if len(counts) + 1 < kinds or not (menu.neutral or (temperature > 0.0 and rng.random() < PREFER_NEUTRAL)):
         return draw_masked(logits, options, rng, temperature)[0]
     order = list_elements()
     ranked = order_randomly(np.where(options, logits, -np.inf), rng, temperature)
-    for count in ranked[: min(NEUTRAL_TRIES, int(options.sum()))]:
+    tries = NEUTRAL_TRIES if menu.neutral else PREFERRED_TRIES
+    for count in ranked[: min(tries, int(options.sum()))]:
         atoms = {order[place]: number for place, number in zip(elements, (*counts, int(count)), strict=True)}
         if is_neutral(atoms):
             return int(count)
-    return 0
+    return 0 if menu.neutral else int(ranked[0])

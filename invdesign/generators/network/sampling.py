@@ -31,6 +31,7 @@ from invdesign.structures.symmetry import call_spglib
 
 Prior = Literal["normal", "mixture", "gan"]
 ROUNDS = 16  # of drawing until enough crystals are found (chosen)
+WARMTH = 1.15  # of positions where the composition is free (chosen): more frameworks that are not known
 BATCH = 128  # rows of one forward pass (chosen)
 FORMULA_DRAWS = 4  # drafts of a formula per crystal asked for: the likeliest different ones are kept (chosen)
 LEAST_DRAWS = 48  # drafts of a formula at least (chosen)
@@ -55,8 +56,8 @@ class Manner:
     prior: Prior = "mixture"
     composition: float = 1.0
     sites: float = 1.0
-    shapes: tuple[float, ...] = (0.3, 0.6, 0.6, 0.9)
-    moves: int = 6
+    shapes: tuple[float, ...] = (0.3, 0.6, 0.9)
+    moves: int = 8
     share: float = 0.5
     checked: bool = True
     stable: float = 1.0
@@ -195,7 +196,7 @@ def add_crystals(
         return
     drafts = [draft for draft in composed if draft is not None]
     placed = draw_sites(
-        model.network, context[rows], drafts, condition, [rngs[row] for row in rows], manner.sites
+        model.network, context[rows], drafts, condition, [rngs[row] for row in rows], WARMTH * manner.sites
     )
     kept = [place for place, draft in enumerate(placed) if draft is not None]
     _refuse(found, "no positions fit", len(placed) - len(kept))
@@ -254,9 +255,14 @@ def shape_drafts(
     shapes = draw_shapes(model.network, context, drafts, rngs, manner.shapes)
     options = [_order_crystals(model, draft, own) for draft, own in zip(drafts, shapes, strict=True)]
     refined = _refine_best(model, drafts, [own[:1] for own in options], manner)
+    second = [
+        own[1:2] if first is not None and _is_close(draft, first[0]) else []
+        for draft, first, own in zip(drafts, refined, options, strict=True)
+    ]
+    again = _refine_best(model, drafts, second, manner)
     for row, draft in enumerate(drafts):
         code = None if codes is None else codes[row]
-        choices = [refined[row], *((crystal, float("nan")) for crystal in options[row])]
+        choices = [again[row], refined[row], *((crystal, float("nan")) for crystal in options[row])]
         reason = "no cell"
         found.tried += 1
         for crystal, left in (choice for choice in choices if choice is not None):
@@ -266,6 +272,15 @@ def shape_drafts(
                 break
         else:
             found.refused[reason] += 1
+
+
+def _is_close(draft: Draft, crystal: SitedCrystal) -> bool:
+    """True if atoms of a crystal are closer than crystals allow, or it has no cell."""
+    try:
+        shortest = find_shortest_distances(sorted(draft.symbols), {})
+        return find_closest_pair(crystal.crystal, shortest) is not None
+    except (np.linalg.LinAlgError, ValueError):
+        return True
 
 
 def _order_crystals(model: CrystalModel, draft: Draft, shapes: Sequence[Shape]) -> list[SitedCrystal]:
@@ -303,7 +318,7 @@ def find_fault(draft: Draft, crystal: SitedCrystal, condition: Condition, *, che
     except (np.linalg.LinAlgError, ValueError):
         return "no cell"
     names = sorted(draft.symbols)
-    if checked and find_closest_pair(atoms, find_shortest_distances(names, {})) is not None:
+    if checked and _is_close(draft, crystal):
         return "atoms too close"
     if not (condition.space_groups or condition.atoms or condition.formula_units):
         return ""
