@@ -28,7 +28,7 @@ from invdesign.generators.network.train import (
 )
 from invdesign.generators.network.training import Schedule
 
-MINUTES = 25.0
+MINUTES = 17.5
 ABOUT = """Materials Project (CC BY 4.0), as split in WyckoffTransformer (Apache-2.0): {files}.
 {part}. Crystals of the first file are imitated, those of the second help to learn."""
 

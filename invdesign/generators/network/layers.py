@@ -27,7 +27,7 @@ class Sizes(Frozen):
     """Layers of attention over orbits."""
     heads: int = 4
     """Heads of attention."""
-    dropout: float = 0.15
+    dropout: float = 0.1
     """Share of numbers dropped in training."""
     targets: tuple[str, ...] = ()
     """Properties that are predicted from codes."""

@@ -47,7 +47,7 @@ class Schedule(Frozen):
     """Share of crystals decoded without their code."""
     relatives: float = 0.5
     """Share of crystals in whose place a relative is learnt."""
-    jitter: float = 0.01
+    jitter: float = 0.0
     """Standard deviation of noise on free coordinates, and on the numbers of the cell."""
     properties: float = 20.0
     """Weight of the error of properties predicted from codes."""

@@ -159,7 +159,7 @@ def test_crystals_of_a_user_are_learnt_with_their_columns(
         for number, structure in enumerate(make_structures())
     )
     shared = KnownCrystal("alloy", Structure(np.eye(3) * 4.0, [{"Na": 0.5, "K": 0.5}], [[0, 0, 0]]))
-    CrystalVae.train(TrainingSet((*crystals, shared), about="mine"), tmp_path, minutes=1.0)
+    CrystalVae.train(TrainingSet((*crystals, shared), about="mine"), tmp_path, minutes=0.1)
     generator = CrystalVae.model_validate({"model": str(tmp_path)})
     assert [target["name"] for target in generator.model.card["targets"]] == ["gap"]
     assert "13 crystals, 1 left out" in (tmp_path / "card.md").read_text()
