@@ -28,7 +28,7 @@ def write_card(
     """
     known = sorted(model.known)
     sizes = sum(value.numel() for value in model.network.parameters())
-    small = sum(value.numel() for value in model.refiner.parameters())
+    small = 0 if model.refiner is None else sum(value.numel() for value in model.refiner.parameters())
     parts = [
         "# crystal_vae\n",
         "A variational autoencoder of crystals on Wyckoff positions, with a refiner of geometries"

@@ -44,7 +44,7 @@ class CrystalModel:
 
     Attributes:
         network: encoder and decoders.
-        refiner: of geometries.
+        refiner: of geometries; None where none was trained.
         mixture: distribution of the codes of the training data.
         gan: generator of codes; None where none was trained.
         volumes: fitted volumes of atoms by element, Å³; its keys are the elements that the model knows.
@@ -53,7 +53,7 @@ class CrystalModel:
     """
 
     network: CrystalNetwork
-    refiner: Refiner
+    refiner: Refiner | None
     mixture: Mixture
     gan: CodeGan | None
     volumes: Mapping[str, float]
@@ -68,7 +68,9 @@ class CrystalModel:
 
 def pack_model(model: CrystalModel) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Tensors in half precision, and the configuration to build them from."""
-    tensors = _pack_module("network", model.network) | _pack_module("refiner", model.refiner)
+    tensors = _pack_module("network", model.network)
+    if model.refiner is not None:
+        tensors |= _pack_module("refiner", model.refiner)
     if model.gan is not None:
         tensors |= _pack_module("gan", model.gan)
     tensors["mixture.weights"] = model.mixture.weights.astype(np.float32)
@@ -81,7 +83,7 @@ def pack_model(model: CrystalModel) -> tuple[dict[str, NDArray[Any]], dict[str, 
         "kind": KIND,
         "version": VERSION,
         "network": model.network.sizes.model_dump(mode="json"),
-        "refiner": model.refiner.sizes.model_dump(mode="json"),
+        "refiner": None if model.refiner is None else model.refiner.sizes.model_dump(mode="json"),
         "gan": None if model.gan is None else model.gan.sizes.model_dump(mode="json"),
         "volumes": {name: round(volume, 4) for name, volume in model.volumes.items()},
         "targets": [
@@ -113,7 +115,7 @@ def unpack_model(tensors: Tensors, config: Mapping[str, Any]) -> CrystalModel:
     """
     try:
         network = CrystalNetwork(_read_sizes(Sizes, config["network"]))
-        refiner = Refiner(_read_sizes(RefinerSizes, config["refiner"]))
+        refiner = None if config["refiner"] is None else Refiner(_read_sizes(RefinerSizes, config["refiner"]))
         gan = None if config["gan"] is None else CodeGan(_read_sizes(GanSizes, config["gan"]))
         for prefix, module in (("network", network), ("refiner", refiner), ("gan", gan)):
             if module is not None:

@@ -295,7 +295,7 @@ def _refine_best(
     """Refine the first crystal of each draft; None where there is none."""
     rows = [row for row, own in enumerate(options) if own]
     refined: list[tuple[SitedCrystal, float] | None] = [None] * len(drafts)
-    if not rows or not manner.moves:
+    if not rows or not manner.moves or model.refiner is None:
         return refined
     sites = [list_sites(sorted(drafts[row].symbols), options[row][0]) for row in rows]
     moved, left = refine(model.refiner, sites, manner.moves, manner.share)

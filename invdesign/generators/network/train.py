@@ -176,7 +176,7 @@ def train_model(
     except KeyboardInterrupt:
         report("interrupted: the model is made of what was learnt so far")
         finished = False
-        refiner = Refiner(RefinerSizes()).train(mode=False)
+        refiner = None
     network = trainer.network
     network.load_state_dict(trainer.progress.weights or trainer.average)
     network.train(mode=False)
@@ -274,7 +274,7 @@ def _train_refiner(
 
 def _fit_priors(
     network: CrystalNetwork,
-    refiner: Refiner,
+    refiner: Refiner | None,
     trainer: Trainer,
     scale: Scale,
     volumes: dict[str, float],

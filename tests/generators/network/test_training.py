@@ -65,6 +65,7 @@ def test_an_interrupted_training_leaves_a_model(tmp_path: Path) -> None:
 
     train_model(make_lessons(), tmp_path, make_settings(), "interrupted", interrupt)
     generator = CrystalVae.model_validate({"model": str(tmp_path)})
+    assert generator.model.card["refiner"] is None
     assert len(generator.sample(np.random.default_rng(0), 2, make_condition())) == 2
     assert "interrupted before its end" in (tmp_path / "card.md").read_text()
     assert "without a GAN" in CrystalGan.model_validate({"model": str(tmp_path)}).refusal(make_condition())
