@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 TRIES = 5  # requests of one start until a crystal is of the space (chosen)
-AT_ONCE = 4  # crystals of one request, of which the first that fits is taken (chosen)
+# Crystals of one request, which are tried in random order: the likeliest alone would be proposed again and again (chosen).
+AT_ONCE = 4
 START_WEIGHT = 1.0  # beside weights of the other starts, which sum to 1 (chosen)
 
 logger = logging.getLogger(__name__)
@@ -100,11 +101,9 @@ class GeneratorStart:
         del parents
         sampler = find_sampler(self.generator)
         for _ in range(TRIES):
-            structures = sampler.request(
-                int(rng.integers(2**63)), AT_ONCE if self.generator.is_heavy else 1, self.condition
-            )
-            for structure in structures:
-                genome = self._try_adopt(structure, rng)
+            structures = sampler.request(int(rng.integers(2**63)), AT_ONCE, self.condition)
+            for place in rng.permutation(len(structures)).tolist():
+                genome = self._try_adopt(structures[place], rng)
                 if genome is not None:
                     return genome
             if not structures and sampler.is_hopeless:
