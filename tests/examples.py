@@ -36,7 +36,6 @@ SPACES: dict[str, list[Example]] = {
         },
     ],
     "crystal_sites": [
-        {"formula": "SrTiO3", "formula_units": 1, "generators": ["prototypes"]},
         {"formula": "MgO", "formula_units": 1},
         {"formula": "Al2O3", "formula_units": [1, 2], "space_groups": [2, 15, "160-170"]},
         {"formula": "Li2SiO3", "formula_units": 2, "volume_per_atom": [7, 14], "min_distances": {"O-O": 2.0}},
@@ -49,6 +48,7 @@ SPACES: dict[str, list[Example]] = {
             "sites": [
                 {"space_group": 136, "sites": {"Ti": ["a"], "O": ["f"]}},
                 {"space_group": 14, "sites": {"Ti": ["e"], "O": ["e", "e"]}},
+                {"formula": "SrTiO3", "formula_units": 1, "generators": ["prototypes"]},
             ],
         },
     ],

@@ -64,7 +64,7 @@ def test_optimizers_keep_their_contract(example: Example) -> None:
 
 
 PAIRS = [(optimizer, kind) for optimizer in sorted(OPTIMIZERS) for kind in sorted(SPACES)]
-DECODED = [(optimizer, "latent") for optimizer in OPTIMIZERS if optimizer != "genetic"]  # half a minute each
+DECODED = [(optimizer, "latent") for optimizer in OPTIMIZERS]  # half a minute each
 CASES = [
     pytest.param(*pair, id="-".join(pair), marks=[pytest.mark.slow] if pair in DECODED else [])
     for pair in PAIRS

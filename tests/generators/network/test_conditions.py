@@ -63,7 +63,7 @@ def list_conditions() -> st.SearchStrategy[Condition]:
     return (free | fixed).filter(lambda condition: not find_contradiction(condition))
 
 
-@settings(deadline=None, max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(condition=list_conditions(), seed=st.integers(0, 100))
 def test_all_that_is_returned_keeps_the_condition(
     generator: CrystalVae, condition: Condition, seed: int

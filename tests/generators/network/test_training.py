@@ -150,6 +150,7 @@ def test_sizes_that_do_not_fit_the_weights_are_refused(model_folder: Path, tmp_p
         generator.prepare()
 
 
+@pytest.mark.slow
 def test_crystals_of_a_user_are_learnt_with_their_columns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
