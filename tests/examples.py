@@ -48,9 +48,9 @@ SPACES: dict[str, list[Example]] = {
             "sites": [
                 {"space_group": 136, "sites": {"Ti": ["a"], "O": ["f"]}},
                 {"space_group": 14, "sites": {"Ti": ["e"], "O": ["e", "e"]}},
-                {"formula": "SrTiO3", "formula_units": 1, "generators": ["prototypes"]},
             ],
         },
+        {"formula": "SrTiO3", "formula_units": 1, "generators": ["prototypes"]},
     ],
     "latent": [
         {"generator": "crystal_vae", "elements": ["Li", "O", "Cl"], "required": ["Li"], "atoms": [2, 8]}

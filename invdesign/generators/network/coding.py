@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 DECODED_DECIMALS = 6  # of a code, which decide what it decodes to
 ENCODED = 256  # structures of one forward pass (chosen)
+# Temperatures of composition and positions, tried in turn: the likeliest choices first, others where those break the condition, as
+# a composition whose charges do not balance (chosen).
+DECODED_WARMTHS = (0.0, 0.4, 0.7, 1.0, 1.3)
 DECODED_SHAPES = (0.0, 0.4, 0.7)  # temperatures of the geometries of a code (chosen)
 
 
@@ -73,8 +76,16 @@ def decode_codes(
     model: CrystalModel, codes: FloatArray, condition: Condition, manner: Manner
 ) -> list[Made | None]:
     """Decode codes (n, l) one by one, always to the same crystals; None where there is none."""
-    calm = replace(manner, composition=0.0, sites=0.0, shapes=DECODED_SHAPES)
-    return [_decode_code(model, code, condition, calm) for code in codes]
+    found: list[Made | None] = []
+    for code in codes:
+        made = None
+        for warmth in DECODED_WARMTHS:
+            calm = replace(manner, composition=warmth, sites=warmth, shapes=DECODED_SHAPES)
+            made = _decode_code(model, code, condition, calm)
+            if made is not None:
+                break
+        found.append(made)
+    return found
 
 
 def _decode_code(model: CrystalModel, code: FloatArray, condition: Condition, manner: Manner) -> Made | None:
