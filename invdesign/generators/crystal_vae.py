@@ -15,6 +15,7 @@ from invdesign.artifacts import Artifact, Shelf
 from invdesign.errors import ArtifactError
 from invdesign.protocols import ORIGIN, Condition, GeneratorSettings, Samples, TrainingSet
 from invdesign.rng import Rng
+from invdesign.threads import one_thread
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -73,8 +74,7 @@ class CrystalVae(GeneratorSettings):
         """
         from invdesign.generators.network.train import train_on_crystals
 
-        with _one_thread():
-            train_on_crystals(training, folder, MINUTES if minutes is None else minutes, report)
+        train_on_crystals(training, folder, MINUTES if minutes is None else minutes, report)
 
     @property
     def is_heavy(self) -> bool:
@@ -126,7 +126,7 @@ class CrystalVae(GeneratorSettings):
         refused = self.refusal(condition)
         if refused:
             return Samples((), refused)
-        with _one_thread():
+        with one_thread():
             model = self._load()
             if condition.formula:
                 found = sampling.sample_formula(model, rng, n, condition, self._manner)
@@ -179,7 +179,7 @@ class CrystalVae(GeneratorSettings):
         """Draw codes from the prior, shape (n, dimension)."""
         from invdesign.generators.network import sampling
 
-        with _one_thread():
+        with one_thread():
             families = sampling.list_families(Condition())
             return sampling.draw_codes(self._load(), n, rng, self._manner, families)
 
@@ -187,7 +187,7 @@ class CrystalVae(GeneratorSettings):
         """Codes of structures, shape (n, dimension); NaN for those that the model cannot read."""
         from invdesign.generators.network.coding import encode_structures
 
-        with _one_thread():
+        with one_thread():
             return encode_structures(self._load(), structures)
 
     def decode(self, x: FloatArray, condition: Condition) -> Sequence[Structure | None]:
@@ -196,7 +196,7 @@ class CrystalVae(GeneratorSettings):
 
         if self.refusal(condition):
             return [None] * len(x)
-        with _one_thread():
+        with one_thread():
             made = decode_codes(self._load(), np.asarray(x, dtype=np.float64), condition, self._manner)
         return [None if one is None else self._to_structure(one) for one in made]
 
@@ -222,18 +222,3 @@ def _load_model(artifact: Artifact) -> CrystalModel:
     from invdesign.generators.network.model_folder import unpack_model
 
     return unpack_model(artifact.tensors(), artifact.card)
-
-
-class _one_thread:  # noqa: N801 - reads as a statement: with _one_thread()
-    """Run torch on one thread, and restore the number of threads."""
-
-    def __enter__(self) -> None:
-        import torch
-
-        self._threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-
-    def __exit__(self, *_: object) -> None:
-        import torch
-
-        torch.set_num_threads(self._threads)

@@ -12,7 +12,6 @@ from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError, nearest
 from invdesign.optimizers.bayesian.priors import PriorTable
 from invdesign.optimizers.bayesian.settings import BayesianSettings, GaussianSettings, Modelling
-from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.problem import Merit, Problem, Scores
 from invdesign.properties import words_beside
 from invdesign.protocols import Context
@@ -27,6 +26,7 @@ from invdesign.recommendation.values import (
     Member,
     Recommendation,
 )
+from invdesign.threads import one_thread
 
 MAX_MEMBERS = 50  # listed members of a front; chosen
 MAX_RIVALS = 10  # listed beside the best if one value ranks; chosen

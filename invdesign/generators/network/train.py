@@ -46,6 +46,7 @@ from invdesign.generators.network.training import Scale, Schedule, Trainer, meas
 from invdesign.protocols import TrainingSet
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen
+from invdesign.threads import one_thread
 
 SHARES = (0.74, 0.2, 0.06)  # of the minutes for network, refiner and GAN (chosen)
 SMALL_PATTERNS = (
@@ -123,6 +124,7 @@ def scale_targets(examples: Sequence[Example], scale: Scale) -> list[Example]:
     ]
 
 
+@one_thread()
 def train_model(
     lessons: Sequence[Lesson],
     folder: Path,
@@ -146,7 +148,6 @@ def train_model(
         InvdesignError: there are too few crystals.
         ArtifactError: the folder cannot be written.
     """
-    torch.set_num_threads(1)
     started = time.process_time()
     compositions = [count_atoms(lesson.written) for lesson in lessons]
     volumes = (

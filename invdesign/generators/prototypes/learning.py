@@ -15,6 +15,7 @@ from invdesign.generators.prototypes.library import Family, Library, atomic_numb
 from invdesign.generators.prototypes.ranking import MAX_HULL, ElementScale, fit_volumes
 from invdesign.rng import Rng, rng_for
 from invdesign.structures.charges import oxidation_states
+from invdesign.threads import one_thread
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +90,7 @@ def describe_elements() -> FloatArray:
     return rows
 
 
+@one_thread()
 def learn_scale(library: Library, seed: int = 0, epochs: int = EPOCHS) -> ElementScale:
     """Learn the scale of elements by which templates of other formulas find the frameworks of a formula.
 
@@ -97,24 +99,15 @@ def learn_scale(library: Library, seed: int = 0, epochs: int = EPOCHS) -> Elemen
         seed: of the order of lessons.
         epochs: passes through the formulas.
     """
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        model = _Model(seed)
-        families = [
-            family
-            for ratios in library.list_ratios()
-            if len(ratios) <= MOST_SLOTS
-            and (family := library.find_family(ratios))
-            and len(family.templates) > 1
-        ]
-        lessons = [(family, collect_lessons(family)) for family in families]
-        _fit_model(model, lessons, seed, epochs)
-        return model.to_scale(fit_volumes(library.templates, LARGEST_NUMBER + 1))
-    finally:
-        torch.set_num_threads(threads)
+    model = _Model(seed)
+    families = [
+        family
+        for ratios in library.list_ratios()
+        if len(ratios) <= MOST_SLOTS and (family := library.find_family(ratios)) and len(family.templates) > 1
+    ]
+    lessons = [(family, collect_lessons(family)) for family in families]
+    _fit_model(model, lessons, seed, epochs)
+    return model.to_scale(fit_volumes(library.templates, LARGEST_NUMBER + 1))
 
 
 class _Model:

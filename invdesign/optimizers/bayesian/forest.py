@@ -538,7 +538,7 @@ def _out_of_bag(
 
 def _fit_boosted(data: _TrainingData, settings: ForestSettings, seed: int) -> TreeEnsemble:
     """Fit boosted models on resampled rows, and their out-of-bag predictions."""
-    from invdesign.optimizers.bayesian.threads import one_thread
+    from invdesign.threads import one_thread
 
     with borrowed_globals(seed):
         from sklearn.ensemble import HistGradientBoostingRegressor

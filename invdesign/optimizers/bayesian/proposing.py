@@ -36,12 +36,12 @@ from invdesign.optimizers.bayesian.priors import PriorData, read_priors
 from invdesign.optimizers.bayesian.search import search_vector
 from invdesign.optimizers.bayesian.settings import BayesianSettings
 from invdesign.optimizers.bayesian.staging import StageChooser, can_relate_sources
-from invdesign.optimizers.bayesian.threads import one_thread
 from invdesign.optimizers.bayesian.trust import Box, choose_centre, region_box, start_region
 from invdesign.optimizers.common import Draft, State, inherited_genomes, operators_by_arity
 from invdesign.problem import Problem
 from invdesign.protocols import Context
 from invdesign.rng import Rng
+from invdesign.threads import one_thread
 
 MOST_ANCHORS = 20  # of the best trials, where searches start (chosen)
 MOST_HYPERVOLUME_OBJECTIVES = 3  # with more, objectives are scalarized (chosen)

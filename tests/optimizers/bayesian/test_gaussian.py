@@ -24,7 +24,7 @@ from invdesign.optimizers.bayesian.data import ColumnKind, Inputs, Rows
 from invdesign.optimizers.bayesian.process import GaussianProcess, build_process, fit_hyperparameters
 from invdesign.optimizers.bayesian.settings import GaussianSettings
 from invdesign.optimizers.bayesian.staging import source_correlation
-from invdesign.optimizers.bayesian.threads import one_thread
+from invdesign.threads import one_thread
 
 MATERN = GaussianSettings()
 
