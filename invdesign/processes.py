@@ -8,11 +8,15 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pebble import ProcessPool
 
 # Any value keeps the working folder out of a new process's path (docs.python.org/3.11/using/cmdline.html).
 SAFE_PATH = "PYTHONSAFEPATH"
@@ -78,6 +82,28 @@ class CleanSpawn(SpawnContext):
     """Context of multiprocessing that spawns processes without the user's script."""
 
     Process = _WorkerProcess
+
+
+def start_pool(workers: int, initializer: Callable[..., None], arguments: tuple[Any, ...]) -> ProcessPool:
+    """Start a pool of spawned processes that ignore Ctrl-C.
+
+    Args:
+        workers: number of processes.
+        initializer: called in each of them first.
+        arguments: of the initializer.
+    """
+    from pebble import ProcessPool
+
+    # BLAS reads these at its first import, which in workers comes before any code of this package.
+    for name in ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    with block_interrupts():
+        pool = ProcessPool(
+            max_workers=workers, initializer=initializer, initargs=arguments, context=CleanSpawn()
+        )
+        # A pool starts its threads and processes with its first task, so give it one while interrupts are blocked.
+        pool.schedule(os.getpid)
+    return pool
 
 
 def limit_threads() -> None:

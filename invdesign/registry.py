@@ -40,7 +40,7 @@ BASES = {
     "generators": "invdesign.protocols.GeneratorSettings",
 }
 """Class with defaults of all members but the first, by group."""
-FOREIGN_ERRORS = (Exception, SystemExit)  # exceptions of foreign code during its import
+FOREIGN_ERRORS = (Exception, SystemExit)  # exceptions of foreign code: some libraries call sys.exit
 
 
 @runtime_checkable

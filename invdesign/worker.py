@@ -32,6 +32,7 @@ from invdesign.functions import FitnessFunction
 from invdesign.processes import start_child
 from invdesign.properties import STRUCTURE_PREFIX, is_structure
 from invdesign.protocols import Evaluator, FolderEvaluator, InheritingSpace, SearchSpace, design_of
+from invdesign.registry import FOREIGN_ERRORS
 from invdesign.settings import STORED_FOLDER, load
 from invdesign.structures.files import compress_text, decompress_text, structure_from_json, structure_to_json
 
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 DESIGNS_KEPT = 256  # in memory: a candidate's stages often follow each other on one worker (chosen)
 BUILD = "build"
 ADOPT = "build: adopt"  # stage of tasks that adopt structures from outside; no name of a user's stage
-FOREIGN_ERRORS = (Exception, SystemExit)  # exceptions of foreign code: some libraries call sys.exit
 WORK_FOLDER = "work"  # folder in the run's folder for files of evaluators, by stage
 NOT_OF_THE_SPACE = "the structure is none of the space"
 Answer = dict[str, Any]

@@ -18,9 +18,10 @@ from pydantic import Field
 from invdesign.candidate import Failure
 from invdesign.engines import EngineSettings
 from invdesign.errors import PluginError, RunError
-from invdesign.processes import CleanSpawn, block_interrupts
+from invdesign.processes import start_pool
 from invdesign.protocols import Engine, Task, TaskResult
-from invdesign.worker import FOREIGN_ERRORS, Setup, Worker, execute, initialize
+from invdesign.registry import FOREIGN_ERRORS
+from invdesign.worker import Setup, Worker, execute, initialize
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -130,30 +131,13 @@ class ProcessEngine:
     def submit(self, task: Task) -> None:
         self._open[task.id] = task
         if self._pool is None:
-            with block_interrupts():
-                self._pool = self._start_pool()
+            self._pool = start_pool(self._workers, initialize, (self._setup, self._memory))
         try:
             future = self._pool.schedule(execute, args=(task.payload,), timeout=task.deadline)
         except RuntimeError:  # the pool has just lost its workers
             self._done.put(TaskResult(task.id, None, _POOL_LOST))
             return
         future.add_done_callback(lambda done: self._done.put(self._to_result(task, done)))
-
-    def _start_pool(self) -> ProcessPool:
-        from pebble import ProcessPool
-
-        # BLAS reads these at its first import, which in workers comes before any code of this package.
-        for name in ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
-            os.environ.setdefault(name, "1")
-        pool = ProcessPool(
-            max_workers=self._workers,
-            initializer=initialize,
-            initargs=(self._setup, self._memory),
-            context=CleanSpawn(),
-        )
-        # A pool starts its threads and processes with its first task, so give it one while interrupts are blocked.
-        pool.schedule(os.getpid)
-        return pool
 
     def _to_result(self, task: Task, future: Future[str]) -> TaskResult:
         from pebble import ProcessExpired

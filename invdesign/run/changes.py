@@ -37,6 +37,7 @@ from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
 from invdesign.properties import STRUCTURE_PREFIX, is_structure
 from invdesign.protocols import MeasuredEvaluator, SearchSpace, place_genome
+from invdesign.registry import FOREIGN_ERRORS
 from invdesign.run.requests import Request
 from invdesign.run.since import ChangesSince, find_changes_since
 from invdesign.run.told import Taken, Told
@@ -44,7 +45,6 @@ from invdesign.steps import Finished, UserEvent
 from invdesign.store.store import Store
 from invdesign.structures.files import compress_text, structure_from_json, structure_to_json
 from invdesign.structures.reading.raw import StructureFileError
-from invdesign.worker import FOREIGN_ERRORS
 
 BY_USER = "user"  # operator of candidates that the user adds
 MAX_LISTED = 10  # complaints in one message (chosen)

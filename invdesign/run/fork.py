@@ -15,6 +15,7 @@ from invdesign.campaign.model import Budget, Campaign
 from invdesign.candidate import Candidate, Design, Genome, Json, Status, canonical, genome_key
 from invdesign.errors import RunError, escape_control_characters
 from invdesign.protocols import SearchSpace, design_of, place_genome
+from invdesign.registry import FOREIGN_ERRORS
 from invdesign.run.requests import FOLDER as REQUESTS
 from invdesign.run.requests import write_request
 from invdesign.run.run import Run, create_folder, initial_entries
@@ -23,7 +24,6 @@ from invdesign.store.inheritance import Selection, copy_selection, copy_store, m
 from invdesign.store.lock import lock_run
 from invdesign.store.store import STORE_FILE, Store
 from invdesign.structures.files import structure_to_json
-from invdesign.worker import FOREIGN_ERRORS
 
 SNAPSHOT = "fork.tmp"  # within the new folder, until the new run is whole
 FIRST = "00000000000000000000-fork"  # its requests come before all others, under the same names however often they are left

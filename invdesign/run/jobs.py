@@ -15,8 +15,9 @@ from invdesign.errors import RunError, nearest
 from invdesign.evaluation import Stage
 from invdesign.properties import STRUCTURE_PREFIX, is_structure
 from invdesign.protocols import JobEvaluator
+from invdesign.registry import FOREIGN_ERRORS
 from invdesign.run.told import Told
-from invdesign.worker import FOREIGN_ERRORS, WORK_FOLDER
+from invdesign.worker import WORK_FOLDER
 
 if TYPE_CHECKING:
     from invdesign.run.run import Run

@@ -14,6 +14,7 @@ from invdesign.campaign.model import Campaign
 from invdesign.candidate import Genome, canonical, genome_key
 from invdesign.errors import FileError, InvdesignError, Mistake
 from invdesign.protocols import StructureSpace, TabledSpace
+from invdesign.registry import FOREIGN_ERRORS
 from invdesign.run.changes import explain_refused_genome
 from invdesign.settings import InputFile
 from invdesign.sheets.columns import GENOME, Layout
@@ -23,7 +24,6 @@ from invdesign.structures.files import parse_structure
 from invdesign.structures.reading.documents import is_structure
 from invdesign.tables.cells import is_miswritten, suggest_remedy
 from invdesign.textfiles import UnreadableFileError, read_text
-from invdesign.worker import FOREIGN_ERRORS
 
 MAX_GENOMES_BYTES = 50 * 10**6  # of a file of genomes; chosen, as for a request
 NO_STRUCTURES = "candidates of this run are no structures"

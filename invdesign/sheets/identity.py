@@ -15,6 +15,7 @@ from invdesign import strictjson
 from invdesign.candidate import Design, Genome, canonical, genome_key, to_json
 from invdesign.errors import InvdesignError, candidates_text
 from invdesign.protocols import OpenSpace, SearchSpace, StructureSpace, TabledSpace, place_genome
+from invdesign.registry import FOREIGN_ERRORS
 from invdesign.run.run import Run
 from invdesign.run.told import describe_outside
 from invdesign.settings import InputFile
@@ -23,7 +24,6 @@ from invdesign.sheets.table import Row, Table
 from invdesign.structures.files import parse_structure
 from invdesign.tables.cells import Cell, parse_number
 from invdesign.wording import shorten_text
-from invdesign.worker import FOREIGN_ERRORS
 
 RELATIVE_TOLERANCE = 1e-5  # of a cell's number to a candidate's; chosen
 COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+([eE][+-]?\d+)?")

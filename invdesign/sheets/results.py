@@ -9,13 +9,13 @@ from typing import Any
 
 from invdesign.candidate import genome_key
 from invdesign.errors import ResultsError, nearest
+from invdesign.registry import FOREIGN_ERRORS
 from invdesign.run.run import Run
 from invdesign.run.told import Told
 from invdesign.sheets.columns import CANDIDATE, FAILURE, LABEL, NOISE_ENDING, NOTE, STAGE, Column, Layout
 from invdesign.sheets.identity import RowIdentifier, SortedCells, quote_cell
 from invdesign.sheets.table import Row, Table, read_table
 from invdesign.tables.cells import Cell, parse_number, suggest_remedy
-from invdesign.worker import FOREIGN_ERRORS
 
 MAX_SAMPLED_DESIGNS = 3  # candidates tried for names of parameters if no row has a number; chosen
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from invdesign import registry
 from invdesign.artifacts import find_artifacts
 from invdesign.beside import list_trusted_folders, trust_folders
-from invdesign.processes import CleanSpawn, block_interrupts, start_child
+from invdesign.processes import start_child, start_pool
 from invdesign.protocols import Condition, Generator, Wish
+from invdesign.registry import FOREIGN_ERRORS
 from invdesign.rng import rng_for
 from invdesign.settings import STORED_FOLDER, Settings, load
 from invdesign.structures.files import structure_from_json, structure_to_json
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 SECONDS = 60.0  # one request may take (chosen)
 LOAD_SECONDS = 120.0  # more for the first request, which loads the generator (chosen)
 MAX_FAILURES = 3  # in a row, after which a generator is asked no more (chosen)
-FOREIGN_ERRORS = (Exception, SystemExit)  # exceptions of foreign code
 
 logger = logging.getLogger("invdesign.run")
 
@@ -107,8 +107,6 @@ class ProcessSampler:
 
     def _find_pool(self) -> ProcessPool:
         """Pool of one process, started with the first request."""
-        from pebble import ProcessPool
-
         if self._pool is None:
             settings = cast("Settings", self._generator).model_dump(mode="json")
             contents = [artifact.find() for artifact in find_artifacts(settings)]
@@ -116,11 +114,7 @@ class ProcessSampler:
                 type(self._generator)
             )  # named by a campaign that may import it
             setup = pickle.dumps((json.dumps(settings), contents, list_trusted_folders(), trusted))
-            with block_interrupts():
-                self._pool = ProcessPool(
-                    max_workers=1, initializer=prepare_process, initargs=(setup,), context=CleanSpawn()
-                )
-                self._pool.schedule(max, args=(0, 1))  # starts its threads while interrupts are blocked
+            self._pool = start_pool(1, prepare_process, (setup,))
             atexit.register(self.close)
         return self._pool
 
