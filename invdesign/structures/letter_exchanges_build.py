@@ -12,20 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from invdesign.arrays import FloatArray, IntArray
+from invdesign.arrays import IntArray
 from invdesign.structures.framework_labels import MIRROR_GROUPS, Letters
 from invdesign.structures.wyckoff import (
     GROUPS,
-    WyckoffPosition,
+    SAME_POINT,
+    find_equivalent_settings,
     find_space_group,
-    fit_parameters,
     list_relabellings,
-    parse_coordinates,
+    map_letters,
 )
 
 LAST_OBLIQUE = 15  # last space group whose axes may be sheared: triclinic and monoclinic ones
-SAME_SPOT = 1e-6  # fractional distance of equal points, as in `wyckoff`
-GENERIC = np.array([0.1357, 0.2719, 0.4231])  # free parameters without any symmetry of their own
 
 
 def derive_letter_exchanges(number: int) -> tuple[Mapping[str, str], ...]:
@@ -65,27 +63,11 @@ def _close_group(letters: Letters, steps: set[Letters]) -> list[dict[str, str]]:
 
 def _list_sheared(number: int) -> set[Letters]:
     """Exchanges of letters of a triclinic or monoclinic group by sheared axes and shifted origins."""
-    group = find_space_group(number)
-    if len(group.positions) == 1:
-        return {tuple(group.positions)}
-    own = {rotation.tobytes(): place for place, rotation in enumerate(group.rotations)}
-    to_primitive = np.linalg.inv(group.primitive)
-    origins = np.array(list(itertools.product((0.0, 0.25, 0.5, 0.75), repeat=3)))
-    found = set()
-    for axes in _list_shears(triclinic=number == 2):
-        if not _is_whole(group.primitive @ axes.T @ to_primitive):
-            continue
-        inverse = np.round(np.linalg.inv(axes)).astype(np.int64)
-        turned = [np.ascontiguousarray(axes @ rotation @ inverse).tobytes() for rotation in group.rotations]
-        if any(key not in own for key in turned):
-            continue
-        places = [own[key] for key in turned]
-        rotations, wanted = group.rotations[places], group.translations[places]
-        shifts = origins[:, None] - np.einsum("nij,wj->wni", rotations, origins)
-        apart = ((group.translations @ axes.T)[None] + shifts - wanted) @ to_primitive
-        for origin in origins[np.abs(apart - np.round(apart)).max(axis=(1, 2)) < SAME_SPOT]:
-            found.add(_map_letters(number, number, axes, origin))
-    return found
+    positions = find_space_group(number).positions
+    if len(positions) == 1:
+        return {tuple(positions)}
+    settings = find_equivalent_settings(number, _list_shears(triclinic=number == 2))
+    return {tuple(map_letters(number, axes, origin).values()) for axes, origin in settings}
 
 
 def _list_shears(*, triclinic: bool) -> list[IntArray]:
@@ -103,11 +85,6 @@ def _list_shears(*, triclinic: bool) -> list[IntArray]:
     return [np.array([[a, 0, b], [0, 1, 0], [c, 0, d]], dtype=np.int64) for a, b, c, d in rows]
 
 
-def _is_whole(rows: FloatArray) -> bool:
-    """True if all entries are integers."""
-    return bool(np.abs(rows - np.round(rows)).max() < SAME_SPOT)
-
-
 def _mirror_letters(number: int, lower: int) -> Mapping[str, str]:
     """Letter of the mirror image of each position."""
     group, image = find_space_group(number), find_space_group(lower)
@@ -121,38 +98,9 @@ def _mirror_letters(number: int, lower: int) -> Mapping[str, str]:
         shift = np.array([0.0, 0.0, height])
         moved = -group.translations + shift - group.rotations @ shift
         apart = (moved - image.translations[places]) @ to_primitive
-        if np.abs(apart - np.round(apart)).max() < SAME_SPOT:
-            return dict(zip(group.positions, _map_letters(number, lower, flip, shift), strict=True))
+        if np.abs(apart - np.round(apart)).max() < SAME_POINT:
+            return map_letters(number, flip, shift, lower)
     raise AssertionError(f"space groups {number} and {lower} are no mirror images")
-
-
-def _map_letters(number: int, target: int, axes: IntArray, origin: FloatArray) -> Letters:
-    """Letters of the target group at the images of all positions, coordinates x becoming axes @ x + origin."""
-    group, image = find_space_group(number), find_space_group(target)
-    to_primitive = np.linalg.inv(image.primitive)
-    return tuple(
-        _find_letter((axes @ _place_point(position) + origin) @ to_primitive, position, target)
-        for position in group.positions.values()
-    )
-
-
-def _place_point(position: WyckoffPosition) -> FloatArray:
-    """Place a generic point of a position, fractional in the conventional cell."""
-    rows, offset = parse_coordinates(position.coordinates)
-    point: FloatArray = rows @ GENERIC + offset
-    return point
-
-
-def _find_letter(point: FloatArray, like: WyckoffPosition, number: int) -> str:
-    """Find the letter of a point in the primitive cell among positions of the same multiplicity and freedom."""
-    alike = [
-        position
-        for position in find_space_group(number).positions.values()
-        if (position.multiplicity, position.free) == (like.multiplicity, like.free)
-    ]
-    if len(alike) == 1:
-        return alike[0].letter
-    return next(found.letter for found in alike if fit_parameters(found, point, np.eye(3))[1] < SAME_SPOT)
 
 
 def write_table(path: Path) -> None:

@@ -41,6 +41,9 @@ PRIMITIVE_CELLS: Mapping[str, tuple[tuple[float, float, float], ...]] = {
 """Primitive vectors as rows by letter, in vectors of the conventional cell."""
 LATTICE_SHIFTS = np.array(list(itertools.product(range(-3, 4), repeat=3)), dtype=np.float64)
 """Lattice translations by which an image may differ from a point, shape (343, 3)."""
+GENERIC_POINT = np.array(
+    [0.1357, 0.2719, 0.4231]
+)  # free parameters of a point without any symmetry of its own
 SAME_POINT = 1e-6  # fractional distance below which two images of a point are one (chosen)
 LONGEST_RATIO = 2.0  # of two lengths of a random cell; chosen, as structure searches usually do
 ANGLES = (60.0, 120.0)  # degrees, of a random cell where the lattice system leaves them free (chosen)
@@ -306,7 +309,7 @@ def _make_position(
     directions = rows[:, rows.any(axis=0)]
     linear = to_primitive @ rotations @ directions
     constant = (rotations @ offset + translations) @ to_primitive.T
-    sample = linear @ np.array([0.1357, 0.2719, 0.4231])[: directions.shape[1]] + constant
+    sample = linear @ GENERIC_POINT[: directions.shape[1]] + constant
     apart = sample[:, None] - sample[None]
     same = np.abs(apart - np.round(apart)).max(axis=2) < SAME_POINT
     kept = [row for row in range(len(sample)) if not same[row, :row].any()]
@@ -429,27 +432,39 @@ def list_relabellings(number: int) -> tuple[Relabelling, ...]:
     Args:
         number: of the space group.
     """
-    group = find_space_group(number)
     found: dict[tuple[str, ...], Relabelling] = {}
     for axes, origin in list_equivalent_settings(number):
-        letters = {}
-        for letter, position in group.positions.items():
-            rows, offset = parse_coordinates(position.coordinates)
-            point = axes @ (rows @ np.array([0.1357, 0.2719, 0.4231]) + offset) + origin
-            letters[letter] = _find_letter(point @ np.linalg.inv(group.primitive), position, group)
+        letters = map_letters(number, axes, origin)
         found.setdefault(tuple(letters.values()), Relabelling(letters, axes, origin))
     return tuple(found.values())
 
 
+def map_letters(number: int, axes: IntArray, origin: FloatArray, target: int | None = None) -> dict[str, str]:
+    """Map the letters of positions to those that they have after a change of setting.
+
+    Args:
+        number: of the space group.
+        axes, origin: coordinates x become axes @ x + origin.
+        target: number of the space group afterwards, where it is a mirror image.
+    """
+    group = find_space_group(number)
+    image = group if target is None else find_space_group(target)
+    to_primitive = np.linalg.inv(image.primitive)
+    letters = {}
+    for letter, position in group.positions.items():
+        rows, offset = parse_coordinates(position.coordinates)
+        point = (axes @ (rows @ GENERIC_POINT + offset) + origin) @ to_primitive % 1.0
+        letters[letter] = _find_letter(point, position, image)
+    return letters
+
+
 def _find_letter(point: FloatArray, like: WyckoffPosition, group: SpaceGroup) -> str:
-    """Find the letter of a point in the primitive cell among positions like one."""
-    alike = (
-        letter
-        for letter, position in group.positions.items()
+    """Find the letter of a point in the primitive cell among positions of the same multiplicity and freedom."""
+    alike = [
+        position
+        for position in group.positions.values()
         if (position.multiplicity, position.free) == (like.multiplicity, like.free)
-    )
-    return next(
-        letter
-        for letter in alike
-        if fit_parameters(group.positions[letter], point, np.eye(3))[1] < SAME_POINT
-    )
+    ]
+    if len(alike) == 1:
+        return alike[0].letter
+    return next(found.letter for found in alike if fit_parameters(found, point, np.eye(3))[1] < SAME_POINT)

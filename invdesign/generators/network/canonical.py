@@ -19,14 +19,13 @@ from invdesign.structures.wyckoff import (
     find_space_group,
     fit_parameters,
     list_equivalent_settings,
+    map_letters,
 )
 
 SHEARS = (0, 1, -1, 2, -2)  # of the axes of a monoclinic cell (chosen)
 SAME_SHAPE = 1e-3  # relative difference of two sums of lengths that count as one (chosen)
 SAME_ANGLE = 1e-3  # degrees, of a right angle (chosen)
 MOST_SETTINGS = 64  # settings that are compared (chosen); more only in triclinic groups
-SAMPLE = np.array([0.1357, 0.2719, 0.4231])  # a point without symmetry
-SAME_POINT = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,22 +62,9 @@ def _list_changes(number: int) -> tuple[tuple[IntArray, FloatArray], ...]:
 @lru_cache(maxsize=256)
 def list_settings(number: int) -> tuple[Relabelling, ...]:
     """List equivalent settings of a group with the letters that they exchange, the identity first."""
-    group = find_space_group(number)
-    inverse = np.linalg.inv(group.primitive)
-    found = []
-    for axes, origin in _list_changes(number):
-        letters = {}
-        for letter, position in group.positions.items():
-            point = position.place_images(SAMPLE[: position.free])[0] @ group.primitive
-            changed = (axes @ point + origin) @ inverse % 1.0
-            letters[letter] = next(
-                name
-                for name, other in group.positions.items()
-                if (other.multiplicity, other.free) == (position.multiplicity, position.free)
-                and fit_parameters(other, changed, np.eye(3))[1] < SAME_POINT
-            )
-        found.append(Relabelling(letters, axes, origin))
-    return tuple(found)
+    return tuple(
+        Relabelling(map_letters(number, axes, origin), axes, origin) for axes, origin in _list_changes(number)
+    )
 
 
 def write_crystal(elements: Sequence[str], sited: SitedCrystal, order: Sequence[str]) -> Written:
