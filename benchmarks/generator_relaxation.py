@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common import Record, Records, Row, interval_of, measured, merge_results, one_thread, print_table
-from generators import choose_formulas, load_method, propose
+from generators import choose_formulas, load_method, propose, share_row
 
-from invdesign.generators.metrics.intervals import measure_share
 from invdesign.protocols import Condition
 from invdesign.rng import rng_for
 from invdesign.structures.guard_rails import draw_gated
@@ -137,21 +136,8 @@ def tabulate_relaxation(records: Records) -> list[Row]:
             )
         )
         for name, metric in (("converged", "converged_percent"), ("same", "same_structure_percent")):
-            figure = measure_share(sum(bool(record[name]) for record in found), len(found) + failed)
-            rows.append(
-                Row(
-                    "generators",
-                    "relaxation",
-                    method,
-                    metric,
-                    figure.value,
-                    "%",
-                    figure.n,
-                    0.0,
-                    figure.low,
-                    figure.high,
-                )
-            )
+            share = 100.0 * sum(bool(record[name]) for record in found) / (len(found) + failed)
+            rows.append(share_row("relaxation", method, metric, [share], len(found) + failed))
     return rows
 
 
@@ -171,21 +157,8 @@ def tabulate_formulas(records: Records) -> list[Row]:
             record["lowest"] is not None and record["lowest"] <= known[record["formula"]]["after"] + SOLVED
             for record in found
         ]
-        figure = measure_share(sum(solved), len(found))
-        rows.append(
-            Row(
-                "generators",
-                "formula_relaxed",
-                method,
-                "solved_percent",
-                figure.value,
-                "%",
-                figure.n,
-                0.0,
-                figure.low,
-                figure.high,
-            )
-        )
+        share = 100.0 * float(np.mean(solved))
+        rows.append(share_row("formula_relaxed", method, "solved_percent", [share], len(found)))
     return rows
 
 

@@ -34,7 +34,7 @@ from invdesign.protocols import Condition, Generator, Samples
 from invdesign.rng import rng_for
 from invdesign.settings import load
 from invdesign.structures.conditions import find_breach, make_condition
-from invdesign.structures.guard_rails import draw_gated, find_symmetry, read_crystal
+from invdesign.structures.guard_rails import draw_gated, find_symmetry, list_symbols, read_crystal
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -323,7 +323,7 @@ def run_conditions(method: str, seed: int, models: Path) -> dict[str, Any]:
 
 def breaks(structure: Structure, condition: Condition) -> bool:
     """True if a crystal breaks a condition; its symmetry is found anew."""
-    elements = sorted({str(site.specie.symbol) for site in structure})
+    elements = list_symbols(structure)
     crystal = read_crystal(structure, elements)
     symmetry = None if crystal is None else find_symmetry(crystal)
     if crystal is None or symmetry is None:

@@ -12,7 +12,9 @@ from invdesign import registry
 from invdesign.cli.options import COUNT, INTERRUPTED, NUMBER, AsJson, TrustCode, number_parser
 from invdesign.errors import InvdesignError, PluginError
 from invdesign.protocols import Wish
+from invdesign.wording import align_columns, shorten_text
 
+MAX_SHOWN = 400  # characters of a setting (chosen)
 EVALUATED = 1_000  # samples of an evaluation, unless a number is given (chosen)
 
 generator = typer.Typer(
@@ -54,9 +56,8 @@ def list_(as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return
-    width = max((len(row["kind"]) for row in rows), default=0)
-    for row in rows:
-        typer.echo(f"{row['kind']:<{width}}  {row['summary']}")
+    for line in align_columns([(row["kind"], row["summary"]) for row in rows]):
+        typer.echo(line)
 
 
 @generator.command()
@@ -75,7 +76,7 @@ def show(kind: Kind, model: Model = None, as_json: AsJson = False) -> None:
 
 def _shorten(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 400 else text[:400] + " ..."
+    return shorten_text(text, MAX_SHOWN)
 
 
 def load_generator(kind: str, model: Path | None, *, trust_code: bool = False) -> Any:

@@ -11,8 +11,9 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from invdesign.arrays import FloatArray
-from invdesign.artifacts import Artifact, Shelf
+from invdesign.artifacts import Artifact
 from invdesign.errors import ArtifactError
+from invdesign.generators.models import MODELS, NETWORK_KIND, NETWORK_VERSION
 from invdesign.protocols import ORIGIN, Condition, GeneratorSettings, Samples, TrainingSet
 from invdesign.rng import Rng
 from invdesign.threads import one_thread
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from invdesign.generators.network.model_folder import CrystalModel
     from invdesign.generators.network.sampling import Made, Manner, Yield
 
-MODELS = Shelf("invdesign.generators", "models", "crystal_vae")
 MINUTES = 17.5  # CPU time of a training on one core (chosen)
 WISHED = 8  # codes per crystal asked for, of which those nearest to the wishes are decoded (chosen)
 
@@ -33,7 +33,7 @@ class CrystalVae(GeneratorSettings):
 
     version: ClassVar[str] = "1"
 
-    model: Annotated[Artifact, MODELS.field] = Field(default_factory=MODELS.default)
+    model: Annotated[Artifact, MODELS.field] = Field(default_factory=lambda: MODELS.read(NETWORK_KIND))
     """Trained model: the word of a shipped one, or a model folder."""
     prior: Literal["normal", "mixture", "gan"] = "mixture"
     """Distribution from which codes are drawn."""
@@ -50,7 +50,7 @@ class CrystalVae(GeneratorSettings):
     @classmethod
     def _check_model(cls, model: Artifact) -> Artifact:
         try:
-            model.check_kind("crystal_vae", 1)
+            model.check_kind(NETWORK_KIND, NETWORK_VERSION)
         except ArtifactError as error:
             raise ValueError(str(error)) from error
         return model

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invdesign.errors import InvdesignError
-from invdesign.generators.metrics.distinct import KnownCrystals, match_at_k
+from invdesign.generators.metrics.distinct import KnownCrystals, group_by_formula, match_at_k
 from invdesign.generators.metrics.evaluate import COVERAGE_SAMPLES, evaluate_structures, list_rows
 from invdesign.generators.prototypes.generator import PrototypeGenerator
 from invdesign.generators.training_set import describe_left_out, read_training_set
@@ -16,6 +16,7 @@ from invdesign.protocols import Condition, Generator
 from invdesign.rng import rng_for
 from invdesign.structures.conditions import make_condition
 from invdesign.structures.guard_rails import draw_gated
+from invdesign.wording import align_columns
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -125,7 +126,7 @@ def measure_formulas(
         seed: of formulas and proposals.
         report: takes sentences on the progress.
     """
-    targets = _group_by_formula(crystals)
+    targets = group_by_formula(crystals)
     names = sorted(targets)
     order = rng_for(seed, 0, "formulas").permutation(len(names))[:most]
     chosen = [names[place] for place in order.tolist()]
@@ -163,13 +164,6 @@ def _make_row(metric: str, value: float, *, unit: str, n: int) -> Row:
     }
 
 
-def _group_by_formula(crystals: Iterable[Structure]) -> dict[str, list[Structure]]:
-    found: dict[str, list[Structure]] = {}
-    for crystal in crystals:
-        found.setdefault(str(crystal.composition.reduced_formula), []).append(crystal)
-    return found
-
-
 def format_rows(rows: Sequence[Row]) -> list[str]:
     """Format rows as an aligned table."""
     header = ("samples", "metric", "value", "95 % interval", "unit", "n")
@@ -184,8 +178,4 @@ def format_rows(rows: Sequence[Row]) -> list[str]:
         )
         for row in rows
     ]
-    widths = [max(len(row[place]) for row in [header, *cells]) for place in range(len(header))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [header, *cells]
-    ]
+    return align_columns([header, *cells])

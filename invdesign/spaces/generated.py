@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -25,8 +24,6 @@ TRIES = 5  # requests of one start until a crystal is of the space (chosen)
 # Crystals of one request, which are tried in random order: the likeliest alone would be proposed again and again (chosen).
 AT_ONCE = 4
 START_WEIGHT = 1.0  # beside weights of the other starts, which sum to 1 (chosen)
-
-logger = logging.getLogger(__name__)
 
 
 class GeneratorUse(Frozen):
@@ -88,7 +85,7 @@ class GeneratorStart:
     generator: Generator
     condition: Condition
     share: float
-    adopt: Callable[[Structure, Rng], Genome | None]
+    adopt: Callable[[Structure], Genome | None]
     arity: int = field(default=0, init=False)
 
     def apply(self, parents: Sequence[Genome], rng: Rng) -> Genome | None:
@@ -103,22 +100,22 @@ class GeneratorStart:
         for _ in range(TRIES):
             structures = sampler.request(int(rng.integers(2**63)), AT_ONCE, self.condition)
             for place in rng.permutation(len(structures)).tolist():
-                genome = self._try_adopt(structures[place], rng)
+                genome = self._try_adopt(structures[place])
                 if genome is not None:
                     return genome
             if not structures and sampler.is_hopeless:
                 return None
         return None
 
-    def _try_adopt(self, structure: Structure, rng: Rng) -> Genome | None:
+    def _try_adopt(self, structure: Structure) -> Genome | None:
         try:
-            return self.adopt(structure, rng)
+            return self.adopt(structure)
         except Infeasible:
             return None
 
 
 def list_generator_starts(
-    uses: Sequence[GeneratorUse], condition: Condition, adopt: Callable[[Structure, Rng], Genome | None]
+    uses: Sequence[GeneratorUse], condition: Condition, adopt: Callable[[Structure], Genome | None]
 ) -> dict[str, GeneratorStart]:
     """List start operators by name for the generators of a space.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,12 +58,17 @@ def find_fault(structure: Structure, condition: Condition, rails: GuardRails) ->
         condition: to be kept.
         rails: limits.
     """
-    if not structure.is_ordered or not len(structure):
-        return BREACH
-    elements = sorted({str(site.specie.symbol) for site in structure})
-    crystal = read_crystal(structure, elements)
-    if crystal is None:
-        return FLAT
+    return Passed(condition, replace(rails, distinct=False)).find_fault(structure)
+
+
+def _find_fault(
+    structure: Structure,
+    crystal: Crystal,
+    elements: Sequence[str],
+    condition: Condition,
+    rails: GuardRails,
+) -> str:
+    """Find the reason to refuse a structure that was read as a crystal of these elements; empty if it passes."""
     counts = dict(zip(elements, crystal.count_species(len(elements)).tolist(), strict=True))
     typical = estimate_volume(counts)
     if not rails.volume[0] * typical <= crystal.volume <= rails.volume[1] * typical:
@@ -78,6 +83,11 @@ def find_fault(structure: Structure, condition: Condition, rails: GuardRails) ->
         structure.properties[ORIGIN]["space_group"] = group
     primitive = {name: count // cells for name, count in counts.items()}
     return BREACH if find_breach(primitive, group, condition) else ""
+
+
+def list_symbols(structure: Structure) -> list[str]:
+    """Symbols of the elements of an ordered structure, sorted."""
+    return sorted({str(site.specie.symbol) for site in structure})
 
 
 def read_crystal(structure: Structure, elements: Sequence[str]) -> Crystal | None:
@@ -130,9 +140,7 @@ class Passed:
 
     def add(self, structure: Structure) -> bool:
         """Add a crystal if it passes; True if it did."""
-        fault = find_fault(structure, self.condition, self.rails)
-        if not fault and self.rails.distinct and not self._is_new(structure):
-            fault = DUPLICATE
+        fault = self.find_fault(structure)
         if fault:
             self.refused[fault] += 1
             return False
@@ -142,17 +150,29 @@ class Passed:
     def remember(self, structures: Iterable[Structure]) -> None:
         """Refuse crystals like these from now on."""
         for structure in structures:
-            self._is_new(structure)
+            elements = list_symbols(structure)
+            crystal = read_crystal(structure, elements)
+            if crystal is not None:
+                self._is_new(crystal, elements)
 
-    def _is_new(self, structure: Structure) -> bool:
-        """True if no crystal like this one was added; it is remembered."""
-        elements = sorted({str(site.specie.symbol) for site in structure})
+    def find_fault(self, structure: Structure) -> str:
+        """Find the reason to refuse a crystal, duplicates included; empty if it passes."""
+        if not structure.is_ordered or not len(structure):
+            return BREACH
+        elements = list_symbols(structure)
         crystal = read_crystal(structure, elements)
         if crystal is None:
-            return False
+            return FLAT
+        fault = _find_fault(structure, crystal, elements, self.condition, self.rails)
+        if not fault and self.rails.distinct and not self._is_new(crystal, elements):
+            return DUPLICATE
+        return fault
+
+    def _is_new(self, crystal: Crystal, elements: Sequence[str]) -> bool:
+        """True if no crystal like this one was added; it is remembered."""
         own = Distances(len(elements)).fingerprint(crystal)
-        shares = structure.composition.fractional_composition.get_el_amt_dict()
-        key = tuple(sorted((name, round(share, 6)) for name, share in shares.items()))
+        shares = crystal.count_species(len(elements)) / len(crystal)
+        key = tuple(zip(elements, np.round(shares, 6).tolist(), strict=True))
         known = self._seen.setdefault(key, [])
         if any(float(np.linalg.norm(own - other)) < ALIKE for other in known):
             return False

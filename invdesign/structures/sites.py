@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,10 @@ from invdesign.structures.wyckoff import (
     fit_parameters,
     list_relabellings,
 )
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
 
 MAX_DISPLACEMENT = LOOSE_SYMPREC  # Å, by which an atom may miss its symmetric place
 MAX_STRAIN = 0.02  # relative difference of a cell's metric from that of its lattice system (chosen)
@@ -84,6 +89,28 @@ def find_sites(
     numbers = np.asarray(found.std_types) - 1
     sites, coordinates = _collect_sites(standard, numbers, group.primitive @ lattice, group)
     return _relabel_sites(sites, coordinates, _symmetrise_cell(lattice, group), group, known or ())
+
+
+def find_structure_sites(structure: Structure) -> tuple[tuple[str, ...], SitedCrystal]:
+    """Find the occupied sites of an ordered structure in any cell.
+
+    Returns:
+        (symbols, sorted, which are the species of the sites; space group and sites).
+
+    Raises:
+        Infeasible: it is disordered, its cell has no volume, or no symmetry is found.
+    """
+    if not structure.is_ordered:
+        raise Infeasible("it has partly occupied sites, or sites shared by several elements")
+    symbols = [str(site.specie.symbol) for site in structure]
+    elements = tuple(sorted(set(symbols)))
+    species = [elements.index(symbol) for symbol in symbols]
+    try:
+        return elements, find_sites(
+            np.array(structure.lattice.matrix), np.array(structure.frac_coords), species
+        )
+    except np.linalg.LinAlgError as error:
+        raise Infeasible("its cell has no volume") from error
 
 
 def _relabel_sites(

@@ -11,7 +11,7 @@ from invdesign.protocols import ORIGIN, Condition, LatentGenerator, Samples
 from invdesign.rng import rng_for
 from invdesign.structures.conditions import find_breach, make_condition
 from invdesign.structures.files import structure_from_json, structure_to_json
-from invdesign.structures.guard_rails import find_symmetry, read_crystal
+from invdesign.structures.guard_rails import find_symmetry, list_symbols, read_crystal
 from invdesign.testing.common import check_settings, expect, expect_untouched_globals, reload_plugin
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _check_crystal(structure: Structure, condition: Condition, name: str) -> Non
     )
     again = structure_from_json(structure_to_json(structure))
     expect(len(again) == len(structure), f"{name}: a crystal changed on its way through JSON")
-    elements = sorted({str(site.specie.symbol) for site in structure})
+    elements = list_symbols(structure)
     crystal = read_crystal(structure, elements)
     symmetry = None if crystal is None else find_symmetry(crystal)
     if crystal is None or symmetry is None:

@@ -13,9 +13,9 @@ import torch
 from invdesign.arrays import FloatArray
 from invdesign.errors import Infeasible
 from invdesign.generators.network.chemistry import list_elements
-from invdesign.generators.network.compose import make_menu
+from invdesign.generators.network.compose import Menu, make_menu
 from invdesign.generators.network.drafts import Draft
-from invdesign.generators.network.examples import MAIN, Example, is_learnable, join_examples, make_example
+from invdesign.generators.network.examples import Example, is_learnable, join_examples, make_example
 from invdesign.generators.network.model import to_tensors
 from invdesign.generators.network.model_folder import CrystalModel
 from invdesign.generators.network.occupy import draw_sites
@@ -26,6 +26,7 @@ from invdesign.generators.network.sampling import (
     Yield,
     add_crystals,
     make_formula_draft,
+    set_code_context,
     shape_drafts,
 )
 from invdesign.protocols.generators import Condition
@@ -76,20 +77,26 @@ def decode_codes(
     model: CrystalModel, codes: FloatArray, condition: Condition, manner: Manner
 ) -> list[Made | None]:
     """Decode codes (n, l) one by one, always to the same crystals; None where there is none."""
-    found: list[Made | None] = []
-    for code in codes:
-        made = None
-        for warmth in DECODED_WARMTHS:
-            calm = replace(manner, composition=warmth, sites=warmth, shapes=DECODED_SHAPES)
-            made = _decode_code(model, code, condition, calm)
-            if made is not None:
-                break
-        found.append(made)
-    return found
+    menu = None if condition.formula else make_menu(condition, model.known, model.patterns)
+    calm = [
+        replace(manner, composition=warmth, sites=warmth, shapes=DECODED_SHAPES) for warmth in DECODED_WARMTHS
+    ]
+    tried = ((_decode_code(model, code, menu, condition, own) for own in calm) for code in codes)
+    return [next((made for made in own if made is not None), None) for own in tried]
 
 
-def _decode_code(model: CrystalModel, code: FloatArray, condition: Condition, manner: Manner) -> Made | None:
-    """Decode one code (l,); alone in its batch, so that its digits depend on nothing else."""
+def _decode_code(
+    model: CrystalModel, code: FloatArray, menu: Menu | None, condition: Condition, manner: Manner
+) -> Made | None:
+    """Decode one code (l,); alone in its batch, so that its digits depend on nothing else.
+
+    Args:
+        model: trained.
+        code: rounded before it is decoded.
+        menu: compositions; None where the condition has a formula.
+        condition: to be kept.
+        manner: of drawing.
+    """
     rounded = np.round(code, DECODED_DECIMALS)
     if not np.isfinite(rounded).all():
         return None
@@ -97,12 +104,10 @@ def _decode_code(model: CrystalModel, code: FloatArray, condition: Condition, ma
     rng: Rng = np.random.Generator(np.random.Philox(key=derived_seed(text, "decode")))
     found = Yield()
     row = rounded[None]
-    if condition.formula:
-        _decode_formula(
-            model, row, make_formula_draft(dict(condition.formula)), rng, condition, manner, found
-        )
+    if menu is None:
+        draft = make_formula_draft(dict(condition.formula))
+        _decode_formula(model, row, draft, rng, condition, manner, found)
     else:
-        menu = make_menu(condition, model.known, model.patterns)
         add_crystals(model, row, menu, [rng], condition, manner, found)
     return found.made[0] if found.made else None
 
@@ -117,10 +122,7 @@ def _decode_formula(
     found: Yield,
 ) -> None:
     """Decode a code (1, l) to a crystal of a given composition."""
-    with torch.no_grad():
-        context = model.network.set_context(
-            torch.from_numpy(row).float(), torch.full((1,), MAIN, dtype=torch.long)
-        )
+    context = set_code_context(model, row)
     placed = [
         one for one in draw_sites(model.network, context, [draft], condition, [rng], manner.sites) if one
     ]

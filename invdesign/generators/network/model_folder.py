@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from invdesign.errors import ArtifactError
+from invdesign.generators.models import NETWORK_KIND, NETWORK_VERSION
 from invdesign.generators.network.chemistry import list_elements
 from invdesign.generators.network.layers import Sizes
 from invdesign.generators.network.model import CrystalNetwork
 from invdesign.generators.network.priors import CodeGan, GanSizes, Mixture
 from invdesign.generators.network.refine import Refiner, RefinerSizes
 
-KIND, VERSION = "crystal_vae", 1
 Tensors = Mapping[str, NDArray[Any]]
 
 
@@ -80,8 +80,8 @@ def pack_model(model: CrystalModel) -> tuple[dict[str, NDArray[Any]], dict[str, 
     rows = sorted(model.patterns)
     tensors["patterns"] = np.array([[*row, *([0] * (longest - len(row)))] for row in rows], dtype=np.int16)
     config = {
-        "kind": KIND,
-        "version": VERSION,
+        "kind": NETWORK_KIND,
+        "version": NETWORK_VERSION,
         "network": model.network.sizes.model_dump(mode="json"),
         "refiner": None if model.refiner is None else model.refiner.sizes.model_dump(mode="json"),
         "gan": None if model.gan is None else model.gan.sizes.model_dump(mode="json"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -153,9 +152,3 @@ def find_polar_axes(number: int) -> FloatArray:
     mean = rotations.mean(axis=0)  # the projection on what all operations keep
     axes = [axis for axis in np.eye(3) if np.abs(mean @ axis - axis).max() < SAME]
     return np.array(axes).reshape(-1, 3)
-
-
-def count_free(number: int, letters: Sequence[str]) -> int:
-    """Number of free coordinates of occupied positions."""
-    positions = find_space_group(number).positions
-    return sum(positions[letter].free for letter in letters)

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.errors import Infeasible
 from invdesign.generators.network.canonical import Written, write_crystal
 from invdesign.generators.network.chemistry import list_elements
 from invdesign.generators.network.positions import list_letters, load_positions
-from invdesign.structures.sites import find_sites
+from invdesign.structures.sites import find_structure_sites
 from invdesign.structures.wyckoff import find_space_group
 
 if TYPE_CHECKING:
@@ -23,17 +22,9 @@ def write_structure(structure: Structure) -> Written:
     """Write a structure in its chosen setting.
 
     Raises:
-        Infeasible: it is disordered, or its symmetry is not found.
+        Infeasible: it is disordered, its cell has no volume, or its symmetry is not found.
     """
-    if not structure.is_ordered:
-        raise Infeasible("sites are shared by several elements; ordered crystals are needed")
-    symbols = [site.specie.symbol for site in structure]
-    elements = sorted(set(symbols))
-    sited = find_sites(
-        np.array(structure.lattice.matrix),
-        np.array(structure.frac_coords),
-        [elements.index(symbol) for symbol in symbols],
-    )
+    elements, sited = find_structure_sites(structure)
     return write_crystal(elements, sited, list_elements())
 
 

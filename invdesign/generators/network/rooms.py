@@ -9,11 +9,9 @@ from functools import lru_cache
 
 from invdesign.generators.network.positions import load_positions
 from invdesign.protocols.generators import Condition
-from invdesign.structures.wyckoff import GROUPS
 
 CACHED_ROOMS = 20_000  # pairs of group and composition (chosen)
 MOST_ATOMS = 52  # of a primitive cell where a condition sets no bound: the largest in the shipped data
-MOST_ASKED = 200  # atoms of a primitive cell that a condition may ask for (chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,8 +185,3 @@ def list_small_patterns(kinds: Iterable[int], most: int) -> set[tuple[int, ...]]
             patterns = [(*pattern, count) for pattern in patterns for count in range(1, most + 1)]
         found |= {pattern for pattern in patterns if math.gcd(*pattern) == 1}
     return found
-
-
-def check_groups(groups: Sequence[int]) -> bool:
-    """True if all numbers are those of space groups."""
-    return all(group in GROUPS for group in groups)

@@ -151,6 +151,14 @@ def set_plain_context(model: CrystalModel, n: int) -> Tensor:
         return model.network.set_context(None, torch.full((n,), MAIN, dtype=torch.long))
 
 
+def set_code_context(model: CrystalModel, codes: FloatArray) -> Tensor:
+    """Context of the rows of codes (m, l)."""
+    with torch.no_grad():
+        return model.network.set_context(
+            torch.from_numpy(codes).float(), torch.full((len(codes),), MAIN, dtype=torch.long)
+        )
+
+
 def sample_freely(
     model: CrystalModel,
     rng: Rng,
@@ -185,10 +193,7 @@ def add_crystals(
     found: Yield,
 ) -> None:
     """Decode codes (m, l) and add the crystals that keep the condition."""
-    with torch.no_grad():
-        context = model.network.set_context(
-            torch.from_numpy(codes).float(), torch.full((len(codes),), MAIN, dtype=torch.long)
-        )
+    context = set_code_context(model, codes)
     composed = draw_compositions(model.network, context, menu, rngs, manner.composition)
     rows = [row for row, draft in enumerate(composed) if draft is not None]
     _refuse(found, "no neutral formula", len(composed) - len(rows))

@@ -44,11 +44,6 @@ class Candidate:
         """Atoms by element in the primitive cell, sorted."""
         return dict(sorted(zip(self.elements, self.template.counts, strict=True)))
 
-    @property
-    def is_known(self) -> bool:
-        """True if the template has these elements itself."""
-        return self.elements == self.template.elements and not self.derived_from
-
     def build(self, scale: ElementScale) -> Structure:
         """Build the crystal, its volume scaled by the volumes of its atoms."""
         from pymatgen.core import Lattice, Structure

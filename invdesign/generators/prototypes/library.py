@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
-from invdesign.errors import Infeasible, InvdesignError
+from invdesign.errors import InvdesignError
 from invdesign.structures.charges import element_symbols
 from invdesign.structures.combinations import parse_combination
 from invdesign.structures.conditions import write_counts
 from invdesign.structures.formulas import order_formula
 from invdesign.structures.framework_labels import MIRROR_GROUPS, list_letter_exchanges
 from invdesign.structures.sited import SitedCrystal
-from invdesign.structures.sites import find_sites
+from invdesign.structures.sites import find_structure_sites
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -290,18 +290,7 @@ def read_template(structure: Structure, source: str, e_above_hull: float = float
     Raises:
         Infeasible: it is disordered, or no symmetry is found.
     """
-    if not structure.is_ordered:
-        raise Infeasible("it has partly occupied sites")
-    symbols = [str(site.specie.symbol) for site in structure]
-    elements = tuple(sorted(set(symbols)))
-    try:
-        sited = find_sites(
-            np.array(structure.lattice.matrix),
-            np.array(structure.frac_coords),
-            [elements.index(symbol) for symbol in symbols],
-        )
-    except np.linalg.LinAlgError as error:
-        raise Infeasible("its cell has no volume") from error
+    elements, sited = find_structure_sites(structure)
     return Template(elements, sited, source, e_above_hull)
 
 

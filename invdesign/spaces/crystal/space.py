@@ -14,7 +14,7 @@ from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible
 from invdesign.protocols import Condition, Descriptor, Operator, SpaceSettings
-from invdesign.rng import Rng, derived_seed, rng_for
+from invdesign.rng import derived_seed, rng_for
 from invdesign.spaces.crystal.adopt import adopt_structure
 from invdesign.spaces.crystal.fresh import leave_saddle
 from invdesign.spaces.crystal.genomes import build_design, read_canonical, read_known, write_genome
@@ -301,12 +301,11 @@ class CrystalSpace(SpaceSettings):
         }
         return {**own, **list_generator_starts(self.generators, self.condition, self._start_from)}
 
-    def _start_from(self, structure: Structure, rng: Rng) -> dict[str, Json] | None:
+    def _start_from(self, structure: Structure) -> dict[str, Json] | None:
         """Genome of a generated crystal, displaced a little: a symmetric one may be a saddle point.
 
         The displacement depends on the crystal alone, so that the same crystal is never a second candidate.
         """
-        del rng
         crystal = adopt_structure(structure, None, self._rules)
         own = rng_for(
             derived_seed(crystal.cell.tobytes().hex(), crystal.positions.tobytes().hex()), 0, "displacement"

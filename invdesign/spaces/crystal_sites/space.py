@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
@@ -13,7 +13,6 @@ from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Json
 from invdesign.errors import Infeasible
 from invdesign.protocols import Condition, Descriptor, Domain, Operator, SpaceSettings
-from invdesign.rng import Rng
 from invdesign.settings import Frozen
 from invdesign.spaces.crystal.genomes import build_design
 from invdesign.spaces.crystal.planning import build_rules, plan_formula
@@ -158,7 +157,10 @@ class CrystalSitesSpace(SpaceSettings):
     @cached_property
     def _operators(self) -> Mapping[str, Operator]:
         own = operators_on_codes(list_makers(self._axes), self._read_genome, self._write_genome)
-        return {**own, **list_generator_starts(self.generators, self.condition, self._start_from)}
+        return {
+            **own,
+            **list_generator_starts(self.generators, self.condition, partial(self.adopt, parent=None)),
+        }
 
     @cached_property
     def condition(self) -> Condition:
@@ -171,10 +173,6 @@ class CrystalSitesSpace(SpaceSettings):
             space_groups=() if len(groups) == len(GROUPS) else groups,
             atoms=(1, int(self._rules.compositions.rows.sum(axis=1).max())),
         )
-
-    def _start_from(self, structure: Structure, rng: Rng) -> dict[str, Json]:
-        del rng
-        return self.adopt(structure, None)
 
     def _read_genome(self, genome: Genome) -> SitedCrystal:
         return self._axes.normalise(read_sited(genome, self._elements))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Annotated, Self, cast
+from typing import Annotated, Self, cast
 
 import numpy as np
 from pydantic import Field, ValidationInfo, model_validator
@@ -27,9 +27,6 @@ from invdesign.spaces.generated import GeneratorUse, check_generators
 from invdesign.spaces.operators import GenomeOperator
 from invdesign.structures.conditions import make_condition
 from invdesign.structures.guard_rails import GuardRails, find_fault
-
-if TYPE_CHECKING:
-    from pymatgen.core import Structure
 
 DECIMALS = 3  # of a code; chosen: the decoder changes nothing at smaller differences
 REACH = 4.0  # standard deviations of the prior, beyond which codes are cut off (chosen)
@@ -170,11 +167,6 @@ class LatentSpace(SpaceSettings):
             InvdesignError: it is missing or damaged.
         """
         self._source.prepare()
-
-    def encode_structures(self, structures: Sequence[Structure]) -> list[dict[str, Json] | None]:
-        """Genomes of the codes of `structures`; None for those that the generator cannot read."""
-        rows = self._source.encode(structures)
-        return [write_code(row) if np.isfinite(row).all() else None for row in rows]
 
 
 def write_code(code: FloatArray) -> dict[str, Json]:

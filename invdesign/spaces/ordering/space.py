@@ -8,7 +8,7 @@ allowed composition: both are rules of the space, not gates.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -24,7 +24,7 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Design, Genome, Json, genome_key
 from invdesign.errors import Infeasible, InvdesignError
 from invdesign.protocols import Condition, Descriptor, Domain, Operator
-from invdesign.rng import Rng, rng_for
+from invdesign.rng import rng_for
 from invdesign.settings import Frozen
 from invdesign.spaces.described import rename_duplicates
 from invdesign.spaces.framework import FrameworkSpace, OxidationStates, build_design, read_codes
@@ -205,7 +205,10 @@ class OrderingSpace(FrameworkSpace):
             electrostatic=self._uses_electrostatics,
             draws=draws,
         )
-        return {**own, **list_generator_starts(self.generators, self.condition, self._start_from)}
+        return {
+            **own,
+            **list_generator_starts(self.generators, self.condition, partial(self.adopt, parent=None)),
+        }
 
     @cached_property
     def condition(self) -> Condition:
@@ -216,10 +219,6 @@ class OrderingSpace(FrameworkSpace):
             elements=tuple(sorted(named | kept)),
             atoms=(1, max(len(cell.contents) for cell in self._cells)),
         )
-
-    def _start_from(self, structure: Structure, rng: Rng) -> Genome | None:
-        del rng
-        return self.adopt(structure, None)
 
     # Genomes and orderings.
 

@@ -8,7 +8,7 @@ in every genome: both are rules of the space, not gates.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
@@ -26,7 +26,7 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Design, Genome, Json, genome_key
 from invdesign.errors import Infeasible, InvdesignError
 from invdesign.protocols import Condition, Descriptor, Dimension, Domain, Operator
-from invdesign.rng import Rng, rng_for
+from invdesign.rng import rng_for
 from invdesign.settings import Frozen
 from invdesign.spaces.described import rename_duplicates
 from invdesign.spaces.framework import (
@@ -238,7 +238,10 @@ class SubstitutionSpace(FrameworkSpace):
     @cached_property
     def _operators(self) -> Mapping[str, Operator]:
         own = build_operators(self._decorations, self._read_canonical, self._write_genome)
-        return {**own, **list_generator_starts(self.generators, self.condition, self._start_from)}
+        return {
+            **own,
+            **list_generator_starts(self.generators, self.condition, partial(self.adopt, parent=None)),
+        }
 
     @cached_property
     def condition(self) -> Condition:
@@ -252,10 +255,6 @@ class SubstitutionSpace(FrameworkSpace):
             atoms=(1, len(self._parent.elements)),
             neutral=self.charge_neutral,
         )
-
-    def _start_from(self, structure: Structure, rng: Rng) -> Genome | None:
-        del rng
-        return self.adopt(structure, None)
 
     # Genomes and decorations.
 
