@@ -1,6 +1,6 @@
 """Artifacts: binary content such as trained weights, addressed by its hash, with a JSON card, and never a pickle."""
 
-from invdesign.artifacts.artifact import Artifact, find_artifacts, label_artifact
+from invdesign.artifacts.artifact import Artifact, find_artifacts, label_artifact, of_kind
 from invdesign.artifacts.contents import Content, use_folder
 from invdesign.artifacts.keeping import (
     examine_contents,
@@ -26,6 +26,7 @@ __all__ = [
     "label_artifact",
     "load_contents",
     "move_contents",
+    "of_kind",
     "place_of",
     "read_arrays",
     "read_tensors",

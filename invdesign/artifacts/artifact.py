@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import (
+    AfterValidator,
     Field,
     ModelWrapValidatorHandler,
     PrivateAttr,
@@ -138,7 +139,7 @@ class Artifact(Frozen):
         """Check that the card is of a model of this `kind` and `version`.
 
         Raises:
-            ArtifactError: it is of another one; a plug-in lets pydantic report it by `ValueError`.
+            ArtifactError: it is of another one; `of_kind` checks the field of a plug-in.
         """
         found = self.card.get("kind")
         if found != kind:
@@ -178,6 +179,25 @@ def _describe(loaded: Loaded) -> dict[str, Any]:
         "size": len(loaded.content.data),
         "card": dict(loaded.card),
     }
+
+
+def of_kind(kind: str, version: int) -> AfterValidator:
+    """Validator of a field that takes models of one kind and version.
+
+    The type of the field is `Annotated[Artifact, of_kind("linear", 1)]`.
+
+    Args:
+        kind, version: as in the card of the model.
+    """
+
+    def check_kind(artifact: Artifact) -> Artifact:
+        try:
+            artifact.check_kind(kind, version)
+        except ArtifactError as error:
+            raise ValueError(str(error)) from error
+        return artifact
+
+    return AfterValidator(check_kind)
 
 
 def find_artifacts(settings: Any) -> tuple[Artifact, ...]:

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from invdesign.arrays import FloatArray
-from invdesign.artifacts import Artifact
-from invdesign.errors import ArtifactError
+from invdesign.artifacts import Artifact, of_kind
 from invdesign.generators.models import MODELS, NETWORK_KIND, NETWORK_VERSION
 from invdesign.protocols import ORIGIN, Condition, GeneratorSettings, Samples, TrainingSet
 from invdesign.rng import Rng
@@ -33,7 +32,9 @@ class CrystalVae(GeneratorSettings):
 
     version: ClassVar[str] = "1"
 
-    model: Annotated[Artifact, MODELS.field] = Field(default_factory=lambda: MODELS.read(NETWORK_KIND))
+    model: Annotated[Artifact, MODELS.field, of_kind(NETWORK_KIND, NETWORK_VERSION)] = Field(
+        default_factory=lambda: MODELS.read(NETWORK_KIND), validate_default=True
+    )
     """Trained model: the word of a shipped one, or a model folder."""
     prior: Literal["normal", "mixture", "gan"] = "mixture"
     """Distribution from which codes are drawn."""
@@ -45,15 +46,6 @@ class CrystalVae(GeneratorSettings):
     """Moves by which geometries are brought nearer to those of known crystals."""
     checked: bool = True
     """Leave out crystals with atoms too close."""
-
-    @field_validator("model")
-    @classmethod
-    def _check_model(cls, model: Artifact) -> Artifact:
-        try:
-            model.check_kind(NETWORK_KIND, NETWORK_VERSION)
-        except ArtifactError as error:
-            raise ValueError(str(error)) from error
-        return model
 
     @classmethod
     def train(

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from invdesign.arrays import FloatArray
-from invdesign.artifacts import Artifact, Shelf, write_model
+from invdesign.artifacts import Artifact, Shelf, of_kind, write_model
 from invdesign.candidate import Design, Evaluation, Genome, Input
-from invdesign.errors import ArtifactError
 from invdesign.properties import Unit
 from invdesign.protocols import EvaluatorSettings, Operator, SpaceSettings
 from invdesign.spaces.parameters.space import ParameterSpace
@@ -35,20 +34,14 @@ def write_linear(folder: Path, weights: Sequence[float], **config: Any) -> Path:
 class Weighted(EvaluatorSettings):
     """`height`, a weighted sum of the parameters."""
 
-    weights: Annotated[Artifact, MODELS.field] = Field(default_factory=MODELS.default)
+    weights: Annotated[Artifact, MODELS.field, of_kind(KIND, VERSION)] = Field(
+        default_factory=MODELS.default, validate_default=True
+    )
     """Weights of the parameters."""
     delay: float = 0.0
     """Seconds one candidate takes."""
     log: str = ""
     """File that gets the number of each process that loads the weights."""
-
-    @model_validator(mode="after")
-    def _check_kind(self) -> Weighted:
-        try:
-            self.weights.check_kind(KIND, VERSION)
-        except ArtifactError as error:
-            raise ValueError(str(error)) from error
-        return self
 
     @property
     def requires(self) -> frozenset[str]:

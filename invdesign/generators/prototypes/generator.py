@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from invdesign.artifacts import Artifact
-from invdesign.errors import ArtifactError
+from invdesign.artifacts import Artifact, of_kind
 from invdesign.generators.models import MODELS
 from invdesign.generators.prototypes.candidates import Candidate
 from invdesign.generators.prototypes.library import Library, unpack_library
@@ -44,18 +43,12 @@ class PrototypeGenerator(GeneratorSettings):
         (Jain et al., APL Mater. 1, 011002 (2013)), CC BY 4.0.
     """
 
-    model: Annotated[Artifact, MODELS.field] = Field(default_factory=lambda: MODELS.read(KIND))
+    model: Annotated[Artifact, MODELS.field, of_kind(KIND, VERSION)] = Field(
+        default_factory=lambda: MODELS.read(KIND), validate_default=True
+    )
     """Library of known crystals: the shipped one, or a folder that `invdesign generator train` wrote."""
     temperature: float = Field(default=0.5, ge=0.0, le=10.0, allow_inf_nan=False)
     """0 gives the likeliest frameworks of a formula; 1 draws them by their probability; higher values mix more."""
-
-    @model_validator(mode="after")
-    def _check_kind(self) -> Self:
-        try:
-            self.model.check_kind(KIND, VERSION)
-        except ArtifactError as error:
-            raise ValueError(str(error)) from error
-        return self
 
     @classmethod
     def train(
