@@ -13,7 +13,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from generator_data import FILES, Record, hash_data, load_crystals, read_rows, split
+from generator_data import FILES, MINUTES, Record, hash_data, load_crystals, read_rows, split
 
 from invdesign.generators.network.canonical import write_crystal
 from invdesign.generators.network.chemistry import list_elements
@@ -28,7 +28,6 @@ from invdesign.generators.network.train import (
 )
 from invdesign.generators.network.training import Schedule
 
-MINUTES = 17.5
 ABOUT = """Materials Project (CC BY 4.0), as split in WyckoffTransformer (Apache-2.0): {files}.
 {part}. Crystals of the first file are imitated, those of the second help to learn."""
 

@@ -16,12 +16,13 @@ import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common import Records, Row, measured, merge_results, one_thread, print_table
-from generator_data import FILES, Record, read_rows, split
+from generator_data import FILES, MINUTES, Record, read_rows, split
 
 from invdesign.errors import InvdesignError
 from invdesign.generators.metrics.distinct import KnownCrystals, match_at_k
@@ -43,7 +44,7 @@ TASKS = ("formula", "unconditional", "conditions", "sampling")
 METHODS = ("invdesign", "crystal_vae", "prototypes")
 TRIES = (1, 5, 20)
 FORMULAS = 500
-SAMPLES = {"unconditional": 10_000, "sampling": 1_000}
+SAMPLES = {"unconditional": 10_000, "sampling": 1_000, "pyxtal": 1_000}
 DRAWS = 10_000  # of each kind of condition
 CONDITION_SIZE = 10  # crystals per request under a condition
 WISHED = ("Li3PS4", "Li2ZrO3", "Li3YCl6")
@@ -53,8 +54,8 @@ SYSTEMS = (("Li", "P", "S"), ("Li", "Zr", "O"), ("Li", "Y", "Cl"))
 # Models of the split.
 
 
-def train_models(folder: Path, minutes: float) -> None:
-    """Train all methods on the part to learn from; say how long each took."""
+def train_models(folder: Path, minutes: float, seeds: int) -> None:
+    """Train all methods on the part to learn from, the network once for each seed; say how long each took."""
     learn, _ = split()
     first = [record for record in learn if record.source == FILES[0]]
     began = time.process_time()
@@ -65,7 +66,8 @@ def train_models(folder: Path, minutes: float) -> None:
     library = make_library(learn)
     write_library(folder / "prototypes", library, learn_scale(library), "", {})
     print(f"prototypes: {time.process_time() - began:.0f} s CPU", flush=True)
-    train_network(folder / "crystal_vae", learn, minutes)
+    for seed in range(seeds):
+        train_network(folder / f"crystal_vae_{seed}", learn, minutes, seed)
 
 
 def make_library(records: Sequence[Record]) -> Library:
@@ -80,7 +82,7 @@ def make_library(records: Sequence[Record]) -> Library:
     )
 
 
-def train_network(folder: Path, learn: Sequence[Record], minutes: float) -> None:
+def train_network(folder: Path, learn: Sequence[Record], minutes: float, seed: int) -> None:
     """Train the network on crystals of the split."""
     from generator_network import ABOUT, make_lessons, make_settings
 
@@ -88,16 +90,16 @@ def train_network(folder: Path, learn: Sequence[Record], minutes: float) -> None
 
     began = time.process_time()
     about = ABOUT.format(files="the shared crystals", part=f"{len(learn)} crystals to learn from")
-    train_model(make_lessons(learn), folder, make_settings(minutes), about, print)
-    print(f"crystal_vae: {time.process_time() - began:.0f} s CPU", flush=True)
+    train_model(make_lessons(learn), folder, make_settings(minutes, seed), about, print)
+    print(f"crystal_vae_{seed}: {time.process_time() - began:.0f} s CPU", flush=True)
 
 
 @cache
-def load_method(name: str, models: Path) -> Generator:
-    """Generator of a method, with its model of the split."""
-    kinds = {"invdesign": "prototypes", "crystal_vae": "crystal_vae", "prototypes": "prototypes"}
-    folders = {"invdesign": "prototypes", "crystal_vae": "crystal_vae", "prototypes": "rule"}
-    made: Generator = load("generators", {"kind": kinds[name], "model": str(models / folders[name])})
+def load_method(name: str, models: Path, seed: int = 0, **settings: Any) -> Generator:
+    """Generator of a method, with its model of the split; the network's of the same seed."""
+    kind = "crystal_vae" if name == "crystal_vae" else "prototypes"
+    folder = {"invdesign": "prototypes", "crystal_vae": f"crystal_vae_{seed}", "prototypes": "rule"}[name]
+    made: Generator = load("generators", {"kind": kind, "model": str(models / folder), **settings})
     made.prepare()
     return made
 
@@ -138,7 +140,7 @@ def propose(method: str, formula: str, n: int, seed: int, models: Path) -> Seque
     """Proposals of a method for a formula, best first."""
     if method == "pyxtal":
         return propose_pyxtal(formula, n, seed)
-    generator = load_method(method, models)
+    generator = load_method(method, models, seed)
     condition = make_condition(formula=formula)
     found: Samples = draw_gated(generator, rng_for(seed, 0, formula), n, condition)
     return found.structures
@@ -244,14 +246,27 @@ def run_unconditional(method: str, seed: int, models: Path) -> dict[str, Any]:
         structures = [
             known.structures[place] for place in rng.choice(len(known.structures), 2_000, replace=False)
         ]
+    elif method == "pyxtal":
+        structures = draw_pyxtal(seed)
     else:
-        generator = load_method(method, models)
+        raw = {"checked": False} if method == "crystal_vae" else {}
+        generator = load_method(method, models, seed, **raw)
         condition = Condition(neutral=method != "crystal_vae")
         structures = list(
             generator.sample(rng_for(seed, 0, "unconditional"), SAMPLES["unconditional"], condition)
         )
     found = list_rows(evaluate_structures(structures, known, kept, coverage_samples=1_000))
     return {row.metric: [row.value, row.low, row.high, row.n, row.unit] for row in found}
+
+
+def draw_pyxtal(seed: int) -> list[Structure]:
+    """Random crystals of formulas to learn from, by pyxtal, one of each."""
+    learn, _ = split()
+    rng = rng_for(seed, 0, "pyxtal formulas")
+    first = [record.formula for record in learn if record.source == FILES[0]]
+    names = [first[place] for place in rng.permutation(len(first)).tolist()]
+    found = (propose_pyxtal(name, 1, seed) for name in names)
+    return [structures[0] for structures in islice(filter(None, found), SAMPLES["pyxtal"])]
 
 
 def tabulate_metrics(task: str, records: Records) -> list[Row]:
@@ -300,7 +315,7 @@ def list_conditions(seed: int) -> dict[str, list[Condition]]:
 
 def run_conditions(method: str, seed: int, models: Path) -> dict[str, Any]:
     """Violations and deliveries by kind of condition; names the formulas that were asked for by hand."""
-    generator = load_method(method, models)
+    generator = load_method(method, models, seed)
     result: dict[str, Any] = {}
     for kind, conditions in list_conditions(seed).items():
         violations = delivered = crystals = 0
@@ -379,7 +394,7 @@ def tabulate_conditions(records: Records) -> list[Row]:
 
 def run_sampling(method: str, seed: int, models: Path) -> dict[str, Any]:
     """CPU milliseconds per gated crystal."""
-    generator = load_method(method, models)
+    generator = load_method(method, models, seed)
     draw_gated(generator, rng_for(seed, 1, "warm"), 16, Condition())
     began = time.process_time()
     found = draw_gated(generator, rng_for(seed, 0, "sampling"), SAMPLES["sampling"], Condition())
@@ -415,7 +430,7 @@ RUN: Mapping[str, Callable[[str, int, Path], dict[str, Any]]] = {
     "conditions": run_conditions,
     "sampling": run_sampling,
 }
-EXTRA = {"formula": ("pyxtal",), "unconditional": ("known",)}
+EXTRA = {"formula": ("pyxtal",), "unconditional": ("known", "pyxtal")}
 
 
 def tabulate(records: Records) -> list[Row]:
@@ -435,7 +450,9 @@ def main() -> None:
     )
     parser.add_argument("--models", type=Path, required=True, help="folder of the split's models")
     parser.add_argument("--train", action="store_true", help="train the models")
-    parser.add_argument("--minutes", type=float, default=27.0, help="CPU minutes of the network's training")
+    parser.add_argument(
+        "--minutes", type=float, default=MINUTES, help="CPU minutes of the network's training"
+    )
     parser.add_argument("--cache", type=Path, help="file of records")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
@@ -444,7 +461,7 @@ def main() -> None:
     given = parser.parse_args()
     one_thread()
     if given.train:
-        train_models(given.models, given.minutes)
+        train_models(given.models, given.minutes, given.seeds)
         return
     records = Records(given.cache)
     for task in [] if given.only_table else given.tasks:

@@ -74,11 +74,17 @@ ABOUT = {
     "`overhead_N` is that of N candidates of MgAl2O4 whose relaxation costs nothing. `invdesign` is genetic in the space "
     "`crystal`; `asked genomes`: children inherit nothing of relaxations; `sites`: the space `crystal_sites`. Peers: ase-ga 1.0.3, "
     "CrySPY 1.5 with starts rattled by 0.08 Å.",
-    "generators": "`python benchmarks/generators.py`, `generator_relaxation.py`, `generator_search.py`: 6,000 crystals of MP-20 and "
+    "generators": "`python benchmarks/generators.py`, `generator_relaxation.py`, `generator_search.py`, `generator_codes.py`: 6,000 crystals of MP-20 and "
     "those of MPTS-52 with other formulas to learn from, 1,140 to test on, no formula on both sides. `invdesign` is the default "
     "generator, `prototypes` the plain rule (frameworks of the 6,000, nearest first by tabulated properties of elements), "
-    "`crystal_vae` the network, `known` known crystals themselves. `formula`: share of 500 formulas for which one of the first k "
-    "proposals matches a known polymorph, unrelaxed (StructureMatcher 0.3, 0.5, 10°). `search`: relaxations until the ground state "
+    "`crystal_vae` the network, trained once per seed, `pyxtal` random crystals (pyxtal 1.1.5), `known` known crystals themselves. `formula`: share of 500 formulas for which one of the first k "
+    "proposals matches a known polymorph, unrelaxed (StructureMatcher 0.3, 0.5, 10°). `unconditional`: 10,000 raw samples of the "
+    "network, of the others as they come. `conditions`: requests for 10 crystals each, by the systems, formulas, space groups and "
+    "numbers of atoms of crystals kept back. `relaxation` and `formula_relaxed`: CHGNet 0.3.0, 0.05 eV/Å, 120 steps, up to 12 atoms; "
+    "a formula is solved at most 10 meV/atom above its known phase. `priors`: 2,000 raw samples by distribution of codes. `property`: "
+    "formation energies of crystals kept back, from their codes. `latent`: candidates until the best of 2,000 codes of the prior is "
+    "reached, 201 where it is not within 200; `invdesign` is `bayesian`. `latent_battery`: Li-O-Cl, 60 candidates relaxed with "
+    "CHGNet, hypervolume from 500 meV/atom above the hull and 0 Å of channel. `search`: relaxations until the ground state "
     "is found, with generated starts over without (geometric mean over tasks), all crystals of the task's elements taken out of "
     "the library. Metrics: [definitions](generator_metrics.md).",
     "generation": "`python benchmarks/generation.py`: one generation of NSGA-II, two objectives.",

@@ -182,6 +182,16 @@ class CrystalVae(GeneratorSettings):
         with one_thread():
             return encode_structures(self._load(), structures)
 
+    def predict(self, x: FloatArray) -> dict[str, FloatArray]:
+        """Predict properties of codes (n, dimension), each of shape (n,) in the unit of the training data.
+
+        The card of the model states the error of each property.
+        """
+        from invdesign.generators.network.wishes import predict_properties
+
+        with one_thread():
+            return predict_properties(self._load(), np.asarray(x, dtype=np.float64))
+
     def decode(self, x: FloatArray, condition: Condition) -> Sequence[Structure | None]:
         """Crystals at codes (n, dimension): the most likely choices throughout, the best geometry."""
         from invdesign.generators.network.coding import decode_codes

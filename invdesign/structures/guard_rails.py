@@ -61,28 +61,36 @@ def find_fault(structure: Structure, condition: Condition, rails: GuardRails) ->
     return Passed(condition, replace(rails, distinct=False)).find_fault(structure)
 
 
-def _find_fault(
-    structure: Structure,
-    crystal: Crystal,
-    elements: Sequence[str],
-    condition: Condition,
-    rails: GuardRails,
-) -> str:
-    """Find the reason to refuse a structure that was read as a crystal of these elements; empty if it passes."""
-    counts = dict(zip(elements, crystal.count_species(len(elements)).tolist(), strict=True))
-    typical = estimate_volume(counts)
+def _find_crowding(crystal: Crystal, elements: Sequence[str], rails: GuardRails) -> str:
+    """Find out whether a crystal is too dense, too thin or has atoms too close; empty if it passes."""
+    typical = estimate_volume(_count_elements(crystal, elements))
     if not rails.volume[0] * typical <= crystal.volume <= rails.volume[1] * typical:
         return WRONG_VOLUME
     if find_closest_pair(crystal, rails.shortest * sum_covalent_radii(elements)) is not None:
         return TOO_CLOSE
+    return ""
+
+
+def _find_breach(
+    structure: Structure, crystal: Crystal, elements: Sequence[str], condition: Condition
+) -> str:
+    """Find out whether a structure, read as this crystal, breaks a condition; empty if it keeps it.
+
+    Its space group is written into its origin.
+    """
     symmetry = find_symmetry(crystal)
     if symmetry is None:
         return NO_SYMMETRY
     group, cells = symmetry
     if isinstance(structure.properties.get(ORIGIN), dict):
         structure.properties[ORIGIN]["space_group"] = group
-    primitive = {name: count // cells for name, count in counts.items()}
+    primitive = {name: count // cells for name, count in _count_elements(crystal, elements).items()}
     return BREACH if find_breach(primitive, group, condition) else ""
+
+
+def _count_elements(crystal: Crystal, elements: Sequence[str]) -> dict[str, int]:
+    """Number of atoms of each element of a crystal."""
+    return dict(zip(elements, crystal.count_species(len(elements)).tolist(), strict=True))
 
 
 def list_symbols(structure: Structure) -> list[str]:
@@ -121,6 +129,9 @@ def find_symmetry(crystal: Crystal) -> tuple[int, int] | None:
     return int(found.number), max(1, int(translations.sum()))
 
 
+Marks = tuple[tuple[tuple[str, float], ...], FloatArray]  # of a crystal: shares of elements, and fingerprint
+
+
 @dataclass(slots=True)
 class Passed:
     """Crystals that passed the guard rails, and the count of those that did not.
@@ -153,7 +164,7 @@ class Passed:
             elements = list_symbols(structure)
             crystal = read_crystal(structure, elements)
             if crystal is not None:
-                self._is_new(crystal, elements)
+                self._remember(self._describe(crystal, elements))
 
     def find_fault(self, structure: Structure) -> str:
         """Find the reason to refuse a crystal, duplicates included; empty if it passes."""
@@ -163,21 +174,33 @@ class Passed:
         crystal = read_crystal(structure, elements)
         if crystal is None:
             return FLAT
-        fault = _find_fault(structure, crystal, elements, self.condition, self.rails)
-        if not fault and self.rails.distinct and not self._is_new(crystal, elements):
+        fault = _find_crowding(crystal, elements, self.rails)
+        if fault or not self.rails.distinct:
+            return fault or _find_breach(structure, crystal, elements, self.condition)
+        # Duplicates before the space group: a fingerprint takes a quarter of the time.
+        marks = self._describe(crystal, elements)
+        if self._is_known(marks):
             return DUPLICATE
+        fault = _find_breach(structure, crystal, elements, self.condition)
+        if not fault:
+            self._remember(marks)
         return fault
 
-    def _is_new(self, crystal: Crystal, elements: Sequence[str]) -> bool:
-        """True if no crystal like this one was added; it is remembered."""
-        own = Distances(len(elements)).fingerprint(crystal)
+    def _describe(self, crystal: Crystal, elements: Sequence[str]) -> Marks:
+        """Shares of the elements, and the fingerprint."""
         shares = crystal.count_species(len(elements)) / len(crystal)
         key = tuple(zip(elements, np.round(shares, 6).tolist(), strict=True))
-        known = self._seen.setdefault(key, [])
-        if any(float(np.linalg.norm(own - other)) < ALIKE for other in known):
-            return False
-        known.append(own)
-        return True
+        return key, Distances(len(elements)).fingerprint(crystal)
+
+    def _is_known(self, marks: Marks) -> bool:
+        """True if a crystal like this one is remembered."""
+        key, own = marks
+        return any(float(np.linalg.norm(own - other)) < ALIKE for other in self._seen.get(key, ()))
+
+    def _remember(self, marks: Marks) -> None:
+        """Remember a crystal."""
+        key, own = marks
+        self._seen.setdefault(key, []).append(own)
 
 
 def draw_gated(
@@ -211,11 +234,14 @@ def draw_gated(
     wanted = n
     for _ in range(MAX_ROUNDS):
         samples = generator.sample(rng, wanted, condition)
-        tried += max(samples.tried, len(samples))
+        tried += max(samples.tried - len(samples), 0)
         own.update(samples.refused)
         reason = samples.reason
         for structure in samples:
+            tried += 1
             passed.add(structure)
+            if len(passed.structures) >= n:
+                break
         if len(passed.structures) >= n or len(samples) < wanted:
             break
         # The likeliest crystals of a formula come again, and further ones behind them.

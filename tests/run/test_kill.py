@@ -175,6 +175,14 @@ def test_killed_with_generated_starts(tmp_path: Path) -> None:
     assert report["digest"] == reference.digest()
 
 
+def test_killed_among_codes(tmp_path: Path) -> None:
+    """Codes of a network decode to the same crystals in every process, so a killed search among them ends as one that is not."""
+    data = relaxing(16, space={"kind": "latent", "generator": "crystal_vae", "formula": "MgO"})
+    report = killed_at_statements(data, tmp_path / "killed", most=110)
+    assert report["deaths"] > 3
+    assert report["digest"] == finished(data, tmp_path / "reference").digest()
+
+
 def test_killed_with_several_asks_under_way(tmp_path: Path) -> None:
     """Overlapping asks, each decided by all that was told before it, are taken up where they were."""
     data = funnel(30, optimizer={"kind": f"{STEPS}:OverlappingSearch", "batch": 3})

@@ -121,6 +121,13 @@ SEARCHES: dict[str, Data] = {
         20,
         space={"kind": "crystal", "formula": "MgO", "formula_units": [1, 2], "generators": ["prototypes"]},
     ),
+    "crystals, starts of a network": relaxing(
+        20,
+        space={"kind": "crystal", "formula": "MgO", "formula_units": [1, 2], "generators": ["crystal_vae"]},
+    ),
+    "codes of a network": relaxing(
+        20, space={"kind": "latent", "generator": "crystal_vae", "formula": "MgO", "formula_units": [1, 2]}
+    ),
     "crystals, steady state": relaxing(
         20, optimizer={"kind": "genetic", "population": 6, "mode": "steady_state"}
     ),
