@@ -25,7 +25,7 @@ from common import Records, Row, measured, merge_results, one_thread, print_tabl
 from generator_data import FILES, MINUTES, Record, read_rows, split
 
 from invdesign.errors import InvdesignError
-from invdesign.generators.metrics.distinct import KnownCrystals, match_at_k
+from invdesign.generators.metrics.distinct import KnownCrystals, find_symmetries, match_at_k
 from invdesign.generators.metrics.evaluate import evaluate_structures, list_rows
 from invdesign.generators.metrics.intervals import measure_share
 from invdesign.generators.prototypes.learning import learn_scale
@@ -256,7 +256,17 @@ def run_unconditional(method: str, seed: int, models: Path) -> dict[str, Any]:
             generator.sample(rng_for(seed, 0, "unconditional"), SAMPLES["unconditional"], condition)
         )
     found = list_rows(evaluate_structures(structures, known, kept, coverage_samples=1_000))
-    return {row.metric: [row.value, row.low, row.high, row.n, row.unit] for row in found}
+    rows = {row.metric: [row.value, row.low, row.high, row.n, row.unit] for row in found}
+    return {**rows, "new_frameworks_mp20_percent": count_new_frameworks(structures)}
+
+
+def count_new_frameworks(structures: Sequence[Structure]) -> list[Any]:
+    """Share of crystals whose framework is in none of the first file alone, as a row of metrics."""
+    learn, _ = split()
+    known = KnownCrystals([record.structure for record in learn if record.source == FILES[0]]).frameworks
+    labels = [found.label for found in find_symmetries(structures) if found.label]
+    share = measure_share(sum(label not in known for label in labels), len(labels))
+    return [share.value, share.low, share.high, share.n, "%"]
 
 
 def draw_pyxtal(seed: int) -> list[Structure]:
@@ -370,9 +380,8 @@ def tabulate_conditions(records: Records) -> list[Row]:
         )
         for kind in kinds:
             shares = [100.0 * run[kind][2] / run[kind][3] for run in runs]
-            rows.append(
-                share_row("conditions", method, f"delivered_percent_{kind}", shares, runs[0][kind][3])
-            )
+            metric = "delivered_percent" if kind == "formula" else f"delivered_percent_{kind}"
+            rows.append(share_row("conditions", method, metric, shares, runs[0][kind][3]))
             broken = [float(run[kind][0]) for run in runs]
             rows.append(
                 Row(

@@ -267,16 +267,24 @@ def shape_drafts(
     again = _refine_best(model, drafts, second, manner)
     for row, draft in enumerate(drafts):
         code = None if codes is None else codes[row]
-        choices = [again[row], refined[row], *((crystal, float("nan")) for crystal in options[row])]
+        made = [again[row], refined[row], *((crystal, float("nan")) for crystal in options[row])]
         reason = "no cell"
         found.tried += 1
-        for crystal, left in (choice for choice in choices if choice is not None):
+        for crystal, left in _order_choices(draft, made, checked=manner.checked):
             reason = find_fault(draft, crystal, condition, checked=manner.checked)
             if not reason:
                 found.made.append(Made(draft, crystal, left, code))
                 break
         else:
             found.refused[reason] += 1
+
+
+def _order_choices(
+    draft: Draft, made: Sequence[tuple[SitedCrystal, float] | None], *, checked: bool
+) -> list[tuple[SitedCrystal, float]]:
+    """List the crystals of a draft, the best first; those with atoms too close last, where they are not left out later."""
+    choices = [choice for choice in made if choice is not None]
+    return choices if checked else sorted(choices, key=lambda choice: _is_close(draft, choice[0]))
 
 
 def _is_close(draft: Draft, crystal: SitedCrystal) -> bool:
