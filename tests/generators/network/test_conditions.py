@@ -107,6 +107,15 @@ def test_codes_have_one_row_per_structure(generator: CrystalVae) -> None:
     assert np.isnan(codes[3]).all()
 
 
+def test_properties_of_codes(generator: CrystalVae) -> None:
+    codes = generator.encode(make_structures()[:3])
+    together = generator.predict(codes)
+    assert list(together) == ["size"]
+    assert together["size"].shape == (3,)
+    alone = [generator.predict(code[None])["size"][0] for code in codes]
+    assert together["size"] == pytest.approx(alone, rel=1e-4)
+
+
 def test_a_code_decodes_to_one_crystal_alone_or_among_others(generator: CrystalVae) -> None:
     codes = np.random.default_rng(0).normal(size=(4, 8))
     all_at_once = generator.decode(codes, make_condition())
