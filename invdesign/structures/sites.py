@@ -13,6 +13,7 @@ from invdesign.structures.combinations import Combination, make_combination, ord
 from invdesign.structures.sited import SitedCrystal, round_sited
 from invdesign.structures.symmetry import LOOSE_SYMPREC, call_spglib
 from invdesign.structures.wyckoff import (
+    Relabelling,
     SpaceGroup,
     WyckoffPosition,
     find_space_group,
@@ -137,15 +138,41 @@ def _relabel_sites(
         renamed = [(species, change.letters[letter]) for species, letter in sites]
         if make_combination(group.number, renamed) not in known:
             continue
-        cell = np.linalg.inv(change.axes).T @ conventional
-        to_primitive = np.linalg.inv(group.primitive)
-        moved = []
-        for (_, before), (_, after), own in zip(sites, renamed, coordinates, strict=True):
-            point = group.positions[before].place_images(own)[0] @ group.primitive
-            changed = (change.axes @ point + change.origin) @ to_primitive
-            moved.append(fit_parameters(group.positions[after], changed, group.primitive @ cell)[0])
+        moved, cell = change_setting(
+            [letter for _, letter in sites], coordinates, conventional, group, change
+        )
         return _join_sites(renamed, moved, group.system.read_cell(cell), group.number)
     return _join_sites(sites, coordinates, group.system.read_cell(conventional), group.number)
+
+
+def change_setting(
+    letters: Sequence[str],
+    coordinates: Sequence[FloatArray],
+    conventional: FloatArray,
+    group: SpaceGroup,
+    change: Relabelling,
+) -> tuple[list[FloatArray], FloatArray]:
+    """Describe occupied sites in an equivalent setting of their space group.
+
+    Args:
+        letters: letter of each site.
+        coordinates: free coordinates of each.
+        conventional: vectors of the conventional cell as rows, Å.
+        group: space group.
+        change: to the other setting.
+
+    Returns:
+        (free coordinates of each site, conventional cell), in the other setting.
+    """
+    cell = np.linalg.inv(change.axes).T @ conventional
+    to_primitive = np.linalg.inv(group.primitive)
+    moved = []
+    for letter, own in zip(letters, coordinates, strict=True):
+        point = group.positions[letter].place_images(own)[0] @ group.primitive
+        changed = (change.axes @ point + change.origin) @ to_primitive % 1.0
+        after = group.positions[change.letters[letter]]
+        moved.append(fit_parameters(after, changed, group.primitive @ cell)[0] if after.free else own)
+    return moved, cell
 
 
 def _join_sites(

@@ -12,12 +12,12 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.generators.network.positions import find_key, find_polar_axes, list_letters
 from invdesign.structures.sited import SitedCrystal
+from invdesign.structures.sites import change_setting
 from invdesign.structures.wyckoff import (
     Relabelling,
     find_equivalent_settings,
     find_lattice_system,
     find_space_group,
-    fit_parameters,
     list_equivalent_settings,
     map_letters,
 )
@@ -125,21 +125,15 @@ def _change_setting(
     """Describe a crystal in one setting: (key, orbits, cell)."""
     number = sited.combination.group
     group = find_space_group(number)
-    conventional = np.linalg.inv(setting.axes).T @ sited.conventional
-    inverse = np.linalg.inv(group.primitive)
-    metric = group.primitive @ conventional
     letters = list_letters(number)
-    points: list[tuple[int, int, FloatArray]] = []
-    for (own, letter), position, column in zip(
-        sites, sited.combination.positions, sited.combination.columns, strict=True
-    ):
-        after = setting.letters[letter]
-        if not position.free:
-            points.append((own, letters.index(after), np.empty(0)))
-            continue
-        point = position.place_images(sited.coordinates[column])[0] @ group.primitive
-        changed = (setting.axes @ point + setting.origin) @ inverse % 1.0
-        points.append((own, letters.index(after), fit_parameters(group.positions[after], changed, metric)[0]))
+    coordinates = [sited.coordinates[column] for column in sited.combination.columns]
+    moved, conventional = change_setting(
+        [letter for _, letter in sites], coordinates, sited.conventional, group, setting
+    )
+    points = [
+        (own, letters.index(setting.letters[letter]), free)
+        for (own, letter), free in zip(sites, moved, strict=True)
+    ]
     orbits = _choose_representatives(number, _fix_origin(number, points))
     cell = group.system.read_cell(conventional)
     total = sum(float(np.sum(own)) for _, _, own in orbits)
