@@ -108,7 +108,7 @@ def _decode_code(
         draft = make_formula_draft(dict(condition.formula))
         _decode_formula(model, row, draft, rng, condition, manner, found)
     else:
-        add_crystals(model, row, menu, [rng], condition, manner, found)
+        add_crystals(model, row, menu, [rng], condition, manner, found, set())
     return found.made[0] if found.made else None
 
 

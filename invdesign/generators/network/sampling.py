@@ -35,7 +35,12 @@ WARMTH = 1.15  # of positions where the composition is free (chosen): more frame
 BATCH = 128  # rows of one forward pass (chosen)
 FORMULA_DRAWS = 4  # drafts of a formula per crystal asked for: the likeliest different ones are kept (chosen)
 LEAST_DRAWS = 48  # drafts of a formula at least (chosen)
+SHAPE_ROUNDS = 3  # of drawing geometries, further ones for drafts whose atoms are too close (chosen)
+TOO_CLOSE = "atoms too close"
 SYMPREC = 0.01  # Å, of the symmetry that is found again (chosen)
+
+
+Choice = tuple[SitedCrystal, float]  # a geometry, and the move in Å that the refiner would still make
 
 
 @dataclass(frozen=True)
@@ -167,8 +172,9 @@ def sample_freely(
     manner: Manner,
     codes: Iterator[FloatArray] | None = None,
 ) -> Yield:
-    """Crystals of codes of the prior, or of `codes`, under a condition without a formula."""
+    """Crystals of codes of the prior, or of `codes`, under a condition without a formula, each on other positions."""
     found = Yield()
+    seen: set[object] = set()
     menu = make_menu(condition, model.known, model.patterns)
     families = list_families(condition)
     for _ in range(ROUNDS):
@@ -178,7 +184,7 @@ def sample_freely(
         for start in range(0, missing, BATCH):
             size = min(BATCH, missing - start)
             drawn = draw_codes(model, size, rng, manner, families) if codes is None else next(codes)
-            add_crystals(model, drawn, menu, spawn(rng, len(drawn)), condition, manner, found)
+            add_crystals(model, drawn, menu, spawn(rng, len(drawn)), condition, manner, found, seen)
     found.made = found.made[:n]
     return found
 
@@ -191,8 +197,20 @@ def add_crystals(
     condition: Condition,
     manner: Manner,
     found: Yield,
+    seen: set[object],
 ) -> None:
-    """Decode codes (m, l) and add the crystals that keep the condition."""
+    """Decode codes (m, l) and add the crystals that keep the condition.
+
+    Args:
+        model: trained.
+        codes: shape (m, l).
+        menu: of compositions.
+        rngs: one generator per row.
+        condition: what crystals must be.
+        manner: of drawing.
+        found: takes what is made and refused.
+        seen: occupied positions that were drawn before, which are left out; takes the new ones.
+    """
     context = set_code_context(model, codes)
     composed = draw_compositions(model.network, context, menu, rngs, manner.composition)
     rows = [row for row, draft in enumerate(composed) if draft is not None]
@@ -203,14 +221,21 @@ def add_crystals(
     placed = draw_sites(
         model.network, context[rows], drafts, condition, [rngs[row] for row in rows], WARMTH * manner.sites
     )
-    kept = [place for place, draft in enumerate(placed) if draft is not None]
-    _refuse(found, "no positions fit", len(placed) - len(kept))
+    new: dict[object, int] = {}
+    for place, draft in enumerate(placed):
+        if draft is not None and draft.gene not in seen:
+            new.setdefault(draft.gene, place)
+    seen |= new.keys()
+    kept = list(new.values())
+    fitting = sum(draft is not None for draft in placed)
+    _refuse(found, "no positions fit", len(placed) - fitting)
+    _refuse(found, "drawn before", fitting - len(kept))
     if kept:
         at = [rows[place] for place in kept]
         shape_drafts(
             model,
             context[at],
-            [draft for draft in placed if draft is not None],
+            [draft for place in kept if (draft := placed[place]) is not None],
             [rngs[row] for row in at],
             condition,
             manner,
@@ -257,6 +282,35 @@ def shape_drafts(
         found: takes what is made and refused.
         codes: of the drafts, shape (b, l); None where none were used.
     """
+    chosen: list[Choice | None] = [None] * len(drafts)
+    reasons = [""] * len(drafts)
+    rows = list(range(len(drafts)))
+    for _ in range(SHAPE_ROUNDS):
+        drawn = _draw_geometries(
+            model, context[rows], [drafts[row] for row in rows], [rngs[row] for row in rows], manner
+        )
+        for row, own in zip(rows, drawn, strict=True):
+            choice, reasons[row] = _choose_geometry(drafts[row], own, condition, checked=manner.checked)
+            chosen[row] = choice or chosen[row]
+        rows = [row for row in rows if reasons[row]]
+        if not rows:
+            break
+    for row, (draft, choice) in enumerate(zip(drafts, chosen, strict=True)):
+        found.tried += 1
+        if choice is None:
+            found.refused[reasons[row]] += 1
+        else:
+            found.made.append(Made(draft, *choice, None if codes is None else codes[row]))
+
+
+def _draw_geometries(
+    model: CrystalModel, context: Tensor, drafts: Sequence[Draft], rngs: Sequence[Rng], manner: Manner
+) -> list[list[Choice]]:
+    """Draw geometries of drafts, and refine the best of each, and the next where that one has atoms too close.
+
+    Returns:
+        Per draft the refined ones, then those that were drawn.
+    """
     shapes = draw_shapes(model.network, context, drafts, rngs, manner.shapes)
     options = [_order_crystals(model, draft, own) for draft, own in zip(drafts, shapes, strict=True)]
     refined = _refine_best(model, drafts, [own[:1] for own in options], manner)
@@ -265,26 +319,32 @@ def shape_drafts(
         for draft, first, own in zip(drafts, refined, options, strict=True)
     ]
     again = _refine_best(model, drafts, second, manner)
-    for row, draft in enumerate(drafts):
-        code = None if codes is None else codes[row]
-        made = [again[row], refined[row], *((crystal, float("nan")) for crystal in options[row])]
-        reason = "no cell"
-        found.tried += 1
-        for crystal, left in _order_choices(draft, made, checked=manner.checked):
-            reason = find_fault(draft, crystal, condition, checked=manner.checked)
-            if not reason:
-                found.made.append(Made(draft, crystal, left, code))
-                break
-        else:
-            found.refused[reason] += 1
+    return [
+        [
+            *(choice for choice in (two, one) if choice is not None),
+            *((crystal, float("nan")) for crystal in own),
+        ]
+        for two, one, own in zip(again, refined, options, strict=True)
+    ]
 
 
-def _order_choices(
-    draft: Draft, made: Sequence[tuple[SitedCrystal, float] | None], *, checked: bool
-) -> list[tuple[SitedCrystal, float]]:
-    """List the crystals of a draft, the best first; those with atoms too close last, where they are not left out later."""
-    choices = [choice for choice in made if choice is not None]
-    return choices if checked else sorted(choices, key=lambda choice: _is_close(draft, choice[0]))
+def _choose_geometry(
+    draft: Draft, choices: Sequence[Choice], condition: Condition, *, checked: bool
+) -> tuple[Choice | None, str]:
+    """Choose the first geometry of a draft that breaks nothing.
+
+    Returns:
+        (the geometry, empty). Where there is none: the first with atoms too close, if distances are not checked, or None; and the
+        reason.
+    """
+    reason, close = "no cell", None
+    for choice in choices:
+        reason = find_fault(draft, choice[0], condition, checked=checked)
+        if not reason:
+            return choice, ""
+        if reason == TOO_CLOSE and not checked and close is None:
+            close = choice
+    return close, reason
 
 
 def _is_close(draft: Draft, crystal: SitedCrystal) -> bool:
@@ -324,19 +384,22 @@ def find_fault(draft: Draft, crystal: SitedCrystal, condition: Condition, *, che
         draft: of the crystal.
         crystal: in free numbers.
         condition: what it must be.
-        checked: True if distances are.
+        checked: True if a crystal with atoms too close need not keep the condition, as it is left out anyway.
     """
     try:
         atoms = crystal.crystal
     except (np.linalg.LinAlgError, ValueError):
         return "no cell"
+    close = _is_close(draft, crystal)
+    if close and checked:
+        return TOO_CLOSE
     names = sorted(draft.symbols)
-    if checked and _is_close(draft, crystal):
-        return "atoms too close"
-    if not (condition.space_groups or condition.atoms or condition.formula_units):
-        return ""
-    group, counts = find_symmetry(atoms, names)
-    return find_breach(counts, group, condition)
+    if condition.space_groups or condition.atoms or condition.formula_units:
+        group, counts = find_symmetry(atoms, names)
+        breach = find_breach(counts, group, condition)
+        if breach:
+            return breach
+    return TOO_CLOSE if close else ""
 
 
 def find_symmetry(crystal: Crystal, symbols: Sequence[str]) -> tuple[int, dict[str, int]]:
