@@ -81,7 +81,7 @@ class Samples(Sequence["Structure"]):
 
     Attributes:
         structures: primitive cells; `Structure.properties["origin"]` says where each came from.
-        reason: why there are fewer than were asked for; empty if there are not.
+        reason: why there are fewer than were asked for, or which wishes had no effect; empty otherwise.
         tried: number of crystals that were drawn for them.
         refused: numbers of drawn crystals that were left out, by reason.
     """

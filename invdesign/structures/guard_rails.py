@@ -248,6 +248,8 @@ def draw_gated(
         wanted = 2 * wanted if condition.formula else 2 * (n - len(passed.structures))
     refused = dict((own + passed.refused).most_common())
     if len(passed.structures) >= n:
-        return Samples(tuple(passed.structures[:n]), "", tried, refused)
+        # A reason beside all that was asked for is a notice, as of wishes that had no effect.
+        notice = reason if len(samples) == wanted else ""
+        return Samples(tuple(passed.structures[:n]), notice, tried, refused)
     told = reason or "no more crystals passed the guard rails"
     return Samples(tuple(passed.structures), f"{len(passed.structures)} of {n}: {told}", tried, refused)

@@ -53,9 +53,19 @@ def test_sample_writes_crystals_that_can_be_read(tmp_path: Path) -> None:
         assert json.loads(row["origin"])["template"]
     groups = {row["space_group"] for row in rows}
     assert groups - {"1"}
+    assert "had no effect" not in done.stdout
     again = here("generator", "sample", "prototypes", "--formula", "Li3YCl6", "-n", 5, "--output", folder)
     assert again.returncode == 1
     assert "nothing is overwritten" in again.stderr
+
+
+def test_wishes_without_effect_are_told(tmp_path: Path) -> None:
+    """A generator that knows no properties says so, also where it delivers all that was asked for."""
+    options = ("--formula", "NaCl", "-n", 2, "--wish", "band_gap=2", "--output", tmp_path / "out")
+    done = here("generator", "sample", "prototypes", *options)
+    assert done.returncode == 0, done.stderr
+    assert "Wrote 2 crystals" in done.stdout
+    assert "the wishes for band_gap had no effect" in done.stdout
 
 
 @pytest.mark.parametrize(
