@@ -81,16 +81,47 @@ def _find_breach(
     symmetry = find_symmetry(crystal)
     if symmetry is None:
         return NO_SYMMETRY
-    group, cells = symmetry
     if isinstance(structure.properties.get(ORIGIN), dict):
-        structure.properties[ORIGIN]["space_group"] = group
-    primitive = {name: count // cells for name, count in _count_elements(crystal, elements).items()}
-    return BREACH if find_breach(primitive, group, condition) else ""
+        structure.properties[ORIGIN]["space_group"] = symmetry[0]
+    return "" if _has_kept(crystal, elements, symmetry, condition) else BREACH
 
 
 def _count_elements(crystal: Crystal, elements: Sequence[str]) -> dict[str, int]:
     """Number of atoms of each element of a crystal."""
     return dict(zip(elements, crystal.count_species(len(elements)).tolist(), strict=True))
+
+
+def is_found_anew(condition: Condition) -> bool:
+    """True if a condition speaks of space groups or of the primitive cell, which other elements or another volume can change."""
+    return bool(condition.space_groups or condition.atoms or condition.formula_units)
+
+
+def keeps_condition(structure: Structure, condition: Condition) -> bool:
+    """True if an ordered structure keeps a condition with the symmetry that is found in it."""
+    elements = list_symbols(structure)
+    crystal = read_crystal(structure, elements)
+    return crystal is not None and crystal_keeps(crystal, elements, condition)
+
+
+def crystal_keeps(crystal: Crystal, elements: Sequence[str], condition: Condition) -> bool:
+    """True if a crystal keeps a condition with the symmetry that is found in it.
+
+    Args:
+        crystal: in any cell.
+        elements: symbols, in the order of species numbers.
+        condition: to be kept.
+    """
+    symmetry = find_symmetry(crystal)
+    return symmetry is not None and _has_kept(crystal, elements, symmetry, condition)
+
+
+def _has_kept(
+    crystal: Crystal, elements: Sequence[str], symmetry: tuple[int, int], condition: Condition
+) -> bool:
+    """True if a crystal of this space group, with so many primitive cells, keeps a condition."""
+    group, cells = symmetry
+    primitive = {name: count // cells for name, count in _count_elements(crystal, elements).items()}
+    return not find_breach(primitive, group, condition)
 
 
 def list_symbols(structure: Structure) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from invdesign.arrays import FloatArray, IntArray
+from invdesign.arrays import FloatArray
 from invdesign.generators.network.chemistry import list_elements
 from invdesign.generators.network.compose import Menu, draw_compositions, make_menu
 from invdesign.generators.network.drafts import Draft
@@ -23,11 +23,10 @@ from invdesign.generators.network.refine import list_sites, refine
 from invdesign.generators.network.shape import Shape, build_shapes, draw_shapes, rank_shapes
 from invdesign.protocols.generators import Condition
 from invdesign.rng import Rng
-from invdesign.structures.conditions import find_breach
 from invdesign.structures.distances import find_shortest_distances
-from invdesign.structures.geometry import Crystal, find_closest_pair
+from invdesign.structures.geometry import find_closest_pair
+from invdesign.structures.guard_rails import BREACH, crystal_keeps, is_found_anew
 from invdesign.structures.sited import SitedCrystal
-from invdesign.structures.symmetry import call_spglib
 
 Prior = Literal["normal", "mixture", "gan"]
 ROUNDS = 16  # of drawing until enough crystals are found (chosen)
@@ -37,7 +36,6 @@ FORMULA_DRAWS = 4  # drafts of a formula per crystal asked for: the likeliest di
 LEAST_DRAWS = 48  # drafts of a formula at least (chosen)
 SHAPE_ROUNDS = 3  # of drawing geometries, further ones for drafts whose atoms are too close (chosen)
 TOO_CLOSE = "atoms too close"
-SYMPREC = 0.01  # Å, of the symmetry that is found again (chosen)
 
 
 Choice = tuple[SitedCrystal, float]  # a geometry, and the move in Å that the refiner would still make
@@ -394,26 +392,6 @@ def find_fault(draft: Draft, crystal: SitedCrystal, condition: Condition, *, che
     if close and checked:
         return TOO_CLOSE
     names = sorted(draft.symbols)
-    if condition.space_groups or condition.atoms or condition.formula_units:
-        group, counts = find_symmetry(atoms, names)
-        breach = find_breach(counts, group, condition)
-        if breach:
-            return breach
+    if is_found_anew(condition) and not crystal_keeps(atoms, names, condition):
+        return BREACH
     return TOO_CLOSE if close else ""
-
-
-def find_symmetry(crystal: Crystal, symbols: Sequence[str]) -> tuple[int, dict[str, int]]:
-    """Space group of a crystal and the atoms by element in its primitive cell, as spglib finds them.
-
-    Returns:
-        (number, 0 where none is found; atoms by element).
-    """
-    dataset = call_spglib(
-        "get_symmetry_dataset", (crystal.cell, crystal.positions, crystal.species + 1), symprec=SYMPREC
-    )
-    if dataset is None:
-        return 0, dict(zip(symbols, crystal.count_species(len(symbols)).tolist(), strict=True))
-    mapped: IntArray = np.asarray(dataset.mapping_to_primitive)
-    _, first = np.unique(mapped, return_index=True)
-    species = crystal.species[first]
-    return int(dataset.number), {name: int((species == place).sum()) for place, name in enumerate(symbols)}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +23,7 @@ from invdesign.generators.prototypes.writing import KIND, VERSION, unpack_scale
 from invdesign.protocols import Condition, GeneratorSettings, Samples, TrainingSet
 from invdesign.rng import Rng
 from invdesign.structures.conditions import write_counts
+from invdesign.structures.guard_rails import BREACH, is_found_anew, keeps_condition
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -163,34 +164,59 @@ class PrototypeGenerator(GeneratorSettings):
         logs = np.array([candidate.log_probability for candidate in candidates])
         # Gumbel noise: the highest n are a draw without replacement.
         keys = logs + self.temperature * rng.gumbel(size=len(logs))
-        chosen = sorted(np.argsort(-keys, kind="stable")[:n].tolist())
-        reason = "" if len(chosen) == n else f"{len(chosen)} are all the crystals that fit"
-        return _build_samples((candidates[place] for place in chosen), self.scale, reason)
+        drawn = (candidates[place] for place in np.argsort(-keys, kind="stable").tolist())
+        made = _build_crystals(drawn, n, self.scale, condition)
+        made.pairs.sort(key=lambda pair: -pair[0].log_probability)
+        return made.report(n, "are all the crystals that fit")
 
     def _sample_swaps(self, rng: Rng, n: int, condition: Condition) -> Samples:
         """Draw different swaps."""
         swapper = self._find_swapper(condition)
-        found: dict[tuple[object, ...], Candidate] = {}
-        for _ in range(MOST_DRAWS * n):
-            candidate = swapper.draw(rng)
-            if candidate is None:
-                break
-            found.setdefault((id(candidate.template), candidate.elements), candidate)
-            if len(found) == n:
-                break
-        reason = (
-            "" if len(found) == n else f"{len(found)} different ones were found in {MOST_DRAWS * n} draws"
-        )
-        return _build_samples(iter(found.values()), self.scale, reason)
+        draws = (swapper.draw(rng) for _ in range(MOST_DRAWS * n))
+        different = _list_different(candidate for candidate in draws if candidate is not None)
+        made = _build_crystals(different, n, self.scale, condition)
+        return made.report(n, f"different ones were found in {MOST_DRAWS * n} draws")
 
 
-def _build_samples(candidates: Iterator[Candidate], scale: ElementScale, reason: str) -> Samples:
-    """Build the crystals of candidates; those whose cells collapse are left out."""
-    built: list[Structure] = []
-    refused: Counter[str] = Counter()
+def _list_different(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+    """Iterate over candidates, each once."""
+    seen: set[tuple[object, ...]] = set()
     for candidate in candidates:
+        key = (id(candidate.template), candidate.elements)
+        if key not in seen:
+            seen.add(key)
+            yield candidate
+
+
+@dataclass
+class Built:
+    """Crystals of candidates, and what was left out by reason."""
+
+    pairs: list[tuple[Candidate, Structure]] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+
+    def report(self, n: int, fewer: str) -> Samples:
+        """Samples, of which `n` were asked for; `fewer` says in words what fewer are."""
+        structures = tuple(structure for _, structure in self.pairs)
+        reason = "" if len(structures) == n else f"{len(structures)} {fewer}"
+        return Samples(structures, reason, len(structures) + self.refused.total(), dict(self.refused))
+
+
+def _build_crystals(
+    candidates: Iterable[Candidate], n: int, scale: ElementScale, condition: Condition
+) -> Built:
+    """Build up to n crystals; those are left out whose cells collapse, or whose symmetry is another with these elements."""
+    found = Built()
+    for candidate in candidates:
+        if len(found.pairs) == n:
+            break
         try:
-            built.append(candidate.build(scale))
+            structure = candidate.build(scale)
         except np.linalg.LinAlgError:
-            refused["the cell has no volume"] += 1
-    return Samples(tuple(built), reason, tried=len(built) + refused.total(), refused=dict(refused))
+            found.refused["the cell has no volume"] += 1
+            continue
+        if is_found_anew(condition) and not keeps_condition(structure, condition):
+            found.refused[BREACH] += 1
+            continue
+        found.pairs.append((candidate, structure))
+    return found
