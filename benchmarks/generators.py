@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,7 @@ TRIES = (1, 5, 20)
 FORMULAS = 500
 SAMPLES = {"crystal_vae": 10_000, "known": 2_000, "pyxtal": 1_000}  # without a condition; 2,000 of others
 SAMPLED = 1_000  # crystals that are timed
-DRAWS = 10_000  # of each kind of condition
+DRAWS = 10_000  # crystals that are asked for under each kind of condition
 CONDITION_SIZE = 10  # crystals per request under a condition
 WISHED = ("Li3PS4", "Li2ZrO3", "Li3YCl6")
 SYSTEMS = (("Li", "P", "S"), ("Li", "Zr", "O"), ("Li", "Y", "Cl"))
@@ -308,13 +308,13 @@ def tabulate_metrics(task: str, records: Records) -> list[Row]:
 # Conditions.
 
 
-def list_conditions(seed: int) -> dict[str, list[Condition]]:
+def list_conditions(seed: int, draws: int) -> dict[str, list[Condition]]:
     """Conditions by kind: chemical systems, formulas, space groups and numbers of atoms of crystals to test on."""
     _, test = split()
     rows = read_rows(test)
     rng = rng_for(seed, 0, "conditions")
     found: dict[str, list[Condition]] = {"system": [], "formula": [], "space_group": [], "atoms": []}
-    count = DRAWS // CONDITION_SIZE
+    count = draws // CONDITION_SIZE
     for place in rng.choice(len(test), count).tolist():
         row = rows[place]
         size = sum(row.sited.combination.count_atoms(len(row.elements)))
@@ -325,11 +325,11 @@ def list_conditions(seed: int) -> dict[str, list[Condition]]:
     return found
 
 
-def run_conditions(method: str, seed: int, models: Path) -> dict[str, Any]:
+def run_conditions(method: str, seed: int, models: Path, draws: int = DRAWS) -> dict[str, Any]:
     """Violations and deliveries by kind of condition; names the formulas that were asked for by hand."""
     generator = load_method(method, models, seed)
     result: dict[str, Any] = {}
-    for kind, conditions in list_conditions(seed).items():
+    for kind, conditions in list_conditions(seed, draws).items():
         violations = delivered = crystals = 0
         for number, condition in enumerate(conditions):
             found = generator.sample(rng_for(seed, number, kind), CONDITION_SIZE, condition)
@@ -468,6 +468,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--draws", type=int, default=DRAWS, help="of each kind of condition")
     parser.add_argument("--only-table", action="store_true")
     given = parser.parse_args()
     one_thread()
@@ -475,12 +476,13 @@ def main() -> None:
         train_models(given.models, given.minutes, given.seeds)
         return
     records = Records(given.cache)
+    run = {**RUN, "conditions": partial(run_conditions, draws=given.draws)}
     for task in [] if given.only_table else given.tasks:
         allowed = (*METHODS, *EXTRA.get(task, ()))
         for method in (name for name in given.methods if name in allowed):
             for seed in range(given.seeds):
                 measured(
-                    records, (task, method, seed), lambda t=task, m=method, s=seed: RUN[t](m, s, given.models)
+                    records, (task, method, seed), lambda t=task, m=method, s=seed: run[t](m, s, given.models)
                 )
     rows = tabulate(records)
     merge_results("generators", rows)
