@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from common import Records, Row, driven, interval_of, measured, merge_results, one_thread, print_table, row_of
+from common import Records, Row, driven, measured, merge_results, one_thread, print_table, row_of
 from generator_data import split
 from generators import known_crystals, load_method, tabulate_metrics
 
@@ -177,21 +177,12 @@ def evaluate_code(space: Any, genome: Genome, names: Sequence[str]) -> dict[str,
         return None
 
 
-@cache
-def draw_random(models: Path) -> list[dict[str, float] | None]:
+def draw_random(models: Path) -> dict[str, Any]:
     """Properties of codes of the prior."""
     space = latent_space(models)
     start = space.operators()["start"]
-    found = []
-    for number in range(RANDOM):
-        genome = space.canonical(start.apply([], rng_for(0, number, "latent")))
-        found.append(evaluate_code(space, genome, list(PROPERTIES)))
-    return found
-
-
-def run_random(records: Records, models: Path) -> None:
-    """Note the properties of the codes of the prior, once."""
-    measured(records, ("latent", "prior", 0), lambda: {"values": draw_random(models)})
+    genomes = (space.canonical(start.apply([], rng_for(0, number, "latent"))) for number in range(RANDOM))
+    return {"values": [evaluate_code(space, genome, list(PROPERTIES)) for genome in genomes]}
 
 
 def run_latent(task: str, method: str, seed: int, models: Path) -> dict[str, Any]:
@@ -228,12 +219,14 @@ def tabulate_latent(records: Records) -> list[Row]:
                 continue
             best = [np.minimum.accumulate(fill_gaps(run["values"], sign)) for run in runs]
             needed = [count_needed(path, target) for path in best]
-            rows.append(row_of_evaluations(task, method, needed))
+            rows.append(row_of("generators", task, method, "evaluations", needed, ""))
             slowest[method] = max(needed, slowest.get(method, needed), key=np.median)
             for place in (50, 100, EVALUATIONS):
                 values = [sign * float(path[place - 1]) for path in best]
                 rows.append(row_of("generators", task, method, f"best_at_{place}", values, units[name]))
-    return [*rows, *(row_of_evaluations("latent", method, needed) for method, needed in slowest.items())]
+    for method, needed in slowest.items():
+        rows.append(row_of("generators", "latent", method, "evaluations", needed, ""))
+    return rows
 
 
 def count_needed(path: np.ndarray[Any, Any], target: float) -> float:
@@ -246,23 +239,6 @@ def fill_gaps(values: Sequence[float | None], sign: float) -> np.ndarray[Any, An
     found = np.full(EVALUATIONS, np.inf)
     found[: len(values)] = [np.inf if value is None else sign * value for value in values]
     return found
-
-
-def row_of_evaluations(task: str, method: str, needed: Sequence[float]) -> Row:
-    """Row of the median number of candidates."""
-    low, high = interval_of(needed)
-    return Row(
-        "generators",
-        task,
-        method,
-        "evaluations",
-        float(np.median(needed)),
-        "",
-        len(needed),
-        float(np.ptp(needed)),
-        low,
-        high,
-    )
 
 
 # Battery crystals by CHGNet.
@@ -375,7 +351,7 @@ def run_tasks(records: Records, given: argparse.Namespace) -> None:
     }
     for task in given.tasks:
         if task == "latent":
-            run_random(records, given.models)
+            measured(records, ("latent", "prior", 0), lambda: draw_random(given.models))
             for seed in range(given.latent_seeds):
                 for name in PROPERTIES:
                     for method in OPTIMIZERS:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from common import Record, Records, Row, interval_of, measured, merge_results, one_thread, print_table
+from common import Record, Records, Row, measured, merge_results, one_thread, print_table, row_of
 from generators import choose_formulas, load_method, propose, share_row
 
 from invdesign.protocols import Condition
@@ -119,22 +119,7 @@ def tabulate_relaxation(records: Records) -> list[Row]:
         found = [record for record in records.of("relaxation", method) if "after" in record]
         failed = len(records.of("relaxation", method)) - len(found)
         drops = [1000.0 * (record["before"] - record["after"]) for record in found]
-        low, high = interval_of(drops)
-        spread = float(np.subtract(*np.percentile(drops, [75, 25])))
-        rows.append(
-            Row(
-                "generators",
-                "relaxation",
-                method,
-                "median_drop_mev",
-                float(np.median(drops)),
-                "meV/atom",
-                len(drops),
-                spread,
-                low,
-                high,
-            )
-        )
+        rows.append(row_of("generators", "relaxation", method, "median_drop_mev", drops, "meV/atom"))
         for name, metric in (("converged", "converged_percent"), ("same", "same_structure_percent")):
             share = 100.0 * sum(bool(record[name]) for record in found) / (len(found) + failed)
             rows.append(share_row("relaxation", method, metric, [share], len(found) + failed))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from common import Records, Row, measured, merge_results, one_thread, print_table
+from common import Records, Row, measured, merge_results, one_thread, print_table, row_of
 from generator_data import FILES, MINUTES, Record, read_rows, split
 
 from invdesign.errors import InvdesignError
@@ -189,18 +189,8 @@ def tabulate_formula(records: Records) -> list[Row]:
                 len(runs[0]["first"]),
             )
         )
-        rows.append(
-            Row(
-                "generators",
-                "formula",
-                method,
-                "ms_per_formula",
-                float(np.median([run["ms"] for run in runs])),
-                "ms",
-                len(runs),
-                0.0,
-            )
-        )
+        times = [run["ms"] for run in runs]
+        rows.append(row_of("generators", "formula", method, "ms_per_formula", times, "ms"))
     rule, network = records.of("formula", "prototypes"), records.of("formula", "crystal_vae")
     if rule and network:
         missed = [place for place, first in enumerate(rule[0]["first"]) if not first]
@@ -262,10 +252,20 @@ def run_unconditional(method: str, seed: int, models: Path) -> dict[str, Any]:
     return {**rows, "new_frameworks_mp20_percent": count_new_frameworks(structures)}
 
 
+@cache
+def list_first_frameworks() -> frozenset[str]:
+    """Labels of the frameworks of the first file to learn from."""
+    (learn, _), (known, _) = split(), known_crystals()
+    return frozenset(
+        found.label
+        for record, found in zip(learn, known.symmetries, strict=True)
+        if record.source == FILES[0] and found.label
+    )
+
+
 def count_new_frameworks(structures: Sequence[Structure]) -> list[Any]:
     """Share of crystals whose framework is in none of the first file alone, as a row of metrics."""
-    learn, _ = split()
-    known = KnownCrystals([record.structure for record in learn if record.source == FILES[0]]).frameworks
+    known = list_first_frameworks()
     labels = [found.label for found in find_symmetries(structures) if found.label]
     share = measure_share(sum(label not in known for label in labels), len(labels))
     return [share.value, share.low, share.high, share.n, "%"]
@@ -417,22 +417,17 @@ def run_sampling(method: str, seed: int, models: Path) -> dict[str, Any]:
 
 def tabulate_sampling(records: Records) -> list[Row]:
     """Rows of times per gated crystal."""
-    rows = []
-    for method in records.methods("sampling"):
-        values = [run["ms"] for run in records.of("sampling", method)]
-        rows.append(
-            Row(
-                "generators",
-                "sampling",
-                method,
-                "ms_per_crystal",
-                float(np.median(values)),
-                "ms",
-                len(values),
-                float(np.ptp(values)),
-            )
+    return [
+        row_of(
+            "generators",
+            "sampling",
+            method,
+            "ms_per_crystal",
+            [run["ms"] for run in records.of("sampling", method)],
+            "ms",
         )
-    return rows
+        for method in records.methods("sampling")
+    ]
 
 
 RUN: Mapping[str, Callable[[str, int, Path], dict[str, Any]]] = {

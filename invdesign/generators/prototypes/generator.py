@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -172,8 +173,8 @@ class PrototypeGenerator(GeneratorSettings):
     def _sample_swaps(self, rng: Rng, n: int, condition: Condition) -> Samples:
         """Draw different swaps."""
         swapper = self._find_swapper(condition)
-        draws = (swapper.draw(rng) for _ in range(MOST_DRAWS * n))
-        different = _list_different(candidate for candidate in draws if candidate is not None)
+        draws = iter(partial(swapper.draw, rng), None)  # ends where nothing can be drawn
+        different = _list_different(islice(draws, MOST_DRAWS * n))
         made = _build_crystals(different, n, self.scale, condition)
         return made.report(n, f"different ones were found in {MOST_DRAWS * n} draws")
 
