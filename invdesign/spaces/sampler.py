@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import os
 import pickle
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -73,6 +74,7 @@ class ProcessSampler:
         self._generator = generator
         self._failures = _Failures(generator)
         self._pool: ProcessPool | None = None
+        self._owner = os.getpid()
         self._loaded = False
 
     @property
@@ -106,7 +108,12 @@ class ProcessSampler:
         return [structure_from_json(text) for text in texts]
 
     def _find_pool(self) -> ProcessPool:
-        """Pool of one process, started with the first request."""
+        """Pool of one process, started with the first request.
+
+        A copy of this process by fork starts its own: the threads of the pool exist in the original alone.
+        """
+        if self._owner != os.getpid():
+            self._pool, self._owner = None, os.getpid()
         if self._pool is None:
             settings = cast("Settings", self._generator).model_dump(mode="json")
             contents = [artifact.find() for artifact in find_artifacts(settings)]
@@ -119,8 +126,8 @@ class ProcessSampler:
         return self._pool
 
     def close(self) -> None:
-        """End the process."""
-        if self._pool is not None:
+        """End the process, unless another process started it."""
+        if self._pool is not None and self._owner == os.getpid():
             self._pool.stop()
             self._pool.join()
             self._pool = None
