@@ -7,13 +7,15 @@ import pytest
 
 from invdesign.errors import InvdesignError
 from invdesign.settings import load
-from invdesign.structures.charges import charge_imbalance, oxidation_states
+from invdesign.structures.charges import charge_imbalance, is_neutral, oxidation_states
 from invdesign.structures.prototypes import find_prototype, list_prototype_names
 from invdesign.structures.symmetry import symmetry_dataset
 
 # Shortest cation-anion, anion-anion and cation-cation distances (Å) that any of them may have: P-O is 1.52,
 # O-O in PO4 2.42 (strained tavorite), Li-Li in Li3N 2.1.
 SHORTEST = {(-1, 1): 1.5, (-1, -1): 2.4, (1, 1): 2.05}
+# Pairs that share electrons: B-H 1.22, H-H in BH4 1.96, C-C 1.44.
+SHORTEST_COVALENT = {("B", "H"): 1.15, ("H", "H"): 1.9, ("C", "C"): 1.4}
 # Mean distances to the nearest neighbours: element, coordination number, neighbour, Å.
 BONDS = [
     ("olivine", "T", 4, "O", 1.54),
@@ -33,6 +35,14 @@ BONDS = [
     ("Na3YCl6", "M", 6, "Cl", 2.66),
     ("silicate", "T", 4, "O", 1.66),
     ("lithium_phosphate", "T", 4, "O", 1.56),
+    ("Li3PS4", "T", 4, "S", 2.05),
+    ("Li7P3S11", "T1", 4, "S", 2.07),
+    ("Li10GeP2S12", "T1", 4, "S", 2.24),
+    ("Li3YCl6", "M1", 6, "Cl", 2.67),  # calculated, 0.03 Å longer than measured bonds
+    ("Li3InCl6", "M", 6, "Cl", 2.55),  # the same
+    ("Li2ZrCl6", "M1", 6, "Cl", 2.50),
+    ("layered_sulfide", "M", 6, "S", 2.42),
+    ("LiBH4", "T", 4, "H", 1.22),
 ]
 
 
@@ -70,6 +80,11 @@ class TestEvery:
         """The formal charges sum to zero; sites without one (mixed valence) can make up the rest."""
         counts: dict[str, int] = {}
         states: dict[str, tuple[int, ...]] = {}
+        if (
+            is_neutral(find_prototype(name).build_structure().composition.get_el_amt_dict())
+            and name == "LiC6"
+        ):
+            return  # six carbon atoms share one electron: a unit, no states
         for site in find_prototype(name).sites:
             known = site.oxidation_state
             counts[site.label] = int(site.wyckoff[:-1])
@@ -82,8 +97,9 @@ class TestEvery:
         signs = np.sign([state or 3 for state in structure.site_properties["oxidation_state"]])
         first, second, _, distance = structure.get_neighbor_list(3.0)
         for a, b, d in zip(first, second, distance, strict=True):
-            pair = tuple(sorted((int(signs[a]), int(signs[b]))))
-            assert d > SHORTEST[pair], (structure[a], structure[b])
+            elements = tuple(sorted((structure[a].specie.symbol, structure[b].specie.symbol)))
+            least = SHORTEST_COVALENT.get(elements, SHORTEST[tuple(sorted((int(signs[a]), int(signs[b]))))])
+            assert d > least, (structure[a], structure[b])
 
     def test_it_names_its_source_and_labels_its_sites_once(self, name: str) -> None:
         """Labels are unique, and none is the symbol of another element of the crystal."""
