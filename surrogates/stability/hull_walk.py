@@ -75,7 +75,7 @@ class _Walk:
             amounts, used = inverse @ self._start, inverse @ self._columns[:, worst]
             possible = np.flatnonzero(used > LEAST_PIVOT)
             ratios = np.maximum(amounts[possible], 0.0) / used[possible]
-            self._exchange(self._choose(possible, ratios, used), worst)
+            self._exchange_phase(self._choose_row(possible, ratios, used), worst)
 
     def follow_line(self) -> list[tuple[float, FloatArray]]:
         """Exchange phases along the line, and collect the places where they change."""
@@ -90,13 +90,13 @@ class _Walk:
                 return [*found, (1.0, self._spread_amounts(inverse, 1.0))]
             if place > found[-1][0] + LEAST_SEGMENT:
                 found.append((place, self._spread_amounts(inverse, place)))
-            row = self._choose(falling, places, -slopes)
+            row = self._choose_row(falling, places, -slopes)
             needed = inverse[row] @ self._columns
             possible = np.flatnonzero(needed < -LEAST_PIVOT)
             if not len(possible):
                 raise InvdesignError("the line leaves the compositions that the phases can make")
             ratios = excess[possible] / -needed[possible]
-            self._exchange(row, int(possible[np.flatnonzero(ratios <= ratios.min() + LEAST_COST)[0]]))
+            self._exchange_phase(row, int(possible[np.flatnonzero(ratios <= ratios.min() + LEAST_COST)[0]]))
             inverse, excess = self._price_phases()
 
     def _price_phases(self) -> tuple[FloatArray, FloatArray]:
@@ -106,7 +106,7 @@ class _Walk:
         excess[self._basis] = 0.0
         return np.asarray(inverse, dtype=np.float64), excess
 
-    def _choose(self, rows: IntArray, ratios: FloatArray, pivots: FloatArray) -> int:
+    def _choose_row(self, rows: IntArray, ratios: FloatArray, pivots: FloatArray) -> int:
         """Choose the row of the phase that is used up first.
 
         Of several at once the largest pivot is the most exact; the lowest number, when cycling must be excluded.
@@ -120,7 +120,7 @@ class _Walk:
         numbers = self._basis[first] if self._pivots > BLAND_AFTER else -pivots[first]
         return int(first[numbers.argmin()])
 
-    def _exchange(self, row: int, phase: int) -> None:
+    def _exchange_phase(self, row: int, phase: int) -> None:
         """Put a `phase` into the place of another in the basis."""
         self._pivots += 1
         if self._pivots > MAX_PIVOTS:

@@ -63,7 +63,7 @@ def find_worst_reaction(
         Richards et al., Chem. Mater. 28, 266 (2016); Zhu, He, Mo, J. Mater. Chem. A 4, 3253 (2016); Xiao et al., Nat. Rev.
         Mater. 5, 105 (2020).
     """
-    return MixingLine.draw(reference, first, second, ion, voltage).find_minimum()
+    return MixingLine.draw_between(reference, first, second, ion, voltage).find_minimum()
 
 
 def list_kinks(
@@ -88,7 +88,7 @@ def list_kinks(
     Raises:
         ValueError, MissingReferenceError: as `find_worst_reaction`.
     """
-    return MixingLine.draw(reference, first, second, ion, voltage).list_kinks()
+    return MixingLine.draw_between(reference, first, second, ion, voltage).list_kinks()
 
 
 # --- evaluator

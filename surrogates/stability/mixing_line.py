@@ -34,8 +34,14 @@ class AtomCount:
     elements: FloatArray
 
     @classmethod
-    def choose(cls, phases: PhaseArrays, ion: Ion | None, voltage: float | None) -> AtomCount:
-        """Choose the count for a closed system, or one open to the ion at a voltage."""
+    def for_system(cls, phases: PhaseArrays, ion: Ion | None, voltage: float | None) -> AtomCount:
+        """Count for a closed system, or for one that is open to the ion at a voltage.
+
+        Args:
+            phases: of the system.
+            ion: the open ion; None in a closed system.
+            voltage: V against the ion's metal; None in a closed system.
+        """
         pure = np.eye(len(phases.symbols))
         elements = np.array(
             [phases.energies[phases.fractions @ one > 1 - TRACE_AMOUNT].min() for one in pure]
@@ -46,7 +52,9 @@ class AtomCount:
         metal = float(elements[place])
         return cls(place, metal - CHARGES[ion] * voltage, np.delete(elements, place))
 
-    def count(self, fractions: FloatArray, energies: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def count_atoms(
+        self, fractions: FloatArray, energies: FloatArray
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Convert phases that are not the open ion alone.
 
         Args:
@@ -111,7 +119,7 @@ class MixingLine:
     voltage: float | None
 
     @classmethod
-    def draw(
+    def draw_between(
         cls,
         reference: ReferenceSet,
         first: Reactant,
@@ -119,7 +127,17 @@ class MixingLine:
         ion: Ion | None,
         voltage: float | None,
     ) -> MixingLine:
-        """Draw the line between two phases; see `find_worst_reaction` for arguments and errors."""
+        """Draw the line between two phases.
+
+        Args:
+            reference: the competing phases.
+            first, second: the two phases.
+            ion: the working ion; needed with a voltage.
+            voltage: V against the ion's metal; None for a closed system.
+
+        Raises:
+            ValueError, MissingReferenceError: as `find_worst_reaction`.
+        """
         if voltage is None:
             ion = None
         elif ion is None:
@@ -132,16 +150,16 @@ class MixingLine:
         symbols = {e.symbol for part in pair for e in part.composition} | ({ion} if ion else set())
         phases = tabulate_phases(reference, symbols)
         shares = np.array([[p.composition.get_atomic_fraction(s) for s in phases.symbols] for p in pair])
-        count = AtomCount.choose(phases, ion, voltage)
+        count = AtomCount.for_system(phases, ion, voltage)
         for part in np.flatnonzero(count.is_open(shares)).tolist():
             raise ValueError(
                 f"{pair[part].name} is the open ion itself at an applied voltage: its reactions are those of the "
                 "closed system, without a voltage"
             )
         given = np.array([np.nan if part.energy is None else part.energy for part in pair])
-        ends, own, end_ions = count.count(shares, given)
+        ends, own, end_ions = count.count_atoms(shares, given)
         kept = np.flatnonzero(~count.is_open(phases.fractions)).tolist()
-        fractions, energies, ions = count.count(phases.fractions[kept], phases.energies[kept])
+        fractions, energies, ions = count.count_atoms(phases.fractions[kept], phases.energies[kept])
         hull = _hull_at(ends, fractions, energies)
         line = cls(
             names=tuple(phases.names[at] for at in kept),

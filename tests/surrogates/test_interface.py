@@ -22,6 +22,7 @@ from invdesign.properties import describe_property
 from invdesign.settings import STORED_FOLDER, load
 from invdesign.testing import check_evaluator
 from invdesign.testing.evaluators import example_inputs
+from surrogates.stability.hull_walk import walk_hull
 from surrogates.stability.interface import find_worst_reaction, list_kinks
 from surrogates.stability.mutual_reaction import MutualReaction, Reactant
 from surrogates.stability.reference import ReferenceSet, load_shipped_set
@@ -274,6 +275,32 @@ def test_pymatgen_finds_the_same_kinks_in_the_shipped_set(
 ) -> None:
     """Closed, and open to lithium."""
     assert compare_with_pymatgen(load_shipped_set(NAME), formulas, voltage) == inner
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), size=st.integers(2, 7), phases=st.integers(0, 60), tied=st.booleans())
+def test_the_walk_follows_the_hull_also_where_many_phases_tie(
+    seed: int, size: int, phases: int, tied: bool
+) -> None:
+    """Amounts add up to the composition, and energies are those of a linear program, on edges and planes of the hull too."""
+    rng = np.random.default_rng(seed)
+    amounts = (
+        rng.integers(0, 4, size=(phases, size)) + np.eye(size, dtype=int)[rng.integers(size, size=phases)]
+    )
+    fractions = np.vstack([np.eye(size), amounts / amounts.sum(axis=1, keepdims=True)])
+    depths = np.where(
+        fractions.max(axis=1) < 1.0, -1.0 if tied else -rng.uniform(0.0, 2.0, len(fractions)), 0.0
+    )
+    start, end = fractions[rng.integers(len(fractions))], fractions[rng.integers(len(fractions))]
+    walked = walk_hull(fractions, depths, start, end)
+    places = [place for place, _ in walked]
+    energies = [float(made @ depths) for _, made in walked]
+    for place, made in walked:
+        assert made @ fractions == pytest.approx(start + place * (end - start), abs=1e-9)
+    for place in (0.0, 0.3, 0.77, 1.0):
+        here = start + place * (end - start)
+        expected = linprog(depths, A_eq=fractions.T, b_eq=here, method="highs").fun
+        assert np.interp(place, places, energies) == pytest.approx(expected, abs=1e-8)
 
 
 def phase(formula: str) -> Reactant:
