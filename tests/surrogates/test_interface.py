@@ -294,9 +294,9 @@ def test_the_walk_follows_the_hull_also_where_many_phases_tie(
     start, end = fractions[rng.integers(len(fractions))], fractions[rng.integers(len(fractions))]
     walked = walk_hull(fractions, depths, start, end)
     places = [place for place, _ in walked]
-    energies = [float(made @ depths) for _, made in walked]
-    for place, made in walked:
-        assert made @ fractions == pytest.approx(start + place * (end - start), abs=1e-9)
+    energies = [float(formed @ depths) for _, formed in walked]
+    for place, formed in walked:
+        assert formed @ fractions == pytest.approx(start + place * (end - start), abs=1e-9)
     for place in (0.0, 0.3, 0.77, 1.0):
         here = start + place * (end - start)
         expected = linprog(depths, A_eq=fractions.T, b_eq=here, method="highs").fun
