@@ -30,6 +30,10 @@ ABOUT = {
     "counted (wall time); memory of the coordinating process; opening the finished run again.",
     "store_open": "`python benchmarks/store_open.py`: CPU seconds to open a run of 10,000 candidates and load its history, "
     "with and without the checksum of every row and the count of all rows, in turns.",
+    "stability_speed": "`python benchmarks/stability_speed.py`: CPU milliseconds of one thread for one interface reaction (`worst`), its whole "
+    "profile (`kinks`) and one electrochemical window, beside pymatgen's `InterfacialReactivity` and `get_element_profile` in the same "
+    "process, in turns; with the phase diagram at hand, and with its construction. `phases_200` is a made-up set of six elements and "
+    "compositions of all six; `cathode_sulfide` a set of 117 phases, of which those of a pair's elements take part.",
     "front_recall": "`python benchmarks/truth_table.py`: 64 proposals in a space of 700 anti-perovskites, "
     "replayed from a table of all of them; how many points of the true Pareto front were proposed, and the share of "
     "its hypervolume. `invdesign_screened` is genetic with its pre-screen.",

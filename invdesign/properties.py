@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Unit = str
 HULL_DISTANCES = ("decomposition_energy", "energy_above_hull")  # also the evaluators that provide them
@@ -91,6 +91,12 @@ _ENERGY_CAVEAT = (
     "Energies per atom compare candidates of one composition only, relaxed by one potential in the same way. Differences "
     "between orderings below about 30 meV per transition metal are not claimed: CHGNet knows no spin."
 )
+_REACTION_CAVEAT = (
+    "The energy that two phases can gain by reacting, by thermodynamics alone: how fast they do, and whether their products "
+    "stop it, is not asked. 0 says that no reaction among the phases of the reference set gains energy. CHGNet makes salts of "
+    "oxoanions too stable, so that reactions which form sulfates or phosphates come out too strong without the correction for "
+    "oxygen."
+)
 _OF_PRODUCTS = Mark(
     "window_of_products", "of its decomposition products", "those of their decomposition products"
 )
@@ -124,6 +130,8 @@ _VOCABULARY = {
         Property("oxidation_limit", "V", "Oxidation limit", mark=_OF_PRODUCTS),
         Property("window_width", "V", "Width of the stability window", mark=_OF_PRODUCTS),
         Property("window_of_products", "", "1 where the window is that of the decomposition products"),
+        Property("mutual_reaction_energy", "eV/atom", "Mutual reaction energy", _REACTION_CAVEAT),
+        Property("interface_reaction_energy", "eV/atom", "Interface reaction energy", _REACTION_CAVEAT),
         Property("dft_energy_per_atom", "eV/atom", "Energy by DFT"),
         Property("dft_corrected_energy_per_atom", "eV/atom", "Energy by DFT, corrected (MP 2020)"),
         Property("dft_volume_per_atom", "Å^3/atom", "Volume by DFT"),
@@ -134,11 +142,16 @@ _VOCABULARY = {
 }
 
 
+SUFFIXED = ("mutual_reaction_energy", "interface_reaction_energy")
+"""Properties that a campaign may ask for several times, with a word of its own at the end of the name."""
+
+
 def describe_property(name: str, unit: Unit = "") -> Property:
     """Look up the vocabulary's entry of a property.
 
     Args:
-        name: of the property; one that is not listed gets an entry made from its name.
+        name: of the property; one that is not listed gets an entry made from its name. A suffix (`mutual_reaction_energy_cathode`)
+            stands in brackets in the label.
         unit: of a property that is not listed.
 
     Examples:
@@ -147,7 +160,17 @@ def describe_property(name: str, unit: Unit = "") -> Property:
         >>> describe_property("cycle_life", "h").label
         'Cycle life'
     """
-    return _VOCABULARY.get(name) or Property(name, unit, name[:1].upper() + name[1:].replace("_", " "))
+    found = _VOCABULARY.get(name) or _describe_suffixed(name)
+    return found or Property(name, unit, name[:1].upper() + name[1:].replace("_", " "))
+
+
+def _describe_suffixed(name: str) -> Property | None:
+    """Entry of a property with a suffix; None if it has none."""
+    for base in SUFFIXED:
+        if name.startswith(f"{base}_"):
+            entry, suffix = _VOCABULARY[base], name.removeprefix(f"{base}_").replace("_", " ")
+            return replace(entry, name=name, label=f"{entry.label} ({suffix})")
+    return None
 
 
 def words_beside(name: str, value_of: Callable[[str], float | None]) -> str:

@@ -315,6 +315,16 @@ EVALUATORS: dict[str, list[Example]] = {
     "decomposition_energy": [{"reference": REFERENCE}],
     "energy_above_hull": [{"reference": REFERENCE}],
     "stability_window": [{"reference": REFERENCE, "ion": "Li"}],
+    "interface_reaction": [
+        {"reference": REFERENCE, "against": ["Li2S", {"formula": "LiF", "energy_per_atom": -4.8}]},
+        {
+            "reference": REFERENCE,
+            "against": ["LiF"],
+            "voltages": ["open_circuit", 4],
+            "ion": "Li",
+            "suffix": "cathode",
+        },
+    ],
     "landscape": [{"function": "sphere"}, {"function": "zdt1"}, {"function": "dtlz2", "batch_size": 2}],
 }
 

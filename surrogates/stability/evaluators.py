@@ -94,7 +94,7 @@ def _list_symbols(composition: Composition) -> tuple[str, ...]:
 # --- evaluators --------------------------------------------------------------------------------------------
 
 
-class _ReferenceEvaluator(EvaluatorSettings, ABC):
+class ReferenceEvaluator(EvaluatorSettings, ABC):
     """Base of evaluators with a reference set, for energies of its potential alone."""
 
     reference: ReferenceField = Field(default="lithium-chalcohalides", validate_default=True)
@@ -154,7 +154,7 @@ class _ReferenceEvaluator(EvaluatorSettings, ABC):
         """Evaluate one candidate; ValueError if it has no value."""
 
 
-class DecompositionEnergy(_ReferenceEvaluator):
+class DecompositionEnergy(ReferenceEvaluator):
     """Signed energy against the most stable competing phases.
 
     Negative is stable. The hull is that of a frozen, hashed reference set without the candidate, so that stable
@@ -174,7 +174,7 @@ class DecompositionEnergy(_ReferenceEvaluator):
         )
 
 
-class EnergyAboveHull(_ReferenceEvaluator):
+class EnergyAboveHull(ReferenceEvaluator):
     """Distance to the hull of the reference set, zero on or below it.
 
     For ranking prefer `decomposition_energy`: this one ties all stable candidates.
@@ -192,7 +192,7 @@ class EnergyAboveHull(_ReferenceEvaluator):
         )
 
 
-class StabilityWindow(_ReferenceEvaluator):
+class StabilityWindow(ReferenceEvaluator):
     """Voltages between which a candidate does not exchange the ion.
 
     They are measured against the ion's metal. A candidate on the hull of the reference set (within 1 meV/atom)

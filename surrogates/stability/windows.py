@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError
-from invdesign.structures.formulas import parse_composition, write_formula
-from surrogates.stability.coverage import require_coverage
+from invdesign.structures.formulas import write_formula
 from surrogates.stability.hulls import phase_diagram
-from surrogates.stability.reference import Phase, ReferenceSet
+from surrogates.stability.phase_arrays import tabulate_phases
+from surrogates.stability.reference import ReferenceSet
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -230,17 +230,15 @@ class _PhaseSystem:
             )
         if len(symbols) == 1:
             raise ValueError(f"a window needs an element beside the working ion {ion}")
-        require_coverage(reference, symbols)
-        phases = reference.select_phases(symbols)
-        formulas, units = zip(*(read_formula_unit(phase) for phase in phases), strict=True)
+        phases = tabulate_phases(reference, symbols)
         _, factor = composition.get_reduced_formula_and_factor()
         return cls(
             here=np.array([composition.get_atomic_fraction(symbol) for symbol in symbols]),
-            fractions=np.array([[p.composition.get(s, 0) / p.n_atoms for s in symbols] for p in phases]),
-            energies=np.array([phase.energy_per_atom for phase in phases]),
-            names=tuple(phase.name for phase in phases),
-            formulas=formulas,
-            units=np.array(units, dtype=float),
+            fractions=phases.fractions,
+            energies=phases.energies,
+            names=phases.names,
+            formulas=phases.formulas,
+            units=phases.units,
             formula=write_formula(composition),
             unit=composition.num_atoms / factor,
             place=symbols.index(ion),
@@ -454,21 +452,3 @@ class _PhaseSystem:
 def _nonzero_indices(mask: NDArray[Any]) -> list[int]:
     """Indices of the nonzero elements."""
     return [int(place) for place in np.flatnonzero(mask)]
-
-
-def read_formula_unit(phase: Phase) -> tuple[str, float]:
-    """Formula of a `phase`, and the atoms in it.
-
-    The formula is the one of the set where it can be read and is that of the cell, and reduced from the cell otherwise.
-    """
-    from pymatgen.core import Composition
-
-    cell = Composition(phase.composition)
-    try:
-        written = parse_composition(phase.formula)
-    except InvdesignError:
-        written = None
-    if written is not None and written.fractional_composition.almost_equals(cell.fractional_composition):
-        return phase.formula, float(written.num_atoms)
-    formula, factor = cell.get_reduced_formula_and_factor()
-    return formula, float(cell.num_atoms / factor)
