@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
-from invdesign.candidate import Evaluation, Failure, Input
+from invdesign.candidate import Evaluation, Failure, Input, clean_detail
 from invdesign.errors import InvdesignError
 from invdesign.properties import Unit
 from invdesign.protocols import Potential, potential_of
@@ -136,7 +136,7 @@ class Electrode(StructureEvaluator):
             systematic=find_voltage_errors(self._potential, found.properties),
             structures={"charged": found.charged.structure, "discharged": found.discharged.structure},
             cost=cost,
-            details=self._write_details(found),
+            details={name: clean_detail(text) for name, text in self._write_details(found).items()},
         )
 
     def _exchange_ions(self, structure: Structure) -> _Exchange:

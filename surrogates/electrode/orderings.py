@@ -55,8 +55,8 @@ def rank_orderings(
             f"there is no room for {count} {sites.ion} in {sites.host.composition.formula.replace(' ', '')}: it has "
             f"{len(open_sites)} sites wide enough; ask for a smaller share"
         )
-    if count in {0, len(open_sites)}:
-        return [tuple(open_sites[:count])]
+    if count in {0, sites.occupied, len(open_sites)} and count <= sites.occupied == len(open_sites):
+        return [tuple(open_sites[:count])]  # as given, or empty
     energies, pairs, field = _quadratic_form(sites, count, open_sites)
     close = _find_close_pairs(sites, open_sites)
     found = sorted(
@@ -87,7 +87,8 @@ def rank_orderings(
 
 def _formal_charges(sites: IonSites, count: int) -> Mapping[str, float]:
     """Formal charge by element; empty where atoms are no ions."""
-    amounts = {**sites.host_amounts, sites.ion: float(count)}
+    held = sites.host_amounts.get(sites.ion, 0.0)  # of a host that is an intact crystal
+    amounts = {**sites.host_amounts, sites.ion: held + count}
     if is_metallic(amounts) or len(sites.host_amounts) == 1:
         return {}
     try:

@@ -16,6 +16,7 @@ from invdesign.structures.charges import assign_oxidation_states, is_metallic
 from invdesign.structures.distances import covalent_radius
 from invdesign.structures.formulas import write_formula
 from invdesign.structures.radii import ionic_radius
+from invdesign.structures.symmetry import symmetry_dataset
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -27,6 +28,7 @@ PROBE_REACH = (
 )
 PROBE_SLOPE = 1e-6  # 1/Å, of the logarithm of the repulsion at a minimum; chosen
 LARGEST_STEP, LEAST_BEND, MAX_PROBE_STEPS = 0.1, 0.1, 100  # Å, 1/Å^2, and a number of Newton steps; chosen
+LARGEST_GAIN = 0.3  # Å, by which a descent widens the room at most; chosen
 # Share of the ion's radius that an empty site must leave free; chosen: a host widens when it takes ions up.
 FREE_SHARE = 0.5
 MERGED = 0.75  # Å; nearer empty sites are one; chosen, half of the shortest distance of two ions
@@ -75,7 +77,9 @@ class IonSites:
     def count_ions(self, share: float) -> Fraction:
         """Number of ions at a `share`, which the cell can hold if it is whole."""
         near = Fraction(share).limit_denominator(MAX_DENOMINATOR)
-        exact = near if abs(float(near) - share) <= SHARE_TOLERANCE else Fraction(share)
+        exact = (
+            near if abs(float(near) - share) <= SHARE_TOLERANCE else Fraction(share).limit_denominator(1000)
+        )
         return exact * self.unit_count
 
     def repeat(self, cells: tuple[int, int, int]) -> IonSites:
@@ -133,12 +137,19 @@ def find_ion_sites(structure: Structure, ion: str, *, empty: bool) -> IonSites:
     )
     positions = np.asarray(structure.frac_coords[own], dtype=np.float64).reshape(-1, 3)
     if empty:
-        positions = np.vstack([positions, find_empty_sites(host, ion, positions, find_radii(structure, ion))])
+        radii = find_radii(structure, ion)
+        found = find_empty_sites(host, positions, radii, FREE_SHARE * radii[ion])
+        positions = np.vstack([positions, found])
     return IonSites(host, ion, positions, len(own))
 
 
 def find_radii(structure: Structure, ion: str) -> dict[str, float]:
-    """Radius of each element in Å: ionic where there are ions, else covalent."""
+    """Radius of each element in Å: ionic where there are ions, else covalent.
+
+    Args:
+        structure: whose elements are asked for.
+        ion: the working ion, whose radius is ionic.
+    """
     amounts = {str(k): float(n) for k, n in structure.composition.get_el_amt_dict().items()}
     symbols = {*amounts, ion}
     try:
@@ -152,17 +163,19 @@ def find_radii(structure: Structure, ion: str) -> dict[str, float]:
     return {**found, ion: ionic_radius(ion, 1.0)}
 
 
-def find_empty_sites(host: Structure, ion: str, held: FloatArray, radii: Mapping[str, float]) -> FloatArray:
+def find_empty_sites(
+    host: Structure, held: FloatArray, radii: Mapping[str, float], room: float
+) -> FloatArray:
     """Find the places of a host where an ion has most room.
 
     Corners of the atoms' Voronoi cells are the starts of descents in the repulsion sum(exp(-(d - r) / 0.3 Å)) of the host's ions;
-    its minima are the sites, as far as half of the ion's radius is free there.
+    its minima are the sites, where there is room.
 
     Args:
-        host: n atoms, without the ion.
-        ion: the working ion.
+        host: n atoms.
         held: shape (k, 3), fractional: sites that are known, and not given again.
-        radii: Å, by element, the ion's included.
+        radii: Å, by element.
+        room: Å, least distance to the nearest surface of an atom; negative where ions may overlap.
 
     Returns:
         Shape (m, 3), fractional, the widest first.
@@ -177,10 +190,9 @@ def find_empty_sites(host: Structure, ion: str, held: FloatArray, radii: Mapping
     corners = Voronoi(atoms).vertices
     fractions = corners @ np.linalg.inv(cell)
     inside = ((fractions >= -1e-6) & (fractions < 1.0 - 1e-6)).all(axis=1)
-    room = FREE_SHARE * radii[ion]
     found: list[tuple[float, FloatArray]] = []
     for corner in corners[inside]:
-        if _measure_gap(corner, atoms, sizes) < 0.5 * room:  # a descent gains less than this
+        if _measure_gap(corner, atoms, sizes) < room - LARGEST_GAIN:
             continue
         place = _find_minimum(corner, atoms, sizes)
         if place is not None and (gap := _measure_gap(place, atoms, sizes)) >= room:
@@ -188,9 +200,24 @@ def find_empty_sites(host: Structure, ion: str, held: FloatArray, radii: Mapping
     found.sort(key=lambda item: (-item[0], *item[1].tolist()))
     kept: list[FloatArray] = []
     for _, place in found:
-        if _is_apart(place, held, cell, OWN_SITE) and _is_apart(place, np.array(kept), cell, MERGED):
-            kept.append(place)
+        for image in _list_symmetric_images(host, place):
+            if _is_apart(image, held, cell, OWN_SITE) and _is_apart(image, np.array(kept), cell, MERGED):
+                kept.append(image)
     return np.array(kept, dtype=np.float64).reshape(-1, 3)
+
+
+def _list_symmetric_images(host: Structure, place: FloatArray) -> list[FloatArray]:
+    """List the images of a place by the symmetry of the host, itself first.
+
+    Voronoi corners of symmetric crystals are drawn from rounding, so that some images have no start of their own.
+    """
+    numbers = [site.specie.Z for site in host]
+    try:
+        group = symmetry_dataset(np.asarray(host.lattice.matrix), np.asarray(host.frac_coords), numbers)
+    except InvdesignError:  # no symmetry is found
+        return [place]
+    moved = np.mod(np.asarray(group.rotations) @ place + np.asarray(group.translations), 1.0)
+    return [place, *moved]
 
 
 def _list_images(host: Structure, radii: Mapping[str, float]) -> tuple[FloatArray, FloatArray]:
@@ -235,7 +262,10 @@ def _find_minimum(start: FloatArray, atoms: FloatArray, sizes: FloatArray) -> Fl
         values, modes = np.linalg.eigh(hessian - np.outer(gradient, gradient))
         slopes = modes.T @ gradient
         if np.abs(gradient).max() < PROBE_SLOPE:
-            return place if values[0] > 0 else None
+            if values[0] > 0:
+                return place
+            place = place + LARGEST_STEP * modes[:, 0]  # off a saddle, where symmetry holds a start
+            continue
         step = -modes @ (slopes / np.maximum(np.abs(values), LEAST_BEND))
         place = place + step * min(1.0, LARGEST_STEP / float(np.linalg.norm(step)))
     return None

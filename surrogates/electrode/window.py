@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 from pydantic import Field
 
 from invdesign.candidate import Evaluation, Failure, Input
@@ -39,6 +40,10 @@ from surrogates.stability.windows import CHARGES
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+
+# Å from the surfaces of ions, which an ion may overlap by so much. Chosen: electrolytes are dense, and relax around it (Li3OCl -0.1).
+INTERSTITIAL_ROOM = -0.4
 
 
 class TopotacticWindow(StructureEvaluator):
@@ -148,7 +153,7 @@ class TopotacticWindow(StructureEvaluator):
             _with_places(own.host, intact.structure), self.ion, intact.structure.frac_coords[size:], count
         )
         removed = compare_level(relax_level(own, count - 1, self.sites, self._potential, fixed), intact, size)
-        inserted = compare_level(self._insert_one(own, intact, fixed), intact, size)
+        inserted = compare_level(self._insert_one(own, intact, bulk.structure, cells, fixed), intact, size)
         return _Window(
             intact=intact,
             removed=self._select_ordering(removed),
@@ -173,16 +178,18 @@ class TopotacticWindow(StructureEvaluator):
             )
         return a, b, c
 
-    def _insert_one(self, own: IonSites, intact: Ordering, limits: Limits) -> Level:
-        """Insert one ion into the widest empty sites of the intact crystal."""
-        whole = intact.structure
-        radii = find_radii(whole, self.ion)
-        empty = find_empty_sites(own.host, self.ion, own.positions, radii)
+    def _insert_one(
+        self, own: IonSites, intact: Ordering, bulk: Structure, cells: tuple[int, int, int], limits: Limits
+    ) -> Level:
+        """Insert one ion into the intact crystal, at places between the atoms of its unit cell `bulk`."""
+        empty = find_empty_sites(bulk, np.empty((0, 3)), find_radii(bulk, self.ion), INTERSTITIAL_ROOM)
         if not len(empty):
             raise InsertionError(
-                f"{write_formula(whole.composition)} has no empty site that is wide enough for {self.ion}: no ion can enter it intact"
+                f"{write_formula(bulk.composition)} has no place between its atoms for another {self.ion} (room "
+                f"{INTERSTITIAL_ROOM:g} Å), so none can enter it intact"
             )
-        level = relax_level(IonSites(whole, self.ion, empty, 0), 1, self.sites, self._potential, limits)
+        sites = IonSites(intact.structure, self.ion, empty / np.array(cells), 0)
+        level = relax_level(sites, 1, self.sites, self._potential, limits)
         # The intact crystal served as host, its ions included: counted again, host and ions are told apart.
         return Level(
             own.occupied + 1,
