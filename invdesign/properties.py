@@ -96,8 +96,8 @@ _VOLTAGE_CAVEAT = (
     "on average: good to rank, and up to 0.6 V wrong for titanates, layered cobalt oxides and van der Waals layers."
 )
 _TOPOTACTIC_CAVEAT = (
-    "The limits are those of an electrolyte that stays intact; it may decompose well within them. Decomposition sets the "
-    "limits of the stability window."
+    "The limits are those of an electrolyte that stays intact; it may decompose within them. Potentials without electrons know "
+    "no hole left behind: CHGNet takes an ion out of Li3OCl at 2.35 V, where 2.87 V is the least that is possible on its own scale."
 )
 _OF_PRODUCTS = Mark(
     "window_of_products", "of its decomposition products", "those of their decomposition products"

@@ -1,10 +1,11 @@
 """Average voltages of nine insertion couples by `electrode` with CHGNet 0.3.0 against measured ones.
 
-Measured voltages are averages of half-cell curves against lithium, from textbooks and reviews, good to 0.05 V:
-- CoO2 / LiCoO2, NiO2 / LiNiO2, Mn2O4 / LiMn2O4, TiS2 / LiTiS2, LiTi2O4 / Li2Ti2O4: M. S. Whittingham, Chem. Rev. 104, 4271 (2004)
-  and references there.
-- FePO4 / LiFePO4, MnPO4 / LiMnPO4: A. K. Padhi, K. S. Nanjundaswamy and J. B. Goodenough, J. Electrochem. Soc. 144, 1188 (1997).
-- C / LiC6: J. R. Dahn, Phys. Rev. B 44, 9170 (1991).
+Measured voltages are rounded averages of half cells against lithium, good to 0.1 V; papers that report such curves:
+- LiCoO2: Amatucci, Tarascon and Klein, J. Electrochem. Soc. 143, 1114 (1996). LiNiO2: Ohzuku, Ueda and Nagayama, J. Electrochem. Soc.
+  140, 1862 (1993). LiMn2O4, both steps: Ohzuku, Kitagawa and Hirai, J. Electrochem. Soc. 137, 769 (1990).
+- LiFePO4, LiMnPO4: Padhi, Nanjundaswamy and Goodenough, J. Electrochem. Soc. 144, 1188 (1997).
+- TiS2: Whittingham, Science 192, 1126 (1976). LiTi2O4: Colbow, Dahn and Haering, J. Power Sources 26, 397 (1989). LiC6: Dahn, Phys. Rev. B
+  44, 9170 (1991).
 The recipe is a first measurement by hand: both ends of each couple relaxed with CHGNet 0.3.0 in ASE, without an evaluator.
 """
 

@@ -44,13 +44,13 @@ def find_electron_limit(host: Amounts, ion: str, given: int, wished: int) -> Ele
     """
     if _shares_electrons(host) or is_metallic(host) or is_metallic(_add_ions(host, ion, max(given, wished))):
         return None
-    start = _balance(host, ion, given)
+    start = _find_balance(host, ion, given)
     if start is None or start.imbalance:
         return None
     step = 1 if wished > given else -1
     allowed, states = given, start.states
     for count in range(given + step, wished + step, step):
-        found = _balance(host, ion, count)
+        found = _find_balance(host, ion, count)
         if found is None or found.imbalance or _changed_nonmetals(start, found, ion):
             continue
         allowed, states = count, found.states
@@ -95,7 +95,7 @@ def _add_ions(host: Amounts, ion: str, count: int) -> dict[str, float]:
     return {**host, ion: float(count)} if count else dict(host)
 
 
-def _balance(host: Amounts, ion: str, count: int) -> Balance | None:
+def _find_balance(host: Amounts, ion: str, count: int) -> Balance | None:
     whole, _ = scale_to_whole_counts(_add_ions(host, ion, count))
     try:
         return balance_charges(whole)

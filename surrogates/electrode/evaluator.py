@@ -149,7 +149,7 @@ class Electrode(StructureEvaluator):
         metal = find_metal_energy(self._potential, self.working_ion)
         limits = Limits(self.fmax, self.smax, self.relaxation_steps, self.rattle)
         series = relax_series(sites, counts, self.orderings, self._potential, limits)
-        chosen = {count: level.select(self.host_changed) for count, level in series.levels.items()}
+        chosen = {count: level.select_orderings(self.host_changed) for count, level in series.levels.items()}
         for count in (counts[0], counts[-1]):
             if not chosen[count]:
                 self._refuse_changed_host(series, count)
@@ -293,7 +293,11 @@ class _Exchange:
         ]
 
     def describe_profile(self, ion: str) -> str:
-        """Write the plateaus: `3.51 V from 0 to 2 Li, 3.02 V from 2 to 4 Li`."""
+        """Write the plateaus: `3.51 V from 0 to 2 Li, 3.02 V from 2 to 4 Li`.
+
+        Args:
+            ion: symbol of the working ion.
+        """
         return ", ".join(
             f"{step.voltage:.2f} V from {step.low} to {step.high} {ion}" for step in self.profile.steps
         )

@@ -30,7 +30,7 @@ LEFT_SITE = 1.0  # Å; an ion that moved farther has left its site, as in hulls 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How orderings are relaxed.
+    """Limits of relaxations.
 
     Attributes:
         fmax: eV/Å, largest force left.
@@ -89,8 +89,12 @@ class Level:
     orderings: tuple[Ordering, ...]
     failures: tuple[str, ...] = ()
 
-    def select(self, rule: HostRule) -> tuple[Ordering, ...]:
-        """Orderings that count: those that kept the host, and under `flag` all."""
+    def select_orderings(self, rule: HostRule) -> tuple[Ordering, ...]:
+        """Orderings that count.
+
+        Args:
+            rule: `fail` counts those that kept the host, `flag` all.
+        """
         return tuple(item for item in self.orderings if rule == "flag" or not item.changed)
 
 

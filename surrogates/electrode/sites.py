@@ -83,7 +83,11 @@ class IonSites:
         return exact * self.unit_count
 
     def repeat(self, cells: tuple[int, int, int]) -> IonSites:
-        """Repeat the cell along its vectors."""
+        """Repeat the cell along its vectors.
+
+        Args:
+            cells: repetitions along each.
+        """
         if cells == (1, 1, 1):
             return self
         host = self.host.copy()

@@ -49,7 +49,7 @@ INTERSTITIAL_ROOM = -0.4
 class TopotacticWindow(StructureEvaluator):
     """Voltages at which the first ion enters and leaves an electrolyte that stays intact.
 
-    Between them neither happens, however slowly the electrolyte decomposes. The window of stability lies within, as a rule.
+    Between them neither happens, however slowly the electrolyte decomposes.
     """
 
     ion: WorkingIon
@@ -198,7 +198,7 @@ class TopotacticWindow(StructureEvaluator):
         )
 
     def _select_ordering(self, level: Level) -> Ordering:
-        found = level.select(self.host_changed)
+        found = level.select_orderings(self.host_changed)
         if not found:
             change = level.orderings[0].change
             assert change is not None
