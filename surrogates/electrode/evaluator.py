@@ -19,7 +19,7 @@ from invdesign.settings import PotentialField
 from invdesign.structures.formulas import write_formula
 from surrogates.electrode.capacity import find_capacity
 from surrogates.electrode.electrons import describe_electron_limit, find_electron_limit
-from surrogates.electrode.hosts import find_worse_class
+from surrogates.electrode.hosts import find_worse_class, is_layered
 from surrogates.electrode.insertion import HostRule, Limits, Ordering, Series, relax_series
 from surrogates.electrode.metals import WorkingIon, find_metal_energy
 from surrogates.electrode.sites import InsertionError, IonSites, choose_supercell, find_ion_sites
@@ -207,6 +207,10 @@ class Electrode(StructureEvaluator):
             "lowest_voltage": found.describe_profile(self.working_ion),
             "host_displacement": found.describe_host(),
         }
+        if is_layered(found.series.sites.host):
+            details["insertion_volume_change"] = (
+                "layers: a potential without dispersion leaves the charged volume uncertain by 10 %"
+            )
         if kind:
             details["less_certain_voltage"] = worse
         if found.changed:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from math import comb
 
@@ -135,10 +137,7 @@ def _list_arrangements(
         energies = field[chosen].sum(axis=1) + pairs[chosen[:, :, None], chosen[:, None, :]].sum(axis=(1, 2))
         yield from zip(map(tuple, chosen.tolist()), energies.tolist(), strict=True)
         return
-    form = _Form(whole.lattice, whole.frac_coords[-k:])
-    form.__dict__["matrix"] = pairs + np.diag(
-        field
-    )  # occupancies are 0 or 1, so the field is part of the diagonal
+    form = _IonEnergies(whole.lattice, whole.frac_coords[-k:], pairs + np.diag(field))
     filling = Filling(tuple(range(k)), (count, k - count), (1.0, 0.0))
     rng = rng_for(0, count, "orderings")
     seen = set()
@@ -150,8 +149,20 @@ def _list_arrangements(
             yield found, arrangement.energy
 
 
-class _Form(Electrostatics):
-    """Electrostatics of ions alone, with the potential of their host on the diagonal."""
+@dataclass(frozen=True, eq=False)
+class _IonEnergies(Electrostatics):
+    """Energies of ions in the potential of their host.
+
+    Attributes:
+        form: shape (k, k), eV; the potential of the host stands on the diagonal, since a site holds one ion or none.
+    """
+
+    form: FloatArray
+
+    @cached_property
+    def matrix(self) -> FloatArray:
+        """Quadratic form of the occupancies."""
+        return self.form
 
 
 def _find_close_pairs(sites: IonSites, open_sites: Sequence[int]) -> NDArray[np.bool_]:
