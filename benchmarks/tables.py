@@ -59,6 +59,8 @@ ABOUT = {
     "tavorite": "`python benchmarks/tavorite.py`: evaluations until the decoration with the lowest barrier is found, of all 320 "
     "of the tavorite campaign, replayed from a table. The crystals of the table are not relaxed, so this is a benchmark of "
     "optimizers and no statement on tavorites.",
+    "electrode": "`python benchmarks/voltage_profile.py`: voltage profile and capacity from the energies of all orderings, without "
+    "their relaxations, beside pymatgen in one process.",
     "auto": "`python benchmarks/auto.py`: mean rank of the final regret over all tasks.",
     "multi_fidelity": "`python benchmarks/multi_fidelity.py`: cost to reach 95 % of the optimum, as a share of what "
     "the same optimizer needs without the cheap fidelity.",

@@ -310,6 +310,34 @@ EVALUATORS: dict[str, list[Example]] = {
     "minimum_distance": [{"scale": 0.6}],
     "bottleneck_radius": [{"ion": "Li"}],
     "structure_kept": [{}],
+    "electrode": [
+        {
+            "working_ion": "Li",
+            "from": 1.0,
+            "to": 2 / 3,
+            "orderings": 1,
+            "potential": {
+                "kind": "ase",
+                "calculator": "lj",
+                "arguments": {"sigma": 2.5, "epsilon": 0.1, "rc": 6.0},
+            },
+            "host_changed": "flag",
+            "anion_redox": True,
+        }
+    ],
+    "topotactic_window": [
+        {
+            "ion": "Li",
+            "size": 3.5,
+            "sites": 1,
+            "potential": {
+                "kind": "ase",
+                "calculator": "lj",
+                "arguments": {"sigma": 2.5, "epsilon": 0.1, "rc": 6.0},
+            },
+            "host_changed": "flag",
+        }
+    ],
     "migration_barrier": [{"ion": ["Li", "Na"]}],
     "relax": [{"potential": "chgnet", "fmax": 0.02}],
     "decomposition_energy": [{"reference": REFERENCE}],

@@ -178,7 +178,7 @@ def compare_structures(
         polyhedra=polyhedra,
         others=others,
         units=_compare_units(old, lengths, bonds),
-        pairs=_find_new_pairs(old, lengths, bonds),
+        pairs=find_new_pairs(old, lengths, bonds),
         groups=(groups[0][0], groups[1][0]),
         numbers=(groups[0][1], groups[1][1]),
         intended=_find_space_group(old, LOOSE_SYMPREC)[0]
@@ -267,7 +267,7 @@ def _write_formula(symbols: Sequence[str]) -> str:
     return "".join(f"{name}{counts[name] if counts[name] > 1 else ''}" for name in ordered)
 
 
-def _find_new_pairs(
+def find_new_pairs(
     ions: Ions, lengths: Mapping[Bond, float], bonds: Mapping[Bond, float]
 ) -> tuple[tuple[str, float], ...]:
     """(pair of elements, length in Å) of new bonds between anions."""
