@@ -1,7 +1,8 @@
 """Evaluate a diffusivity in forked processes that are killed (SIGKILL) again and again, until one comes to its end.
 
-`python -m tests.plugins.dynamics_kills FOLDER SEED MOST` prints one JSON object: how many died, at what (a call of the potential, or
-a file operation in the folder), and how the last evaluation differs from one without a kill (empty: not by one bit).
+`python -m tests.plugins.dynamics_kills FOLDER SEED KILLS` evaluates anew until so many processes were killed. It prints one JSON
+object: deaths by kind (a call of the potential, or a file operation in the folder), how many evaluations differed by one bit or
+more from one without a kill, and the names of all files left in the folders.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from invdesign.settings import load
 from tests.plugins.hopping import Hopping
 
 FILE_EVENTS = frozenset({"open", "os.rename", "os.remove", "os.mkdir", "os.chmod"})
+CALLS, FILE_OPERATIONS = 500, 40  # up to which a process may live: a third of what an evaluation takes
 SETTINGS: dict[str, Any] = {
     "kind": "diffusivity",
     "ion": "Li",
@@ -63,8 +66,8 @@ def as_text(found: Evaluation) -> str:
     )
 
 
-def die_at(number: int, folder: Path, report: int) -> None:
-    """Kill this process before its operation of that number."""
+def die_at(number: int, folder: Path, report: int, *, files: bool) -> None:
+    """Kill this process before its call, or its file operation, of that number."""
     left = [number]
 
     def count(what: str) -> None:
@@ -77,17 +80,19 @@ def die_at(number: int, folder: Path, report: int) -> None:
         if event in FILE_EVENTS and any(str(folder) in str(argument) for argument in arguments[:2]):
             count(event)
 
-    sys.addaudithook(watch)
-    Hopping.before_call = lambda _: count("call")
+    if files:
+        sys.addaudithook(watch)
+    else:
+        Hopping.before_call = lambda _: count("call")
 
 
-def attempt(work: Callable[[], Evaluation], number: int, folder: Path) -> tuple[str, str]:
+def attempt(work: Callable[[], Evaluation], number: int, folder: Path, *, files: bool) -> tuple[str, str]:
     """Work in a child; (at what it died, its result), of which one is empty."""
     died, wrote = os.pipe()
     result, told = os.pipe()
     child = os.fork()
     if child == 0:
-        die_at(number, folder, wrote)
+        die_at(number, folder, wrote, files=files)
         os.write(told, as_text(work()).encode())
         os._exit(0)
     os.close(wrote)
@@ -101,21 +106,23 @@ def attempt(work: Callable[[], Evaluation], number: int, folder: Path) -> tuple[
 
 
 def main() -> None:
-    folder, seed, most = Path(sys.argv[1]).resolve(), int(sys.argv[2]), int(sys.argv[3])
-    folder.mkdir(parents=True, exist_ok=True)
+    folder, seed, kills = Path(sys.argv[1]).resolve(), int(sys.argv[2]), int(sys.argv[3])
     rng = random.Random(seed)
     expected = as_text(evaluate(None))
     deaths: Counter[str] = Counter()
-    while True:
-        # Most operations are calls of the potential: a third of the kills is at one of the first, among files.
-        number = rng.randint(1, most if rng.random() < 0.7 else 30)
-        at, found = attempt(lambda: evaluate(folder), number, folder)
-        if not at:
-            break
-        deaths[at] += 1
-    left = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    difference = "" if found == expected else f"{expected} is not {found}"
-    print(json.dumps({"deaths": deaths.total(), "at": deaths, "difference": difference, "left": left}))  # noqa: T201
+    differences, left = 0, []
+    while deaths.total() < kills:
+        place = folder / str(deaths.total())
+        place.mkdir(parents=True)
+        at = "start"
+        while at:
+            files = rng.random() < 0.5
+            number = rng.randint(1, FILE_OPERATIONS if files else CALLS)
+            at, found = attempt(partial(evaluate, place), number, place, files=files)
+            deaths.update([at] if at else [])
+        differences += found != expected
+        left += [path.name for path in place.rglob("*") if path.is_file()]
+    print(json.dumps({"deaths": deaths, "differences": differences, "left": sorted(set(left))}))  # noqa: T201
 
 
 if __name__ == "__main__":

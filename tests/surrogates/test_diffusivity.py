@@ -272,12 +272,12 @@ def test_checkpoints_are_called_as_the_run_expects(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_processes_change_nothing(seed: int, tmp_path: Path) -> None:
+def test_killed_processes_change_nothing(tmp_path: Path) -> None:
     """SIGKILL at calls of the potential and at file operations, in real processes: not one bit differs, nothing is left."""
-    command = [sys.executable, "-m", "tests.plugins.dynamics_kills", str(tmp_path / "work"), str(seed), "900"]
+    command = [sys.executable, "-m", "tests.plugins.dynamics_kills", str(tmp_path), "1", "10"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=3 * PATIENCE)
     report = json.loads(done.stdout)
-    assert report["difference"] == ""
-    assert report["deaths"] >= 2
-    assert all(Path(name).name.startswith("job.") for name in report["left"])
+    assert report["differences"] == 0
+    assert sum(report["deaths"].values()) >= 10
+    assert len(report["deaths"]) > 2
+    assert report["left"] == ["job.json", "job.lock"]

@@ -103,14 +103,9 @@ class Diffusivity(StructureEvaluator):
         }
 
     @property
-    def potential_id(self) -> str:
-        """Fingerprint of the potential."""
-        return self._potential.fingerprint
-
-    @property
     def fingerprint(self) -> str:
         """Fingerprint of the settings and of the potential's weights."""
-        return f"{super().fingerprint}-{self.potential_id}"
+        return f"{super().fingerprint}-{self._potential.fingerprint}"
 
     @property
     def batch(self) -> Batch:
@@ -257,7 +252,7 @@ class Diffusivity(StructureEvaluator):
 
         A barrier that is wrong by E changes the diffusivity at 298 K by the factor exp(E / kT).
         """
-        if "chgnet" not in self.potential_id:
+        if "chgnet" not in self._potential.fingerprint:
             return {}
         decades = CHGNET_SOFTENING / (BOLTZMANN * ROOM_TEMPERATURE * math.log(10))
         return {

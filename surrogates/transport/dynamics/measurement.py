@@ -122,7 +122,7 @@ def measure_motion(
     """
     schedule = plan.schedule_at(temperature)
     restored = checkpoint.read(schedule, len(atoms)) if checkpoint is not None else None
-    run = run_dynamics(atoms, potential, schedule, seed, restored, _keep_checkpoints(checkpoint, schedule))
+    run = run_dynamics(atoms, potential, schedule, seed, restored, keep_checkpoints(checkpoint, schedule))
     elements = atoms.get_chemical_symbols()
     framework: BoolArray = np.array([element != plan.ion for element in elements])
     frames = remove_drift(run.frames, framework)
@@ -141,7 +141,9 @@ def measure_motion(
     return motion
 
 
-def _keep_checkpoints(checkpoint: Checkpoint | None, schedule: Schedule) -> Callable[[Trajectory], None]:
+def keep_checkpoints(checkpoint: Checkpoint | None, schedule: Schedule) -> Callable[[Trajectory], None]:
+    """Return a function that writes the checkpoint where one is due."""
+
     def keep(run: Trajectory) -> None:
         if checkpoint is not None and (run.step % CHECKPOINT_STEPS == 0 or run.step == schedule.steps):
             checkpoint.write(run, schedule)
