@@ -20,11 +20,12 @@ from pymatgen.core import Lattice, Structure
 
 from invdesign.properties import describe_property
 from invdesign.protocols import FolderEvaluator
+from invdesign.run.run import Run
 from invdesign.settings import load
 from surrogates.transport.dynamics.measurement import build_supercell
 from tests.plugins.dynamics_kills import SETTINGS, as_text, crystal, evaluate
 from tests.plugins.hopping import Hopping
-from tests.support import PATIENCE, ROOT
+from tests.support import PATIENCE, ROOT, campaign, finished
 
 LOGGER = "surrogates.transport.dynamics.checkpoint"
 
@@ -263,6 +264,50 @@ def _stop_at(call: int) -> Any:
 def test_checkpoints_are_of_a_folder_evaluator() -> None:
     """The run gives it a folder, and removes what is left there when the candidate has ended: all is called job.*."""
     assert isinstance(load("evaluators", SETTINGS, trust_code=True), FolderEvaluator)
+
+
+def campaign_of(**changes: Any) -> dict[str, Any]:
+    """A campaign of two candidates with this stage alone."""
+    settings = {name: value for name, value in SETTINGS.items() if name != "kind"}
+    return {
+        "version": 1,
+        "name": "hopping",
+        "seed": 1,
+        "space": {"kind": "substitution", "parent": "antiperovskite", "sites": {"X": ["Cl", "Br"]}},
+        "evaluate": [{"diffusivity": {**settings, "supercell": 0.0, "unconverged": "keep", **changes}}],
+        "objectives": [{"maximize": "conductivity_298"}],
+        "optimizer": "random",
+        "budget": {"candidates": 2},
+        "max_failure_rate": 1.0,
+    }
+
+
+def test_a_run_that_stopped_within_an_evaluation_goes_on_there(tmp_path: Path) -> None:
+    """Its digest is that of a run without interruption, and the work that was done is not done again."""
+    whole = finished(campaign_of(), tmp_path / "whole")
+    calls = Hopping.calls
+    Hopping.calls, Hopping.before_call = 0, _stop_at(1000)
+    run = Run.create(campaign(campaign_of()), tmp_path / "stopped")
+    run.use_workers(0)
+    with pytest.raises(Interruption):
+        run.execute()
+    run.close()
+    Hopping.before_call = None
+    run = Run.open(tmp_path / "stopped", trust_code=True)
+    run.use_workers(0)
+    run.execute()
+    assert run.digest() == whole.digest()
+    assert Hopping.calls <= calls + 102
+    assert not (tmp_path / "stopped" / "work").exists()
+
+
+def test_the_deadline_fails_the_candidate_alone(tmp_path: Path) -> None:
+    """It is failed with that cause, the run goes on with the next, and no checkpoint is left."""
+    run = finished(campaign_of(duration=4000.0, timeout=3.0), tmp_path / "run", workers=1)
+    for trial in (run.trial(0), run.trial(1)):
+        assert trial.failure is not None
+        assert trial.failure.kind == "timeout"
+    assert not (tmp_path / "run" / "work").exists()
 
 
 def test_checkpoints_are_called_as_the_run_expects(tmp_path: Path) -> None:

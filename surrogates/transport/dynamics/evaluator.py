@@ -135,7 +135,7 @@ class Diffusivity(StructureEvaluator):
         structure = self.structure_of(item)
         try:
             if self._work_folder is None:
-                return self._measure(structure, item.seed, None)
+                return self._measure_structure(structure, item.seed, None)
             folder = JobFolder.for_candidate(self._work_folder, self, item)
             with folder.hold_lock():
                 return self._measure_once(folder, item, structure)
@@ -147,19 +147,19 @@ class Diffusivity(StructureEvaluator):
         evaluation = folder.read_evaluation()
         if evaluation is None:
             folder.write_marker(state="running", attempt=0)
-            evaluation = self._measure(
+            evaluation = self._measure_structure(
                 structure, item.seed, Folder(folder.path, job_key(self, item), item.seed)
             )
             folder.record_evaluation(evaluation)
         folder.remove_files()
         return evaluation
 
-    def _measure(self, structure: Structure, seed: int, folder: Folder | None) -> Evaluation:
+    def _measure_structure(self, structure: Structure, seed: int, folder: Folder | None) -> Evaluation:
         """Measure a structure; a reason for no number is a failure, and the cost counts this process alone."""
         began = time.perf_counter()
         potential = CallCounter(self._potential)
         try:
-            found = self._simulate(structure, potential, seed, folder)
+            found = self._simulate_temperatures(structure, potential, seed, folder)
         except MissingIonError as error:
             found = Evaluation(failure=Failure("missing", "", str(error)))
         except (InvdesignError, ValueError) as error:
@@ -167,7 +167,7 @@ class Diffusivity(StructureEvaluator):
         cost = {"seconds": time.perf_counter() - began, "potential_calls": float(potential.calls)}
         return replace(found, cost=cost)
 
-    def _simulate(
+    def _simulate_temperatures(
         self, structure: Structure, potential: Potential, seed: int, folder: Folder | None
     ) -> Evaluation:
         """Simulate all temperatures, hottest first.

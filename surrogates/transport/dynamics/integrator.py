@@ -198,10 +198,10 @@ class Integrator:
         spread = np.sqrt(self._thermal / self._masses * ACCELERATION)
         velocities = self._rest_centre(spread * rng.standard_normal((len(self._atoms), 3)))
         positions = np.array(self._atoms.positions, dtype=np.float64)
-        energy, forces = self._compute(positions)
+        energy, forces = self._compute_forces(positions)
         frames = np.zeros((self._schedule.frames, len(self._atoms), 3))
         run = Trajectory(0, positions, velocities, forces, energy, 0.0, 0.0, 0.0, frames)
-        self._record(run)
+        self._record_frame(run)
         return run
 
     def advance(self, run: Trajectory) -> None:
@@ -218,7 +218,7 @@ class Integrator:
         velocities = self._exchange_heat(velocities, before, run.step)
         heat = self._kinetic_energy(velocities) - before
         positions += half * velocities
-        energy, forces = self._compute(positions)
+        energy, forces = self._compute_forces(positions)
         velocities += half * ACCELERATION * forces / self._masses
         run.step += 1
         run.positions, run.velocities, run.forces = positions, velocities, forces
@@ -227,13 +227,13 @@ class Integrator:
         self._refuse_runaway(run, kinetic)
         if run.step > self._schedule.equilibration:
             run.kinetic += kinetic
-        self._record(run)
+        self._record_frame(run)
 
     def conserved_energy(self, run: Trajectory) -> float:
         """Energy without the heat of the thermostats, eV: constant but for errors of integration."""
         return run.energy + self._kinetic_energy(run.velocities) - run.heat
 
-    def _record(self, run: Trajectory) -> None:
+    def _record_frame(self, run: Trajectory) -> None:
         """Take a frame where one is due, and check energy and distances there."""
         plan = self._schedule
         sampled = run.step - plan.equilibration
@@ -246,13 +246,13 @@ class Integrator:
         drift = (conserved - run.reference) / len(self._atoms)
         if abs(drift) > MAX_DRIFT:
             raise DynamicsError(
-                f"{self._place(run)} the energy is not conserved: it drifted by {drift:.2g} eV/atom (limit {MAX_DRIFT:g}); "
+                f"{self._describe_place(run)} the energy is not conserved: it drifted by {drift:.2g} eV/atom (limit {MAX_DRIFT:g}); "
                 f"{RUNAWAY_REMEDY}"
             )
         *_, distances = find_pairs(run.positions, self._atoms.cell.array, MIN_ATOM_DISTANCE)
         if len(distances):
             raise DynamicsError(
-                f"{self._place(run)} two atoms came as close as {distances.min():.2f} Å (limit {MIN_ATOM_DISTANCE:g} Å); "
+                f"{self._describe_place(run)} two atoms came as close as {distances.min():.2f} Å (limit {MIN_ATOM_DISTANCE:g} Å); "
                 f"{RUNAWAY_REMEDY}"
             )
 
@@ -260,21 +260,21 @@ class Integrator:
         """Refuse numbers that are not finite, and a temperature far from the thermostat's."""
         if not np.isfinite([run.energy, kinetic, np.abs(run.forces).sum()]).all():
             raise DynamicsError(
-                f"{self._place(run)} the potential gave an energy or force that is not finite; {RUNAWAY_REMEDY}"
+                f"{self._describe_place(run)} the potential gave an energy or force that is not finite; {RUNAWAY_REMEDY}"
             )
         temperature = 2.0 * kinetic / (self._degrees * BOLTZMANN)
         limit = MAX_TEMPERATURE_FACTOR * self._schedule.temperature
         if temperature > limit:
             raise DynamicsError(
-                f"{self._place(run)} the atoms exploded: {temperature:.0f} K (limit {limit:.0f} K); {RUNAWAY_REMEDY}"
+                f"{self._describe_place(run)} the atoms exploded: {temperature:.0f} K (limit {limit:.0f} K); {RUNAWAY_REMEDY}"
             )
 
-    def _place(self, run: Trajectory) -> str:
+    def _describe_place(self, run: Trajectory) -> str:
         """Place in the simulation, for messages: `at 1200 K after 0.31 ps`."""
         passed = run.step * self._schedule.timestep / 1000.0
         return f"at {self._schedule.temperature:g} K after {passed:.3g} ps"
 
-    def _compute(self, positions: FloatArray) -> tuple[float, FloatArray]:
+    def _compute_forces(self, positions: FloatArray) -> tuple[float, FloatArray]:
         self._atoms.positions[:] = positions
         found = self._potential.compute([self._atoms], frozenset({"energy", "forces"}))[0]
         return float(found.energy), np.array(found.forces, dtype=np.float64)
