@@ -87,6 +87,11 @@ _BARRIER_CAVEAT = (
     "(n 5), and 0.3 over all. Tavorites, and all other frameworks, were not compared. Heights err by 0.1 to 1.1 eV by class. "
     "The barrier is that of the one minimum that the relaxation keeps; another minimum nearby may have another one."
 )
+_DIFFUSION_CAVEAT = (
+    "Molecular dynamics in a fixed cell, extrapolated to 298 K along one Arrhenius line: a change of phase or mechanism on the way "
+    "is not seen. Universal potentials put barriers too low (softening), so diffusion comes out too fast; compare candidates of one "
+    "potential. Carriers are those of the cell: a crystal without vacancies or interstitials shows the wrong activation energy."
+)
 _ENERGY_CAVEAT = (
     "Energies per atom compare candidates of one composition only, relaxed by one potential in the same way. Differences "
     "between orderings below about 30 meV per transition metal are not claimed: CHGNet knows no spin."
@@ -121,6 +126,12 @@ _VOCABULARY = {
         Property("migration_barrier_1d", "eV", "Migration barrier in one direction", _BARRIER_CAVEAT),
         Property("migration_barrier_2d", "eV", "Migration barrier in two directions", _BARRIER_CAVEAT),
         Property("migration_barrier_3d", "eV", "Migration barrier in three directions", _BARRIER_CAVEAT),
+        Property("activation_energy", "eV", "Activation energy of diffusion", _DIFFUSION_CAVEAT),
+        Property("diffusivity_298", "log10(cm^2/s)", "Diffusivity at 298 K", _DIFFUSION_CAVEAT),
+        Property(
+            "conductivity_298", "log10(S/cm)", "Bulk conductivity at 298 K, Haven ratio 1", _DIFFUSION_CAVEAT
+        ),
+        Property("diffusion_converged", "", "1 where the ions moved enough at every temperature"),
         Property("coordination_kept", "", "Share of polyhedra kept"),
         Property("polyanions_kept", "", "Share of covalent units kept"),
         Property("new_anion_dimers", "", "New bonds between anions"),

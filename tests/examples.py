@@ -339,6 +339,21 @@ EVALUATORS: dict[str, list[Example]] = {
         }
     ],
     "migration_barrier": [{"ion": ["Li", "Na"]}],
+    "diffusivity": [
+        {
+            "ion": ["Li", "Na"],
+            "temperatures": [700.0, 900.0, 1100.0],
+            "duration": 0.6,
+            "equilibration": 0.1,
+            "supercell": 0.0,
+            "unconverged": "keep",
+            "potential": {
+                "kind": "ase",
+                "calculator": "tests.plugins.hopping:Hopping",
+                "arguments": {"divisions": 4},
+            },
+        }
+    ],
     "relax": [{"potential": "chgnet", "fmax": 0.02}],
     "decomposition_energy": [{"reference": REFERENCE}],
     "energy_above_hull": [{"reference": REFERENCE}],

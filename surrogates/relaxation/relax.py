@@ -102,7 +102,7 @@ def relax_structure(
         )
     atoms = to_atoms(structure)
     start = atoms.get_volume()
-    counted = _CallCounter(potential)
+    counted = CallCounter(potential)
     moves = {"bfgs": descent.quasi_newton, "fire": descent.fire}[optimizer](atoms, counted, cell=cell)
     highest = 0.0
     for done, found in enumerate(moves):
@@ -125,7 +125,7 @@ def relax_structure(
 
 
 @dataclass(slots=True)
-class _CallCounter:
+class CallCounter:
     """A potential that counts the arrangements it computes."""
 
     potential: Potential

@@ -20,7 +20,13 @@ from invdesign.roles import StructureEvaluator
 from invdesign.structures.charges import AllowedStates, ElementSymbol, States, assign_oxidation_states
 from invdesign.structures.formulas import write_formula
 from surrogates.transport.bond_valence_parameters import COVALENT_RADII, PAIR_PARAMETERS
-from surrogates.transport.frameworks import MissingIonError, check_ionic, mean_counts, split_framework
+from surrogates.transport.frameworks import (
+    MissingIonError,
+    check_ionic,
+    choose_ion,
+    mean_counts,
+    split_framework,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -363,7 +369,7 @@ class MigrationBarrier(StructureEvaluator):
         try:
             barriers = migration_barriers(
                 structure,
-                self._choose_ion(structure),
+                choose_ion(structure, self.ion),
                 self.spacing,
                 tuple(sorted(self.oxidation_states.items())),
             )
@@ -376,12 +382,3 @@ class MigrationBarrier(StructureEvaluator):
             systematic=dict.fromkeys(found, BARRIER_DEVIATION),
             cost={"seconds": time.perf_counter() - began},
         )
-
-    def _choose_ion(self, structure: Structure) -> str:
-        """Choose the first ion of the settings that `structure` holds.
-
-        It is the first of all if the structure holds none.
-        """
-        named = (self.ion,) if isinstance(self.ion, str) else self.ion
-        held = {element.symbol for element in structure.composition.elements}
-        return next((ion for ion in named if ion in held), named[0])

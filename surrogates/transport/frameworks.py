@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +32,16 @@ class NotIonicError(ValueError):
 
 class DisorderError(ValueError):
     """Sites of the framework are partly occupied or shared."""
+
+
+def choose_ion(structure: Structure, named: str | Sequence[str]) -> str:
+    """Choose the first of the `named` ions that `structure` holds.
+
+    It is the first of all if the structure holds none.
+    """
+    ions = (named,) if isinstance(named, str) else named
+    held = {element.symbol for element in structure.composition.elements}
+    return next((ion for ion in ions if ion in held), ions[0])
 
 
 def split_framework(structure: Structure, ion: str) -> tuple[list[str], FloatArray]:

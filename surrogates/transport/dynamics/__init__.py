@@ -1,0 +1,1 @@
+"""Diffusion of ions by molecular dynamics at several temperatures, resumable within one evaluation."""
