@@ -28,11 +28,7 @@ class MetalError(InvdesignError):
 def _check_working_ion(value: object) -> object:
     """Refuse ions whose voltages were not compared with measured ones."""
     if isinstance(value, str) and value in CHARGES.keys() - METAL_CELLS.keys():
-        raise ValueError(
-            f"there is no table of truth for {value}: voltages were compared with measured ones for lithium alone, and only "
-            f"ions of one charge and a metal of the same kind are taken beside it; use one of "
-            f"{', '.join(METAL_CELLS)}"
-        )
+        raise ValueError(f"there is no table of truth for {value}: use one of {', '.join(METAL_CELLS)}")
     return value
 
 
