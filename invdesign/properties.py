@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Unit = str
 HULL_DISTANCES = ("decomposition_energy", "energy_above_hull")  # also the evaluators that provide them
@@ -138,7 +138,8 @@ def describe_property(name: str, unit: Unit = "") -> Property:
     """Look up the vocabulary's entry of a property.
 
     Args:
-        name: of the property; one that is not listed gets an entry made from its name.
+        name: of the property; one that is not listed gets an entry made from its name. `energy_per_atom_7net` has the label
+            and the caveat of `energy_per_atom`.
         unit: of a property that is not listed.
 
     Examples:
@@ -147,7 +148,24 @@ def describe_property(name: str, unit: Unit = "") -> Property:
         >>> describe_property("cycle_life", "h").label
         'Cycle life'
     """
-    return _VOCABULARY.get(name) or Property(name, unit, name[:1].upper() + name[1:].replace("_", " "))
+    return (
+        _VOCABULARY.get(name)
+        or _describe_suffixed(name, unit)
+        or Property(name, unit, name[:1].upper() + name[1:].replace("_", " "))
+    )
+
+
+def _describe_suffixed(name: str, unit: Unit) -> Property | None:
+    """Entry of a listed property with a suffix; None if the name before the last underscore is not listed.
+
+    The unit is the provider's: a property of the user's may be called so by chance.
+    """
+    stem, _, suffix = name.rpartition("_")
+    item = _VOCABULARY.get(stem)
+    if item is None:
+        return None
+    mark = None if item.mark is None else replace(item.mark, flag=f"{item.mark.flag}_{suffix}")
+    return Property(name, unit, f"{item.label} ({suffix})", item.caveat, mark)
 
 
 def words_beside(name: str, value_of: Callable[[str], float | None]) -> str:
