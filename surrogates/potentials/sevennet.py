@@ -243,7 +243,8 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
     arrays: list[Any] = [
         (np.ndarray, "numpy.ndarray"),
         (np.dtype, "numpy.dtype"),
-        (_reconstruct, "numpy.core.multiarray._reconstruct"),
+        (_reconstruct, "numpy.core.multiarray._reconstruct"),  # the name that arrays had before NumPy 2
+        _reconstruct,
         np.dtypes.Float32DType,
         np.dtypes.Float64DType,
         np.dtypes.Int64DType,
@@ -252,8 +253,10 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         with safe_globals(arrays):
             content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        first = str(error).partition("\n")[0]
-        raise PluginError(f"{path.name} of sevenn is no checkpoint of weights alone: {first}") from error
+        raise PluginError(
+            f"{path.name} holds objects that are neither tensors nor arrays of numbers, and is not loaded: reading them "
+            "would run what they name"
+        ) from error
     return content
 
 
