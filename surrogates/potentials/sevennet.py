@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -265,7 +266,10 @@ def _build_model(content: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     from sevenn.checkpoint import _config_cp_routine
     from sevenn.model_build import build_E3_equivariant_model
     from sevenn.scripts.backward_compatibility import patch_state_dict_if_old
+    from tqdm import tqdm
 
+    # Compiling makes progress bars, whose usual lock is a semaphore of the system: a worker that is ended would leave it behind.
+    tqdm.set_lock(threading.RLock())
     config = _config_cp_routine(content["config"])
     config |= {"cuequivariance_config": {"use": False}, "use_flash_tp": False, "use_oeq": False}
     config["_flash_lammps"] = False
