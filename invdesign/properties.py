@@ -191,16 +191,12 @@ _VOCABULARY = {
 }
 
 
-SUFFIXED = ("mutual_reaction_energy", "interface_reaction_energy")
-"""Properties that a campaign may ask for several times, with a word of its own at the end of the name."""
-
-
 def describe_property(name: str, unit: Unit = "") -> Property:
     """Look up the vocabulary's entry of a property.
 
     Args:
-        name: of the property; one that is not listed gets an entry made from its name. A suffix (`mutual_reaction_energy_cathode`)
-            stands in brackets in the label.
+        name: of the property; one that is not listed gets an entry made from its name. `energy_per_atom_7net` has the label
+            and the caveat of `energy_per_atom`.
         unit: of a property that is not listed.
 
     Examples:
@@ -209,17 +205,24 @@ def describe_property(name: str, unit: Unit = "") -> Property:
         >>> describe_property("cycle_life", "h").label
         'Cycle life'
     """
-    found = _VOCABULARY.get(name) or _describe_suffixed(name)
-    return found or Property(name, unit, name[:1].upper() + name[1:].replace("_", " "))
+    return (
+        _VOCABULARY.get(name)
+        or _describe_suffixed(name, unit)
+        or Property(name, unit, name[:1].upper() + name[1:].replace("_", " "))
+    )
 
 
-def _describe_suffixed(name: str) -> Property | None:
-    """Entry of a property with a suffix; None if it has none."""
-    for base in SUFFIXED:
-        if name.startswith(f"{base}_"):
-            entry, suffix = _VOCABULARY[base], name.removeprefix(f"{base}_").replace("_", " ")
-            return replace(entry, name=name, label=f"{entry.label} ({suffix})")
-    return None
+def _describe_suffixed(name: str, unit: Unit) -> Property | None:
+    """Entry of a listed property with a suffix; None if the name before the last underscore is not listed.
+
+    The unit is the provider's: a property of the user's may be called so by chance.
+    """
+    stem, _, suffix = name.rpartition("_")
+    item = _VOCABULARY.get(stem)
+    if item is None:
+        return None
+    mark = None if item.mark is None else replace(item.mark, flag=f"{item.mark.flag}_{suffix}")
+    return Property(name, unit, f"{item.label} ({suffix})", item.caveat, mark)
 
 
 def words_beside(name: str, value_of: Callable[[str], float | None]) -> str:

@@ -67,11 +67,14 @@ def find_open_types(settings: BaseModel) -> tuple[Path, ...]:
     Args:
         settings: of an evaluator.
     """
-    return tuple(
-        (name,)
-        for name, field in type(settings).model_fields.items()
-        if OF_SPACE in field.metadata and getattr(settings, name) is None
-    )
+    found: list[Path] = []
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if OF_SPACE in field.metadata and value is None:
+            found.append((name,))
+        elif isinstance(value, BaseModel):
+            found += [(name, *path) for path in find_open_types(value)]
+    return tuple(found)
 
 
 def find_structure(item: Input, role: str) -> Structure:

@@ -185,6 +185,8 @@ def _load_field(group: str) -> BeforeValidator:
 
 PotentialField = Annotated[SerializeAsAny[Settings], _load_field("potentials")]
 """A field that names a potential: `chgnet`, or `{kind: ase, calculator: emt}`."""
+EvaluatorField = Annotated[SerializeAsAny[Settings], _load_field("evaluators")]
+"""A field that names an evaluator: `relax`, or `{kind: relax, potential: sevennet}`."""
 GeneratorField = Annotated[SerializeAsAny[Settings], _load_field("generators")]
 """A field that names a generator: `prototypes`, or `{kind: crystal_vae, prior: mixture}`."""
 

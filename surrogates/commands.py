@@ -55,6 +55,28 @@ def build(
     build_set(output, structures, materials_project, potential, name, title, limits)
 
 
+@reference.command(name="import")
+def import_(
+    entries: Annotated[
+        Path,
+        typer.Argument(
+            help="JSON of pymatgen's computed entries, or a table of structure files and energies."
+        ),
+    ],
+    label: Annotated[str, typer.Option(help="The method that made all energies, as 'PBE+U, MP2020'.")],
+    output: Annotated[Path, typer.Option(help="JSON file to write.")],
+    name: Annotated[str | None, typer.Option(help="Name of the set; the file's name unless given.")] = None,
+    title: Annotated[str, typer.Option(help="A line for people.")] = "",
+) -> None:
+    """Make a reference set of energies that were computed elsewhere, such as your own DFT; nothing is relaxed.
+
+    Entries that cannot be read are left out and named. A file that mixes functionals, corrections or units is refused.
+    """
+    from surrogates.stability.reference_console import import_set
+
+    import_set(entries, output, label, name, title)
+
+
 @reference.command()
 def show(
     name: Annotated[str, typer.Argument(help="A shipped set, or a file.")], as_json: AsJson = False

@@ -236,6 +236,18 @@ OPTIMIZERS: dict[str, list[Example]] = {
 }
 
 EVALUATORS: dict[str, list[Example]] = {
+    "suffixed": [
+        {"suffix": "two", "evaluator": {"kind": "minimum_distance", "scale": 0.5}},
+        {
+            "suffix": "7net",
+            "evaluator": {"kind": "decomposition_energy", "reference": REFERENCE},
+            "reads": ["energy_per_atom"],
+        },
+    ],
+    "consensus": [
+        {"of": ["decomposition_energy"], "suffixes": ["7net"], "systematic": {"decomposition_energy": 0.05}},
+        {"of": ["oxidation_limit", "hardness"], "suffixes": ["7net", "dft"], "units": {"hardness": "GPa"}},
+    ],
     "function": [
         {
             "name": name,

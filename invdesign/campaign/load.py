@@ -51,6 +51,7 @@ from invdesign.protocols import (
 from invdesign.rng import rng_for
 from invdesign.roles import INITIAL, roles_by_path
 from invdesign.settings import InputFile, holds_code, load
+from invdesign.suffixed import Suffixed
 
 PROBED_ATTRIBUTES = ("requires", "provides", "gates", "batch", "external", "potential_id", "remarks")
 M = TypeVar("M", bound=BaseModel)
@@ -310,7 +311,7 @@ class _Reader:
             return []
         stages: list[Stage] = []
         for number, item in enumerate(items):
-            stage = self._read_stage(item, ("evaluate", number))
+            stage = self._read_stage(item, ("evaluate", number), stages)
             if stage is None:
                 self.all_stages_read = False
                 continue
@@ -325,6 +326,8 @@ class _Reader:
         """Add a mistake in a field of a stage's evaluator."""
         item = self._value_at(("evaluate", number))
         kind = tuple(item)[:1] if isinstance(item, dict) else ()
+        if path[:1] == ("evaluator",) and "suffix" in (self._value_at(("evaluate", number, *kind)) or ()):
+            path = path[1:]  # the file has the settings of a stage with a suffix beside it
         self.add_mistake(("evaluate", number, *kind, *path), message, hint)
 
     def _check_on_demand(self, stage: Stage, before: list[Stage], place: Place) -> None:
@@ -341,7 +344,7 @@ class _Reader:
                 place, "the first stage cannot be on demand: nothing would be left for the search to do."
             )
 
-    def _read_stage(self, item: Any, place: Place) -> Stage | None:
+    def _read_stage(self, item: Any, place: Place, before: Sequence[Stage]) -> Stage | None:
         if isinstance(item, str):
             item = {item: {}}
         if not isinstance(item, dict) or len(item) != 1:
@@ -360,11 +363,25 @@ class _Reader:
         evaluator = self._read_evaluator(kind, own, place)
         if evaluator is None or common is None:
             return None
+        if common.suffix is not None:
+            evaluator = self._add_suffix(evaluator, common.suffix, before, place)
+            kind = f"{kind}_{common.suffix}"
+        if evaluator is None:
+            return None
         gates = [Constraint(name, bounds.min, bounds.max) for name, bounds in common.gate.items()]
         beside = isinstance(evaluator, FitnessFunction) and (":" in kind or kind == LONG_FORM)
         own_name = evaluator.name if beside else kind.rpartition(":")[2]
         name = common.name or own_name
         return Stage(name, evaluator, (*evaluator.gates, *gates), common.timeout, common.on_demand)
+
+    def _add_suffix(self, evaluator: Any, suffix: str, before: Sequence[Stage], place: Place) -> Any:
+        """Evaluator whose properties carry a suffix, and that reads those of earlier stages with the same one."""
+        known = [name for stage in before if stage.evaluator is not None for name in stage.evaluator.provides]
+        try:
+            return Suffixed(suffix=suffix, evaluator=evaluator).reading_from(known)
+        except ValidationError as error:
+            self._add_validation_errors(error, Suffixed, (*place, "suffix"))
+            return None
 
     # Derivations.
 
@@ -516,7 +533,7 @@ class _Reader:
         if evaluator.potential_id is None:
             return
         for name in sorted(evaluator.requires & known.keys()):
-            source = known[name].evaluator
+            source = None if is_structure(name) else known[name].evaluator  # a structure is no energy
             if source is not None and source.potential_id not in {None, evaluator.potential_id}:
                 self.add_mistake(
                     place,

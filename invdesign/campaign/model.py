@@ -39,6 +39,7 @@ from invdesign.functions import FitnessFunction
 from invdesign.problem import Constraint, Problem, Scalarize
 from invdesign.protocols import AnyOptimizer, Derivation, Evaluator, SearchSpace, StageView
 from invdesign.settings import STORED_FOLDER, Frozen, Settings, load
+from invdesign.suffixed import Suffix
 from invdesign.wording import shorten_text
 
 Positive = Annotated[float, Field(gt=0)]
@@ -85,6 +86,8 @@ class Common(Frozen):
     """Seconds one candidate may take."""
     on_demand: bool = False
     """The search sends nothing there: only candidates you promote enter (`invdesign promote`)."""
+    suffix: Suffix | None = None
+    """What the names of its properties and structures end with, where one evaluator is asked twice, of two potentials."""
 
 
 class Header(Frozen):

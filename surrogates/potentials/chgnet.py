@@ -14,7 +14,8 @@ import numpy as np
 from invdesign.errors import PluginError
 from invdesign.protocols import Forces, PotentialSettings
 from surrogates.potentials import PotentialError
-from surrogates.potentials.chgnet_network import Device, Graph, Network, build_crystal_graph, join_graphs
+from surrogates.potentials.chgnet_network import Graph, Network, build_crystal_graph, join_graphs
+from surrogates.potentials.devices import Device, choose_device, split_into_batches
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -61,7 +62,7 @@ class CHGNet(PotentialSettings):
 
     def prepare(self) -> None:
         """Load the network into this process."""
-        _load_network(self.model, _choose_device(self.device))
+        _load_network(self.model, choose_device(self.device))
 
     def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
         """Compute energy, forces and stress of each arrangement.
@@ -76,11 +77,11 @@ class CHGNet(PotentialSettings):
         Raises:
             PotentialError: an atom has no neighbour within 6 Å, or an element is unknown to the model.
         """
-        network = _load_network(self.model, _choose_device(self.device))
+        network = _load_network(self.model, choose_device(self.device))
         graphs = [_build_graph(network, item) for item in atoms]
         limit = BATCH_BONDS[network.device] if network.joins else 0
         results: list[Forces] = []
-        for chunk in _split_into_batches(graphs, limit):
+        for chunk in split_into_batches(graphs, limit):
             volumes = [abs(item.get_volume()) for item in atoms[len(results) : len(results) + len(chunk)]]
             results += _predict_forces(network, chunk, volumes, want)
         return results
@@ -109,18 +110,6 @@ def find_checkpoint(model: str) -> Path:
 @cache
 def _hash_checkpoint(model: str) -> str:
     return hashlib.sha256(find_checkpoint(model).read_bytes()).hexdigest()[:12]
-
-
-def _choose_device(wanted: str) -> Device:
-    import torch
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise PluginError("device 'cuda' was asked for, and torch finds none; use 'auto' or 'cpu'.")
-    if wanted == "mps" and not torch.backends.mps.is_available():
-        raise PluginError("device 'mps' was asked for, and torch finds none; use 'auto' or 'cpu'.")
-    return "cpu" if wanted == "cpu" else "cuda" if wanted == "cuda" else "mps"
 
 
 @cache
@@ -166,23 +155,6 @@ def _build_graph(network: Network, atoms: Atoms) -> Graph:
     if isolated:
         raise PotentialError(f"{formula}: {isolated} atom(s) without a neighbour within {network.reach:g} Å")
     return graph
-
-
-def _split_into_batches(graphs: Sequence[Graph], limit: int) -> Iterator[list[Graph]]:
-    """Split the graphs into runs of at most `limit` bonds together.
-
-    A run may also be a single larger graph.
-    """
-    chunk: list[Graph] = []
-    bonds = 0
-    for graph in graphs:
-        if chunk and bonds + len(graph.vectors) > limit:
-            yield chunk
-            chunk, bonds = [], 0
-        chunk.append(graph)
-        bonds += len(graph.vectors)
-    if chunk:
-        yield chunk
 
 
 def _predict_forces(

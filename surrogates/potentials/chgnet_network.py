@@ -16,18 +16,18 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray, IntArray
+from surrogates.potentials.devices import Device
 
 if TYPE_CHECKING:
     from ase import Atoms
     from torch import Tensor
 
-Device = Literal["cpu", "cuda", "mps"]
 Weights = Mapping[str, "Tensor"]
 SELF_DISTANCE = 1e-8  # Å: a neighbour this close is the atom itself; chosen
 

@@ -6,9 +6,9 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from invdesign import registry
 from invdesign.candidate import Evaluation, Failure, Input
@@ -48,6 +48,7 @@ __all__ = [
     "relative_energy_error",
 ]  # fmt: skip
 
+ENERGY = "energy_per_atom"
 UNCERTAINTY = 0.05
 """eV/atom, one standard deviation given for hull distances by machine-learned potentials: two checkpoints of
 CHGNet differ by 21 meV/atom on average over 31 anti-perovskites, and CHGNet 0.3.0 and density functional
@@ -101,10 +102,21 @@ class ReferenceEvaluator(EvaluatorSettings, ABC):
     """A shipped reference set (`lithium-chalcohalides`), or a file that `invdesign reference build` wrote; either with
     a correction (`lithium-chalcohalides+covalent-oxygen`). Its potential must be the one that relaxes the
     candidates."""
+    energy: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] = ENERGY
+    """Property with the candidates' energies, eV/atom: `dft_energy_per_atom` with a set of your own DFT."""
+
+    @model_serializer(mode="wrap")
+    def _omit_usual_energy(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the energies' property if it is the usual one, as before there was a choice.
+
+        So stored campaigns keep the fingerprint they had.
+        """
+        fields: dict[str, Any] = {"kind": registry.name_of(type(self)), **handler(self)}
+        return {name: value for name, value in fields.items() if (name, value) != ("energy", ENERGY)}
 
     @property
     def requires(self) -> frozenset[str]:
-        return frozenset({"energy_per_atom", "composition"})
+        return frozenset({self.energy, "composition"})
 
     @property
     def potential_id(self) -> str:
@@ -143,7 +155,7 @@ class ReferenceEvaluator(EvaluatorSettings, ABC):
         if composition is None:
             return Evaluation(failure=Failure("missing", "", "the design has no composition"))
         try:
-            return self._evaluate_energy(composition, item.properties["energy_per_atom"])
+            return self._evaluate_energy(composition, item.properties[self.energy])
         except MissingReferenceError as error:
             return Evaluation(failure=Failure("missing", "", str(error)))
         except ValueError as error:

@@ -170,9 +170,6 @@ class InterfaceReaction(ReferenceEvaluator):
     """V against the metal of `ion`, or `open_circuit` for a closed system. The worst counts."""
     ion: Ion | None = None
     """The working ion; needed with voltages."""
-    suffix: str = Field(default="", pattern=r"^([a-z][a-z0-9_]*)?$", max_length=40)
-    """Ends the names of the properties, where a campaign asks for several interfaces: `cathode` gives
-    `mutual_reaction_energy_cathode`."""
 
     @model_validator(mode="after")
     def _check_partners(self, info: ValidationInfo) -> InterfaceReaction:
@@ -206,10 +203,7 @@ class InterfaceReaction(ReferenceEvaluator):
 
     @property
     def provides(self) -> Mapping[str, Unit]:
-        return {self._end_name(name): "eV/atom" for name in (MUTUAL, TOTAL)}
-
-    def _end_name(self, name: str) -> str:
-        return f"{name}_{self.suffix}" if self.suffix else name
+        return dict.fromkeys((MUTUAL, TOTAL), "eV/atom")
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -247,13 +241,12 @@ class InterfaceReaction(ReferenceEvaluator):
             for voltage in self.voltages
         ]
         worst, counterpart = min(found, key=lambda item: (item[0].mutual, item[0].total))
-        mutual, total = map(self._end_name, (MUTUAL, TOTAL))
         deviation = worst.energy_deviation(relative_energy_error(reference))
         said = describe_reaction(worst, counterpart, list(dict.fromkeys(c.formula for c in self.against)))
         return Evaluation(
-            properties={mutual: worst.mutual, total: worst.total},
-            systematic={mutual: deviation, total: deviation},
-            details={mutual: said, total: said},
+            properties={MUTUAL: worst.mutual, TOTAL: worst.total},
+            systematic={MUTUAL: deviation, TOTAL: deviation},
+            details={MUTUAL: said, TOTAL: said},
         )
 
 

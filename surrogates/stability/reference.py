@@ -159,7 +159,8 @@ class ReferenceSet(Frozen):
     """Hash of potential, relaxation and phases (names, energies, structures); not of titles, sources and
     `starts_apart`. The same phases have the same hash in every format."""
     potential: PotentialRecord
-    relaxation: RelaxationRecord
+    relaxation: RelaxationRecord | None
+    """None for energies that were computed elsewhere (`invdesign reference import`)."""
     versions: dict[str, str]
     """Of the packages that built it."""
     skipped: tuple[Skipped, ...] = ()
@@ -225,19 +226,21 @@ class ReferenceSet(Frozen):
         return head.removesuffix("\n}") + ',\n "phases": [\n' + ",\n".join(lines) + "\n]}\n"
 
 
-def hash_content(potential: PotentialRecord, relaxation: RelaxationRecord, phases: Iterable[Phase]) -> str:
+def hash_content(
+    potential: PotentialRecord, relaxation: RelaxationRecord | None, phases: Iterable[Phase]
+) -> str:
     """Hash that changes whenever an energy of the set may: 32 hexadecimal digits.
 
     Args:
         potential: of the energies.
-        relaxation: its settings.
+        relaxation: its settings; None where energies come from elsewhere.
         phases: of the set.
     """
     content = [
         HASH_RULE,
         potential.fingerprint,
         # Defaults are left out: a set from one start has the hash it had before there were several.
-        relaxation.model_dump(mode="json", exclude_defaults=True),
+        None if relaxation is None else relaxation.model_dump(mode="json", exclude_defaults=True),
         [[phase.name, phase.energy, phase.cell.model_dump(mode="json")] for phase in phases],
     ]
     text = json.dumps(content, separators=(",", ":"), sort_keys=True, allow_nan=False)
@@ -248,7 +251,7 @@ def make_reference(
     *,
     name: str,
     potential: PotentialRecord,
-    relaxation: RelaxationRecord,
+    relaxation: RelaxationRecord | None,
     phases: Sequence[Phase],
     versions: Mapping[str, str],
     title: str = "",
@@ -259,7 +262,7 @@ def make_reference(
     Args:
         name: of the set.
         potential: of all energies.
-        relaxation: settings of the relaxation of every phase.
+        relaxation: settings of the relaxation of every phase; None where energies come from elsewhere.
         phases: of the set, with unique names.
         versions: version by package that built it.
         title: a line for people.

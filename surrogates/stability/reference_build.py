@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from surrogates.relaxation.relax import OptimizerName, Relaxation
 
 PARTIAL_FORMAT = "invdesign-reference-partial-1"
-RECORDED_PACKAGES = ("invdesign", "ase", "chgnet", "numpy", "pymatgen", "torch")
+RECORDED_PACKAGES = ("invdesign", "ase", "chgnet", "numpy", "pymatgen", "sevenn", "torch")
 
 OPTIMIZER_ORDER: tuple[OptimizerName, ...] = ("bfgs", "fire")
 """Optimizers in the order they are tried: molecular crystals are so soft that BFGS may overshoot, and FIRE does not."""

@@ -58,10 +58,7 @@ def build_set(
         title: a line for people.
         limits: `fmax` (eV/Å), `smax` (GPa), `steps` and `starts` of the relaxations, None for the default.
     """
-    if output.suffix != REFERENCE_SUFFIX:
-        raise InvdesignError(f"--output must end with {REFERENCE_SUFFIX}, got '{output}'")
-    if not output.parent.is_dir():
-        raise InvdesignError(f"there is no folder '{output.parent}' to write '{output.name}' to")
+    _check_output(output)
     model = _parse_potential(potential)
     crystals = _read_crystals(structures, materials_project)
     partial = output.with_suffix(".partial.jsonl")
@@ -87,6 +84,34 @@ def build_set(
     _replace_file(output, built.to_json())
     partial.unlink()
     _print_summary(built, output)
+
+
+def import_set(entries: Path, output: Path, label: str, name: str | None, title: str) -> None:
+    """Write energies that were computed elsewhere as a reference set.
+
+    Args:
+        entries: JSON of computed entries, or a table.
+        output: JSON file to write.
+        label: the method that made the energies.
+        name: of the set; the output's name if None.
+        title: a line for people.
+    """
+    from surrogates.stability.reference_entries import import_entries
+
+    _check_output(output)
+    if not entries.is_file():
+        raise InvdesignError(f"there is no file '{entries}'")
+    made = import_entries(entries, label=label, name=name or output.stem, title=title)
+    _replace_file(output, made.to_json())
+    _print_summary(made, output)
+
+
+def _check_output(output: Path) -> None:
+    """Refuse a place that no set can be written to."""
+    if output.suffix != REFERENCE_SUFFIX:
+        raise InvdesignError(f"--output must end with {REFERENCE_SUFFIX}, got '{output}'")
+    if not output.parent.is_dir():
+        raise InvdesignError(f"there is no folder '{output.parent}' to write '{output.name}' to")
 
 
 def show_set(name: str, *, as_json: bool) -> None:

@@ -375,7 +375,7 @@ def energy_of(formula: str) -> float:
     "fields",
     [
         {"against": ["Li2S", "LiF"]},
-        {"against": ["LiF"], "voltages": ["open_circuit", 2.5, 4], "ion": "Li", "suffix": "cathode"},
+        {"against": ["LiF"], "voltages": ["open_circuit", 2.5, 4], "ion": "Li"},
     ],
 )
 def test_the_contract_is_kept(fields: Mapping[str, Any]) -> None:
@@ -423,15 +423,6 @@ def test_a_counterpart_may_have_an_energy_of_its_own() -> None:
     assert not any("no phase" in remark for remark in low.remarks)
 
 
-def test_suffixed_properties_keep_unit_and_caveat() -> None:
-    """Two interfaces of one campaign have names of their own."""
-    plugin = evaluator(against=["LiF"], suffix="cathode")
-    assert set(plugin.provides) == {"mutual_reaction_energy_cathode", "interface_reaction_energy_cathode"}
-    entry = describe_property("mutual_reaction_energy_cathode")
-    assert (entry.unit, entry.label) == ("eV/atom", "Mutual reaction energy (cathode)")
-    assert entry.caveat == describe_property("mutual_reaction_energy").caveat
-
-
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -442,7 +433,6 @@ def test_suffixed_properties_keep_unit_and_caveat() -> None:
         ({"against": ["LiF"], "voltages": [-1], "ion": "Li"}, "greater than or equal to 0"),
         ({"against": ["LiF"], "voltages": [4.0], "ion": "Na"}, "lacks the element Na"),
         ({"against": ["Li"], "voltages": [4.0], "ion": "Li"}, "Li is the metal of the ion"),
-        ({"against": ["LiF"], "suffix": "Cathode side"}, "should match pattern"),
     ],
 )
 def test_mistakes_are_named_when_the_campaign_is_read(fields: Mapping[str, Any], message: str) -> None:
