@@ -18,7 +18,6 @@ from pymatgen.core import Composition, Element
 from scipy.optimize import linprog
 
 from invdesign.candidate import Evaluation, Input
-from invdesign.properties import describe_property
 from invdesign.settings import STORED_FOLDER, load
 from invdesign.testing import check_evaluator
 from invdesign.testing.evaluators import example_inputs
