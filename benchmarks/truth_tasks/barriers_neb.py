@@ -40,14 +40,13 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 KEPT = Path(
-    os.environ.get(
-        "INVDESIGN_NEB_CACHE", Path(__file__).resolve().parents[2] / "runs" / "barriers_neb.jsonl"
-    )
+    os.environ.get("INVDESIGN_NEB_CACHE", Path(__file__).resolve().parents[2] / "runs" / "barriers_neb.jsonl")
 )
 MOST_ATOMS = 44  # of the crystal's cell, as for the bond-valence barriers
 MOST_SUPERCELL_ATOMS = 100
 FEWEST = 3  # compounds of a class that has figures of its own
 REACHES = (4.5, 5.0, 6.5)  # Å
+GROWTH = 0.3  # Å that a hop may grow as the crystal relaxes
 METHOD = Method(directions=1, hops=6)
 FMAX, SMAX, STEPS = 0.05, 0.05, 300
 RESAMPLES = 10_000
@@ -82,8 +81,8 @@ def survey(structure: Structure, ion: str) -> tuple[float, int, int]:
         classes = find_hops(crystal, sites, reach)
         edges = [(0.0, hop.start, hop.end, np.array(hop.cells)) for one in classes for hop in one.members]
         if np.isfinite(find_percolation_heights(edges)[0]):
-            supercell = smallest_supercell(crystal, max(METHOD.supercell, reach + 0.1))
-            return reach, len(classes), len(list_cells(supercell)) * len(structure)
+            supercell = smallest_supercell(crystal, max(METHOD.supercell, reach + GROWTH + 0.1))
+            return reach + GROWTH, len(classes), len(list_cells(supercell)) * len(structure)
     return 0.0, 0, 0
 
 
@@ -122,7 +121,9 @@ def computed_line(match: Match, reach: float, potential: Any) -> dict[str, Any]:
         relaxed = relax_structure(match.structure, potential, fmax=FMAX, smax=SMAX, steps=STEPS)
         if not relaxed.converged:
             return {**line, "failure": "the crystal is not relaxed"}
-        found = find_migration_barriers(relaxed.structure, compound.ion, potential, replace(METHOD, reach=reach))
+        found = find_migration_barriers(
+            relaxed.structure, compound.ion, potential, replace(METHOD, reach=reach)
+        )
     except InvdesignError as error:
         return {**line, "failure": str(error), "cpu_s": round(time.process_time() - started, 1)}
     line |= {
@@ -167,11 +168,25 @@ def figures(task: str, rows: Sequence[dict[str, Any]]) -> list[Row]:
     spread = float(np.subtract(*np.percentile(error, [75, 25])))
     found = []
     for metric, (measure_of, unit) in measures.items():
-        values = [measure_of(here[draw], published[draw]) for draw in draws[: 2000 if metric == "spearman" else None]]
+        values = [
+            measure_of(here[draw], published[draw])
+            for draw in draws[: 2000 if metric == "spearman" else None]
+        ]
         low, high = np.nanpercentile(values, [2.5, 97.5])
         value = measure_of(here, published)
         found.append(
-            Row("truth", task, "invdesign", metric, value, unit, len(rows), spread if metric == "mae_ev" else 0.0, float(low), float(high))
+            Row(
+                "truth",
+                task,
+                "invdesign",
+                metric,
+                value,
+                unit,
+                len(rows),
+                spread if metric == "mae_ev" else 0.0,
+                float(low),
+                float(high),
+            )
         )
     return found
 
@@ -192,7 +207,9 @@ def measure() -> list[Row]:
     for line in lines:
         print({key: line.get(key) for key in ("compound", "family", "literature", "barrier", "failure")})
     families = sorted({row["family"] for row in rows})
-    print(f"{len(rows)} compounds of {len(families)} classes are compared, {len(lines) - len(rows)} have no barrier")
+    print(
+        f"{len(rows)} compounds of {len(families)} classes are compared, {len(lines) - len(rows)} have no barrier"
+    )
     found = figures("barriers_neb", rows)
     for family in families:
         of_it = [row for row in rows if row["family"] == family]

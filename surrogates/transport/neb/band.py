@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,7 +17,10 @@ Mirror = Callable[[FloatArray], FloatArray]
 """Moves an arrangement (n, 3) by the symmetry that reverses the path: image k becomes image -k."""
 
 FIRST_CURVATURE = 8.0  # eV/Å^2, the first guess of every second derivative
-POWELL_DAMPING = 0.2  # least curvature believed along a move, as a fraction of the expected one; Powell (1978)
+SOFTEST, STIFFEST = 2.0, 120.0  # eV/Å^2, bounds of the curvature that is guessed from a move; chosen
+POWELL_DAMPING = (
+    0.2  # least curvature believed along a move, as a fraction of the expected one; Powell (1978)
+)
 LONGEST_MOVE = 0.2  # Å, of an atom in one move of an image; chosen, as in relaxations
 SHORTEST_MOVE = 0.02  # Å, below which the limit of moves never falls; chosen
 CLIMB_FORCE = 0.5  # eV/Å left across the path, below which the highest image climbs; chosen
@@ -176,8 +180,10 @@ class _Moving:
         return vectors if mirror is None else mirror(vectors) - mirror(np.zeros_like(vectors))
 
     def _mirror_images(self) -> None:
-        for k in self.own if self.mirror is not None else ():
-            self.path[-1 - k] = self.mirror(self.path[k])
+        mirror = self.mirror
+        if mirror is not None:
+            for k in self.own:
+                self.path[-1 - k] = mirror(self.path[k])
 
     def project_forces(self) -> None:
         """Renew tangents and slopes."""
@@ -228,7 +234,9 @@ class _Moving:
         for k in numbers:
             move = self._newton_step(k) + shifts[k] * self.tangent[k]
             if self.mirror is not None and 2 * k == len(self.path) - 1:
-                move = (move + self._turn(move)) / 2  # the middle image is its own mirror image, to the last digit
+                move = (
+                    move + self._turn(move)
+                ) / 2  # the middle image is its own mirror image, to the last digit
             longest = float(np.linalg.norm(move, axis=1).max())
             move *= min(1.0, self.limits[k] / longest) if longest > 0 else 1.0
             before[k] = (self.path[k].copy(), self.gradient[k].copy(), np.linalg.norm(self.across(k)))
@@ -252,7 +260,8 @@ class _Moving:
         step = -down + (tangent @ down) / max(float(tangent @ turned), 1e-12) * turned
         if k in self.climbers:
             step = step + self._climb(k) * tangent
-        return step.reshape(shape)
+        step_of_atoms: FloatArray = step.reshape(shape)
+        return step_of_atoms
 
     def _climb(self, k: int) -> float:
         """Distance along the path to the maximum of the interpolated energy, Å."""
@@ -276,10 +285,12 @@ class _Moving:
         place = np.concatenate([[0.0], np.cumsum(gaps)])
         shifts = np.zeros(len(place))
         fixed = [0, *sorted(set(self.climbers)), len(place) - 1]
-        for low, high in zip(fixed, fixed[1:], strict=False):
+        for low, high in pairwise(fixed):
             own = gaps[low:high]
             if len(own) > 1 and own.max() > UNEVEN_SPACING * own.mean():
-                shifts[low : high + 1] = np.linspace(place[low], place[high], high - low + 1) - place[low : high + 1]
+                shifts[low : high + 1] = (
+                    np.linspace(place[low], place[high], high - low + 1) - place[low : high + 1]
+                )
         return shifts
 
     def _refuse_collapse(self) -> None:
@@ -309,15 +320,21 @@ class _InverseHessian:
     def from_pairs(cls, pairs: Sequence[tuple[int, FloatArray, FloatArray]], k: int) -> _InverseHessian:
         """Order the pairs so that those of image `k` and the latest count most."""
         order = sorted(range(len(pairs)), key=lambda i: (-abs(pairs[i][0] - k), i))
-        kept = []
         scale = 1 / FIRST_CURVATURE
+        if order:
+            # The stiffness along the latest move: a guess that is too soft would shake stiff bonds at each step.
+            _, move, change = pairs[order[-1]]
+            seen = float(move @ change)
+            if seen > 0:
+                scale = float(np.clip(seen / (change @ change), 1 / STIFFEST, 1 / SOFTEST))
+        kept = []
         for i in order:
             _, move, change = pairs[i]
             seen, size = float(move @ change), float(move @ move)
-            least = POWELL_DAMPING / scale * size
-            if seen < least:  # Powell's damping, with the first guess as the expected curvature
-                share = (1 - POWELL_DAMPING) / scale * size / (size / scale - seen)
-                change = share * change + (1 - share) / scale * move
+            least = POWELL_DAMPING * SOFTEST * size
+            if seen < least:  # Powell's damping, with the softest curvature as the expected one
+                share = (1 - POWELL_DAMPING) * SOFTEST * size / (SOFTEST * size - seen)
+                change = share * change + (1 - share) * SOFTEST * move
                 seen = float(move @ change)
             if seen > 1e-12:
                 kept.append((move, change, 1 / seen))

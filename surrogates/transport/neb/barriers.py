@@ -12,12 +12,13 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.protocols import Potential
 from invdesign.structures.files import MIN_ATOM_DISTANCE
 from invdesign.structures.formulas import write_formula
+from invdesign.structures.symmetry import SYMPREC
 from surrogates.pairs import find_pairs
 from surrogates.transport.neb.band import Band, CollapseError, relax_band
-from surrogates.transport.neb.defects import Defects, Ends, Mechanism
+from surrogates.transport.neb.defects import Defects, Ends, Mechanism, Mirror
 from surrogates.transport.neb.hops import HopClass, find_hops
 from surrogates.transport.neb.lattices import Crystal, MigrationError, smallest_supercell
-from surrogates.transport.neb.path import interpolate_path
+from surrogates.transport.neb.path import choose_detour, interpolate_path
 from surrogates.transport.neb.voids import find_voids
 from surrogates.transport.passes import find_percolation_heights
 
@@ -32,7 +33,10 @@ HopState = Literal["converged", "unconverged", "too high"]
 # eV above the level at which shorter hops percolate already, beyond which a band is left as it is; chosen: a path that
 # converges to 0.5 eV/Å is nearer to its barrier.
 HOPELESS_MARGIN = 0.3
-REACH_ROOM = 0.1  # Å by which images are farther apart than the longest hop, so that its end is no image of its start
+REACH_ROOM = (
+    0.1  # Å by which images are farther apart than the longest hop, so that its end is no image of its start
+)
+SAME_DETOUR = 0.1  # Å, a detour that a symmetry moves by less is kept by it; chosen
 RELAXATION_STEPS = 300  # most moves of a defect's relaxation; chosen, vacancies need some 30
 
 
@@ -81,8 +85,8 @@ class Migration:
     """Barriers of an ion in a crystal.
 
     Attributes:
-        barriers: in one, two, ... directions, eV above the lowest site.
-        lowest: energy of the lowest site, eV.
+        barriers: in one, two, ... directions, eV above the lowest arrangement.
+        lowest: energy of the lowest arrangement, eV: of a site, or of a deeper place on the way between two.
         hops: computed hops, shortest first.
         skipped: distinct hops within reach that were not computed.
         atoms: atoms of the supercell with its defect.
@@ -116,7 +120,7 @@ def find_migration_barriers(
     """Find the barriers of an ion to endless travel by nudged elastic bands.
 
     Every symmetry-distinct hop between neighbouring sites is computed in a supercell with one vacancy, or with one
-    extra ion. A barrier is the height above the lowest site at which the hops percolate.
+    extra ion. A barrier is the height above the lowest place at which the hops percolate.
 
     Args:
         structure: ordered and relaxed.
@@ -133,7 +137,9 @@ def find_migration_barriers(
     crystal, sites = _find_sites(structure, ion, method)
     supercell = smallest_supercell(crystal, max(method.supercell, method.reach + REACH_ROOM))
     number = _atomic_number(ion)
-    defects = Defects(crystal, sites, number, method.mechanism, supercell, potential, method.fmax, RELAXATION_STEPS)
+    defects = Defects(
+        crystal, sites, number, method.mechanism, supercell, potential, method.fmax, RELAXATION_STEPS
+    )
     if method.mechanism == "interstitial":
         defects.drop_unstable_sites()
     classes = find_hops(crystal, defects.sites, method.reach)
@@ -155,7 +161,8 @@ def _find_sites(structure: Structure, ion: str, method: Method) -> tuple[Crystal
         raise MigrationError(
             f"{name} has partly occupied sites, and a potential needs whole atoms: give an ordered occupation of them"
         )
-    crystal = Crystal.from_structure(structure)
+    # The primitive cell, so that the supercell does not depend on how the crystal is written.
+    crystal = Crystal.from_structure(structure.get_primitive_structure(SYMPREC))
     if method.mechanism == "interstitial":
         sites = find_voids(crystal)
         if not len(sites):
@@ -183,8 +190,12 @@ class _Search:
     potential: Potential
     method: Method
     found: list[HopBarrier] = field(default_factory=list)
-    sites: list[float] = field(default_factory=list)
     images: int = 0
+
+    @property
+    def lowest(self) -> float:
+        """Energy of the lowest arrangement, eV: of a site, or of a deeper place on the way between two."""
+        return min(float(hop.energies.min()) for hop in self.found)
 
     def levels(self) -> tuple[float, ...]:
         """Heights at which the hops percolate in one direction, two, ..., eV; infinite where they do not."""
@@ -194,9 +205,12 @@ class _Search:
     def compute_hop(self, hop: HopClass) -> None:
         """Relax the ends and the band of a hop."""
         ends = self.defects.find_ends(hop.hop, hop.reversals)
-        self.sites += ends.energies
-        path = interpolate_path(ends.start, ends.end, ends.cell, self.method.images)
-        band = self._relax(hop, ends, path)
+        detour = choose_detour(ends.start, ends.end, ends.cell)
+        path = interpolate_path(ends.start, ends.end, ends.cell, self.method.images, detour)
+        # A symmetry that turns the detour away would lead the path back into the atom it goes around.
+        mirrors = [m for m in ends.mirrors if np.abs(m.rotation @ detour - detour).max() < SAME_DETOUR]
+        mirror = mirrors[0] if mirrors and self.method.images % 2 else None
+        band = self._relax(hop, ends, path, mirror)
         highest = band.path[band.highest]
         state: HopState = "converged" if band.converged else "too high" if band.abandoned else "unconverged"
         self.images += band.calls
@@ -206,12 +220,12 @@ class _Search:
                 band.energies,
                 band.residual,
                 state,
-                ends.mirror is not None and self.method.images % 2 == 1,
+                mirror is not None,
                 self.defects.to_structure(highest, ends.numbers),
             )
         )
 
-    def _relax(self, hop: HopClass, ends: Ends, path: FloatArray) -> Band:
+    def _relax(self, hop: HopClass, ends: Ends, path: FloatArray, mirror: Mirror | None) -> Band:
         def compute(arrangements: FloatArray) -> tuple[FloatArray, FloatArray]:
             found = self.potential.compute(
                 [_to_atoms(ends.numbers, places, ends.cell) for places in arrangements],
@@ -231,7 +245,7 @@ class _Search:
                 compute,
                 fmax=self.method.fmax,
                 steps=self.method.steps,
-                mirror=ends.mirror,
+                mirror=mirror,
                 hopeless=self.levels()[-1] + HOPELESS_MARGIN,
             )
         except CollapseError as error:
@@ -253,7 +267,7 @@ class _Search:
         reached = sum(np.isfinite(levels))
         if reached < self.method.directions:
             raise MigrationError(self._describe_missing_ways(name, ion, reached, classes))
-        lowest = min(self.sites)
+        lowest = self.lowest
         return Migration(
             barriers=tuple(level - lowest for level in levels),
             lowest=lowest,
@@ -267,7 +281,11 @@ class _Search:
     def _describe_missing_ways(self, name: str, ion: str, reached: int, classes: Sequence[HopClass]) -> str:
         skipped = len(classes) - len(self.found)
         more = f"; {skipped} longer hops were not computed, raise 'hops'" if skipped else ""
-        known = [f"{level - min(self.sites):.2f} eV in {n}" for n, level in enumerate(self.levels(), 1) if np.isfinite(level)]
+        known = [
+            f"{level - self.lowest:.2f} eV in {n}"
+            for n, level in enumerate(self.levels(), 1)
+            if np.isfinite(level)
+        ]
         found = f" (found: {', '.join(known)})" if known else ""
         return (
             f"the hops of {ion} in {name} up to {self.method.reach:g} Å lead without end in {reached} directions, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 Mechanism = Literal["vacancy", "interstitial"]
-Mirror = Callable[[FloatArray], FloatArray]
-SAME_PLACE = 0.01  # Å: states that symmetry maps onto each other to within this are images of each other; chosen
+SAME_PLACE = (
+    0.01  # Å: states that symmetry maps onto each other to within this are images of each other; chosen
+)
 SAME_ENERGY = 1e-3  # eV, as `SAME_PLACE`
 
 
@@ -43,6 +44,27 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class Mirror:
+    """A symmetry that exchanges the two ends of a hop.
+
+    Attributes:
+        rotation: shape (3, 3).
+        order: shape (n,), atom onto whose place each one moves.
+        sites: shape (n, 3), Å, the places that the symmetry moves onto each other; the middle of the hop for the ion.
+    """
+
+    rotation: FloatArray
+    order: IntArray
+    sites: FloatArray
+
+    def __call__(self, places: FloatArray) -> FloatArray:
+        """Move an arrangement, shape (n, 3), Å."""
+        moved = np.empty_like(places)
+        moved[self.order] = (places - self.sites) @ self.rotation.T
+        return moved + self.sites
+
+
+@dataclass(frozen=True, slots=True)
 class Ends:
     """The two minima of a hop, as arrangements of the same atoms.
 
@@ -51,7 +73,7 @@ class Ends:
         energies: of both, eV.
         numbers: shape (n,), atomic numbers.
         cell: shape (3, 3), Å.
-        mirror: symmetry that reverses the hop, if there is one; it moves arrangements of these atoms.
+        mirrors: symmetries that reverse the hop.
     """
 
     start: FloatArray
@@ -59,7 +81,7 @@ class Ends:
     energies: tuple[float, float]
     numbers: IntArray
     cell: FloatArray
-    mirror: Mirror | None
+    mirrors: tuple[Mirror, ...]
 
 
 @dataclass(slots=True)
@@ -114,7 +136,9 @@ class Defects:
         one = self.sites[hop.start]
         two = self.sites[hop.end] + np.array(hop.cells) @ self.crystal.cell
         vacancy = self.mechanism == "vacancy"
-        pair, _ = match_points(np.array([one, two]), self.host, self.cell) if vacancy else (np.empty(0, int), None)
+        pair, _ = (
+            match_points(np.array([one, two]), self.host, self.cell) if vacancy else (np.empty(0, int), None)
+        )
         fixed = np.setdiff1d(np.arange(len(self.host)), pair)
         # The vacancy is where the ion is not.
         at_start, at_end = (two, one) if vacancy else (one, two)
@@ -133,13 +157,10 @@ class Defects:
         numbers = np.append(self.numbers[fixed], self.ion)
         start, low = self._settle(start, numbers)
         end, high = self._settle(end, numbers)
-        mirror = next(
-            (m for m in mirrors if np.abs(m(start) - end).max() < SAME_PLACE and abs(high - low) < SAME_ENERGY),
-            None,
+        held = tuple(
+            m for m in mirrors if np.abs(m(start) - end).max() < SAME_PLACE and abs(high - low) < SAME_ENERGY
         )
-        if mirror is not None:
-            end = mirror(start)
-        return Ends(start, end, (low, high), numbers, self.cell, mirror)
+        return Ends(start, end, (low, high), numbers, self.cell, held)
 
     def _settle(self, places: FloatArray, numbers: IntArray) -> tuple[FloatArray, float]:
         """Relax an arrangement that symmetry says is relaxed: one call, more where symmetry holds only nearly."""
@@ -163,7 +184,9 @@ class Defects:
     def _find_images(self, site: int) -> tuple[int, list[tuple[Operation, FloatArray]]]:
         """First of the sites equivalent to `site`, and the operations from it with the places they lead to."""
         for first in range(site + 1):
-            moved = [operation.move_points(self.sites[first : first + 1]) for operation in self.crystal.operations]
+            moved = [
+                operation.move_points(self.sites[first : first + 1]) for operation in self.crystal.operations
+            ]
             there = self.sites[site : site + 1]
             images = [
                 (operation, place[0])
@@ -265,14 +288,7 @@ class Defects:
             operation.move_points(self.host[fixed]) + cells @ self.crystal.cell, self.host[fixed], self.cell
         )
         sites = np.vstack([self.host[fixed], (one + two) / 2])
-        order = np.append(image, len(fixed))
-
-        def mirror(places: FloatArray) -> FloatArray:
-            moved = np.empty_like(places)
-            moved[order] = (places - sites) @ operation.rotation.T
-            return moved + sites
-
-        return mirror
+        return Mirror(operation.rotation, np.append(image, len(fixed)), sites)
 
     def to_structure(self, places: FloatArray, numbers: IntArray) -> Structure:
         """Convert an arrangement of the supercell to a crystal."""

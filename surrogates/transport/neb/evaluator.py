@@ -59,7 +59,7 @@ class NebBarrier(StructureEvaluator):
     @property
     def provides(self) -> Mapping[str, Unit]:
         """Barriers to endless travel in so many directions, and the highest arrangement on the way."""
-        return {name: "eV" for name in self._names} | {"structure:saddle": ""}
+        return dict.fromkeys(self._names, "eV") | {"structure:saddle": ""}
 
     @property
     def _names(self) -> tuple[str, ...]:
@@ -137,11 +137,11 @@ class NebBarrier(StructureEvaluator):
         hop = found.decisive_hop(direction)
         path = ", ".join(f"{energy - found.lowest:.3f}" for energy in hop.energies)
         several = len(found.hops) > 1
+        effort = f"{self.images} images, {found.calls} calls of the potential"
         said = [
             f"{self.mechanism} of {self.ion}, {found.atoms} atoms",
             f"{'decided by' if several else 'by'} the hop of {hop.hop.length:.2f} Å, energies along it {path} eV",
-            f"{len(found.hops)} distinct hop{'s' if several else ''}, {self.images} images, {found.calls} calls of the "
-            "potential",
+            f"{len(found.hops)} distinct hop{'s' if several else ''}, {effort}",
         ]
         said += _list_remarks(found, hop)
         return clean_detail("; ".join(said))
@@ -153,8 +153,10 @@ def _list_remarks(found: Migration, hop: HopBarrier) -> list[str]:
     if hop.state == "unconverged":
         remarks.append(f"not converged, {hop.residual:.2g} eV/Å left")
     inner = hop.energies[1:-1]
-    if np.any((inner < np.minimum(hop.energies[:-2], hop.energies[2:]) - 1e-3)):
-        remarks.append("the path passes an intermediate minimum")
+    if np.any(inner < np.minimum(hop.energies[:-2], hop.energies[2:]) - 1e-3):
+        below = min(hop.energies[0], hop.energies[-1]) - inner.min()
+        deep = f", {below:.3f} eV below its ends" if below > 1e-3 else ""
+        remarks.append(f"the path passes an intermediate minimum{deep}")
     if found.skipped:
         remarks.append(f"{found.skipped} longer hops were not computed and count as closed")
     return remarks

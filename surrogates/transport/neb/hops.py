@@ -112,13 +112,15 @@ def _group_hops(
         for number, (image, cells) in enumerate(maps):
             turned = crystal.operations[number].whole @ np.array(hop.cells)
             there = turned + cells[hop.end] - cells[hop.start]
-            moved = Hop(int(image[hop.start]), int(image[hop.end]), (int(there[0]), int(there[1]), int(there[2])))
+            moved = Hop(
+                int(image[hop.start]), int(image[hop.end]), (int(there[0]), int(there[1]), int(there[2]))
+            )
             members.setdefault(moved.key, moved)
             if moved == Hop(hop.end, hop.start, (-hop.cells[0], -hop.cells[1], -hop.cells[2])):
                 reversals.append(number)
         held = tuple(found for key, found in members.items() if todo.pop(key, None) is not None)
         classes.append(HopClass(hop, vector, held, tuple(reversals)))
-    return tuple(classes)
+    return tuple(sorted(classes, key=lambda one: (round(one.length, 3), len(one.members))))
 
 
 def _map_sites(crystal: Crystal, sites: FloatArray, operation: Operation) -> tuple[IntArray, IntArray]:

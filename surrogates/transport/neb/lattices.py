@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 SAME_CELL = 1e-3  # fractions of a cell vector, below which a translation counts as whole; chosen
-MAX_CELLS = 512  # cells of a supercell; chosen: far more atoms than a potential can move along a band
+# Cells up to which all sublattices are looked at; chosen: there are up to 20,000 of so many cells. Beyond, the cell
+# is repeated alike in all directions, which keeps its symmetry too.
+SEARCHED_CELLS = 64
+FORMS_AT_ONCE = 500  # sublattices examined together; chosen, some 10 MB
+MAX_ATOMS = 1000  # of a supercell; chosen: far more than a potential can move along a band
 
 
 class MigrationError(InvdesignError):
@@ -70,11 +74,11 @@ class Crystal:
     def operations(self) -> tuple[Operation, ...]:
         """Operations of the space group within one cell, the identity first."""
         inverse = np.linalg.inv(self.cell)
-        dataset = symmetry_dataset(
-            self.cell, self.positions @ inverse, self.numbers.tolist(), self.symprec
-        )
+        dataset = symmetry_dataset(self.cell, self.positions @ inverse, self.numbers.tolist(), self.symprec)
         return tuple(
-            Operation(self.cell.T @ rotation @ inverse.T, shift @ self.cell, np.asarray(rotation, dtype=np.int64))
+            Operation(
+                self.cell.T @ rotation @ inverse.T, shift @ self.cell, np.asarray(rotation, dtype=np.int64)
+            )
             for rotation, shift in zip(dataset.rotations, dataset.translations, strict=True)
         )
 
@@ -112,7 +116,7 @@ def smallest_supercell(crystal: Crystal, apart: float) -> IntArray:
         Shape (3, 3), integer combinations of the cell's vectors, in rows.
 
     Raises:
-        MigrationError: it would need more than 512 cells.
+        MigrationError: it would have more than 1000 atoms.
 
     Source:
         Superlattices as Hermite normal forms: Hart and Forcade, Phys. Rev. B 77, 224115 (2008).
@@ -120,27 +124,49 @@ def smallest_supercell(crystal: Crystal, apart: float) -> IntArray:
     from ase.geometry.minkowski_reduction import minkowski_reduce
 
     short = _list_short_vectors(crystal.cell, apart)
-    # A rotation acts on integer rows by its transpose; it keeps a lattice if each row stays a whole combination.
     rotations = {operation.whole.tobytes(): operation.whole for operation in crystal.operations}
     # A lattice with vectors of at least this length has at least this volume (densest packing of spheres).
-    least = apart**3 / 2**0.5 / abs(float(np.linalg.det(crystal.cell)))
-    for count in range(max(1, int(np.ceil(least - 1e-9))), MAX_CELLS + 1):
-        forms = _hermite_forms(count)
-        inverse = np.linalg.inv(forms)
-        held = np.abs((inner := short @ inverse) - np.rint(inner)).max(axis=2) < SAME_CELL
-        forms, inverse = forms[~held.any(axis=1)], inverse[~held.any(axis=1)]
-        for rotation in rotations.values():
-            turned = forms @ rotation.T @ inverse
-            kept = np.abs(turned - np.rint(turned)).max(axis=(1, 2)) < SAME_CELL
-            forms, inverse = forms[kept], inverse[kept]
+    least = max(1, int(np.ceil(apart**3 / 2**0.5 / abs(float(np.linalg.det(crystal.cell))) - 1e-9)))
+    forms = np.empty((0, 3, 3))
+    for count in range(least, SEARCHED_CELLS + 1):
+        every = _hermite_forms(count)
+        chunks = np.array_split(every, len(every) // FORMS_AT_ONCE + 1)
+        forms = np.concatenate([_select_forms(chunk, short, list(rotations.values())) for chunk in chunks])
         if len(forms):
-            reduced = [minkowski_reduce(form @ crystal.cell)[0] for form in forms]
-            longest = [float(np.linalg.norm(cell, axis=1).max()) for cell in reduced]
-            best = reduced[int(np.argmin(np.round(longest, 6)))]
-            return np.rint(best @ np.linalg.inv(crystal.cell)).astype(np.int64)
-    raise MigrationError(
-        f"a supercell whose images are {apart:g} Å apart needs more than {MAX_CELLS} cells; lower 'supercell'"
-    )
+            break
+    else:
+        times = int(np.ceil(apart / np.linalg.norm(minkowski_reduce(crystal.cell)[0], axis=1).min()))
+        forms = times * np.eye(3)[None]
+    reduced = [minkowski_reduce(form @ crystal.cell)[0] for form in forms]
+    longest = [float(np.linalg.norm(cell, axis=1).max()) for cell in reduced]
+    compact = reduced[int(np.argmin(np.round(longest, 6)))]
+    best: IntArray = np.rint(compact @ np.linalg.inv(crystal.cell)).astype(np.int64)
+    atoms = round(abs(float(np.linalg.det(best)))) * len(crystal.numbers)
+    if atoms > MAX_ATOMS:
+        raise MigrationError(
+            f"a supercell whose images are {apart:g} Å apart has {atoms} atoms (limit {MAX_ATOMS}); lower 'supercell'"
+        )
+    return best
+
+
+def _select_forms(forms: FloatArray, short: FloatArray, rotations: list[IntArray]) -> FloatArray:
+    """Sublattices without a short vector that all rotations keep.
+
+    Args:
+        forms: shape (f, 3, 3).
+        short: shape (v, 3), vectors as whole numbers.
+        rotations: in fractions of the cell.
+    """
+    inverse = np.linalg.inv(forms)
+    parts = short @ inverse
+    free = ~(np.abs(parts - np.rint(parts)).max(axis=2) < SAME_CELL).any(axis=1)
+    forms, inverse = forms[free], inverse[free]
+    for rotation in rotations:
+        # A rotation acts on whole rows by its transpose; a lattice is kept if each row stays a whole combination.
+        turned = forms @ rotation.T @ inverse
+        kept = np.abs(turned - np.rint(turned)).max(axis=(1, 2), initial=0.0) < SAME_CELL
+        forms, inverse = forms[kept], inverse[kept]
+    return forms
 
 
 def _list_short_vectors(cell: FloatArray, apart: float) -> FloatArray:
@@ -150,7 +176,8 @@ def _list_short_vectors(cell: FloatArray, apart: float) -> FloatArray:
     axes = [np.arange(-n, n + 1) for n in most]
     whole = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float64)
     length = np.linalg.norm(whole @ cell, axis=1)
-    return whole[(length < apart - 1e-6) & (length > 0)]
+    short: FloatArray = whole[(length < apart - 1e-6) & (length > 0)]
+    return short
 
 
 def _hermite_forms(count: int) -> FloatArray:
@@ -172,7 +199,9 @@ def _hermite_forms(count: int) -> FloatArray:
 def list_cells(supercell: IntArray) -> IntArray:
     """Translations of the cells within a supercell, shape (|det|, 3), whole numbers; zero first."""
     corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) @ supercell
-    axes = [np.arange(low, high + 1) for low, high in zip(corners.min(axis=0), corners.max(axis=0), strict=True)]
+    axes = [
+        np.arange(low, high + 1) for low, high in zip(corners.min(axis=0), corners.max(axis=0), strict=True)
+    ]
     whole = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     inside = whole @ np.linalg.inv(supercell.astype(np.float64))
     kept = whole[((inside > -SAME_CELL) & (inside < 1 - SAME_CELL)).all(axis=1)]

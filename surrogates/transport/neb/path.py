@@ -6,14 +6,59 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from surrogates.pairs import find_pairs
+from surrogates.transport.neb.lattices import match_points
 
 PAIR_REACH = 5.0  # Å; chosen: weights fall with the fourth power, so pairs beyond it hardly count
 MAX_MOVES = 200  # chosen: most paths need some 30
 FLAT_FORCE = 0.02  # 1/Å^3, of the objective; chosen: a path of a tenth of this is the same to 0.01 Å
+BLOCKED_DISTANCE = (
+    1.2  # Å between the ion and an atom on its straight path, below which it goes around; chosen
+)
+DETOUR_SIZES = (0.5, 1.0, 1.5, 2.0)  # Å
+DETOUR_ANGLES = 24  # directions across the hop
+DETOUR_POINTS = 15  # of a path, at which its room is measured; chosen
 LONGEST_MOVE = 0.05  # Å of an atom in one move; chosen
 
 
-def interpolate_path(start: FloatArray, end: FloatArray, cell: FloatArray, images: int) -> FloatArray:
+def choose_detour(start: FloatArray, end: FloatArray, cell: FloatArray) -> FloatArray:
+    """Choose the way around an atom that the straight path of the ion would run into.
+
+    Args:
+        start, end: shape (n, 3), Å, the moving ion last.
+        cell: shape (3, 3), rows in Å.
+
+    Returns:
+        Shape (3,), Å, across the hop: the offset of the ion in its middle that leaves it most room; zero where the
+        straight path has enough.
+    """
+    way = end[-1] - start[-1]
+    shares = np.linspace(0.0, 1.0, DETOUR_POINTS)
+    straight = start[-1] + shares[:, None] * way
+    others = (start[:-1] + end[:-1]) / 2
+    if _measure_room(straight, others, cell) >= BLOCKED_DISTANCE:
+        return np.zeros(3)
+    # Two directions across the way.
+    across = np.linalg.svd(way[None])[2][1:]
+    angles = np.arange(DETOUR_ANGLES) * 2 * np.pi / DETOUR_ANGLES
+    offsets = [
+        size * (np.cos(angle) * across[0] + np.sin(angle) * across[1])
+        for size in DETOUR_SIZES
+        for angle in angles
+    ]
+    bend = np.sin(np.pi * shares)[:, None]
+    rooms = [round(_measure_room(straight + bend * offset, others, cell), 2) for offset in offsets]
+    best: FloatArray = offsets[int(np.argmax(rooms))]
+    return best
+
+
+def _measure_room(points: FloatArray, others: FloatArray, cell: FloatArray) -> float:
+    """Shortest distance of any of `points` (p, 3) from any of `others` (n, 3), Å."""
+    return float(match_points(points, others, cell)[1].min())
+
+
+def interpolate_path(
+    start: FloatArray, end: FloatArray, cell: FloatArray, images: int, detour: FloatArray | None = None
+) -> FloatArray:
     """Interpolate between two arrangements of the same atoms, keeping atoms apart.
 
     The distances of all near pairs are interpolated, rather than the positions: each image is moved, across the
@@ -24,6 +69,7 @@ def interpolate_path(start: FloatArray, end: FloatArray, cell: FloatArray, image
         start, end: shape (n, 3), Å, positions that are not wrapped: atoms move straight from one to the other.
         cell: shape (3, 3), rows in Å.
         images: number of arrangements between.
+        detour: shape (3,), Å, offset of the last atom in the middle of the straight path.
 
     Returns:
         Shape (images + 2, n, 3), Å.
@@ -33,6 +79,8 @@ def interpolate_path(start: FloatArray, end: FloatArray, cell: FloatArray, image
     """
     share = np.linspace(0.0, 1.0, images + 2)[:, None, None]
     path = start + share * (end - start)
+    if detour is not None:
+        path[:, -1] += np.sin(np.pi * share[:, 0]) * detour
     pairs = _near_pairs(path, cell)
     first = np.linalg.norm(_pair_vectors(start[None], pairs, cell)[0], axis=1)
     last = np.linalg.norm(_pair_vectors(end[None], pairs, cell)[0], axis=1)
@@ -67,7 +115,9 @@ def _near_pairs(path: FloatArray, cell: FloatArray) -> Pairs:
         rows.append(np.column_stack([first, second, cells]))
     every = np.unique(np.concatenate(rows), axis=0).astype(np.int64)
     back = np.column_stack([every[:, 1], every[:, 0], -every[:, 2:]])
-    once = np.array([tuple(a) < tuple(b) for a, b in zip(every.tolist(), back.tolist(), strict=True)], dtype=bool)
+    once = np.array(
+        [tuple(a) < tuple(b) for a, b in zip(every.tolist(), back.tolist(), strict=True)], dtype=bool
+    )
     kept = every[once & (every[:, 0] != every[:, 1])]
     return kept[:, 0], kept[:, 1], kept[:, 2:]
 
