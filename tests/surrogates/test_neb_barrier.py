@@ -80,7 +80,7 @@ def test_barriers_do_not_depend_on_how_a_crystal_is_written() -> None:
 def test_an_extra_ion_hops_between_empty_places() -> None:
     """Copper in aluminium sits in octahedra and tetrahedra, and passes from one to the other."""
     host = Structure(Lattice.cubic(4.0), ["Al"] * 4, FACES)
-    found = evaluated(host, mechanism="interstitial", supercell=5.6)
+    found = evaluated(host, mechanism="interstitial", supercell=7.0, reach=3.0)
     assert found.failure is None
     assert found.properties["migration_barrier_3d"] > 0
     assert "interstitial of Cu" in found.details["migration_barrier_3d"]

@@ -25,7 +25,7 @@ LONGEST_MOVE = 0.2  # Å, of an atom in one move of an image; chosen, as in rela
 SHORTEST_MOVE = 0.02  # Å, below which the limit of moves never falls; chosen
 CLIMB_FORCE = 0.5  # eV/Å left across the path, below which the highest image climbs; chosen
 UNEVEN_SPACING = 1.5  # ratio of the longest to the mean gap from which images move along the path; chosen
-MEMORY = 60  # moves of all images whose curvature is remembered; chosen
+MEMORY = 400  # moves of all images whose curvature is remembered; chosen: soft frameworks need some 30 rounds of them
 FLAT_SLOPE = 1e-6  # eV/Å along the path, below which the climbing image stands at the maximum
 COLLAPSED_GAP = 0.05  # shortest gap over the mean one below which two images are one; chosen
 
@@ -108,12 +108,13 @@ def relax_band(
             band.climbing = True
             band.project_forces()
             left = band.residuals()
-        converged = bool(left.max() <= fmax) and band.climbing
+        shifts = band.even_shifts()
+        converged = bool(left.max() <= fmax) and band.climbing and not shifts.any()
         abandoned = band.climbing and not converged and bool(band.energies.max() > hopeless)
         if converged or abandoned or done == steps:
             break
         done += 1
-        band.move_images([k for k in band.own if left[k - 1] > fmax])
+        band.move_images([k for k in band.own if left[k - 1] > fmax or shifts[k]], shifts)
     return Band(band.path, band.energies, float(left.max()), done, band.calls, converged, abandoned)
 
 
@@ -131,6 +132,7 @@ class _Moving:
         slope: shape (m + 2,), of the energy along the tangent.
         limits: shape (m + 2,), longest move of an atom of each image, Å.
         pairs: (image, move, change of the gradient), oldest first.
+        climbs: slope before the last climb of an image, and its distance along the path, Å.
     """
 
     path: FloatArray
@@ -144,6 +146,7 @@ class _Moving:
     slope: FloatArray = field(init=False)
     limits: FloatArray = field(init=False)
     pairs: list[tuple[int, FloatArray, FloatArray]] = field(default_factory=list)
+    climbs: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.path) % 2 == 0:
@@ -227,9 +230,13 @@ class _Moving:
             left.append(float(np.linalg.norm(force, axis=1).max()))
         return np.array(left)
 
-    def move_images(self, numbers: Sequence[int]) -> None:
-        """Move some images by a quasi-Newton step, compute them, and learn from the change."""
-        shifts = self._even_shifts()
+    def move_images(self, numbers: Sequence[int], shifts: FloatArray) -> None:
+        """Move some images by a quasi-Newton step, compute them, and learn from the change.
+
+        Args:
+            numbers: of the images.
+            shifts: shape (m + 2,), further moves along the path, Å.
+        """
         before = {}
         for k in numbers:
             move = self._newton_step(k) + shifts[k] * self.tangent[k]
@@ -259,7 +266,9 @@ class _Moving:
         # The smallest quadratic energy among moves across the path: a multiplier takes out the part along it.
         step = -down + (tangent @ down) / max(float(tangent @ turned), 1e-12) * turned
         if k in self.climbers:
-            step = step + self._climb(k) * tangent
+            distance = self._climb(k)
+            self.climbs[k] = (float(self.slope[k]), distance)
+            step = step + distance * tangent
         step_of_atoms: FloatArray = step.reshape(shape)
         return step_of_atoms
 
@@ -267,6 +276,10 @@ class _Moving:
         """Distance along the path to the maximum of the interpolated energy, Å."""
         if abs(self.slope[k]) < FLAT_SLOPE:
             return 0.0
+        before = self.climbs.get(k)
+        if before is not None and before[1] and before[0] * self.slope[k] < 0:
+            # The last move passed the maximum: it lies between, where the slope is zero.
+            return float(before[1] * self.slope[k] / (before[0] - self.slope[k]))
         side = 1 if self.slope[k] > 0 else -1
         gap = float(np.linalg.norm(self.path[k + side] - self.path[k]))
         inner = 0 < k + side < len(self.path) - 1
@@ -279,7 +292,7 @@ class _Moving:
         share = _first_maximum(here, b, c)
         return side * min(share, 0.5) * gap
 
-    def _even_shifts(self) -> FloatArray:
+    def even_shifts(self) -> FloatArray:
         """Moves along the path that make gaps equal again where they are uneven, shape (m + 2,), Å."""
         gaps = np.linalg.norm(np.diff(self.path, axis=0), axis=(1, 2))
         place = np.concatenate([[0.0], np.cumsum(gaps)])

@@ -52,6 +52,7 @@ class Method:
     directions: int = 3
     fmax: float = 0.05
     steps: int = 100
+    rattle: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +139,15 @@ def find_migration_barriers(
     supercell = smallest_supercell(crystal, max(method.supercell, method.reach + REACH_ROOM))
     number = _atomic_number(ion)
     defects = Defects(
-        crystal, sites, number, method.mechanism, supercell, potential, method.fmax, RELAXATION_STEPS
+        crystal,
+        sites,
+        number,
+        method.mechanism,
+        supercell,
+        potential,
+        method.fmax,
+        RELAXATION_STEPS,
+        method.rattle,
     )
     if method.mechanism == "interstitial":
         defects.drop_unstable_sites()

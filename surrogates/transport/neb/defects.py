@@ -22,6 +22,9 @@ SAME_PLACE = (
     0.01  # Å: states that symmetry maps onto each other to within this are images of each other; chosen
 )
 SAME_ENERGY = 1e-3  # eV, as `SAME_PLACE`
+LOWER_ENERGY = (
+    5e-3  # eV by which a shaken state must be lower to count as another one; chosen: forces left cost less
+)
 
 
 class WandererError(MigrationError):
@@ -97,6 +100,7 @@ class Defects:
         potential: relaxes the states.
         fmax: largest force left, eV/Å.
         steps: most moves of a relaxation.
+        rattle: Å, standard deviation of the displacements that look for a lower state of less symmetry; 0 for none.
         calls: arrangements computed by relaxations so far.
     """
 
@@ -108,6 +112,7 @@ class Defects:
     potential: Potential
     fmax: float
     steps: int
+    rattle: float = 0.1
     calls: int = 0
     cell: FloatArray = field(init=False)
     host: FloatArray = field(init=False)
@@ -231,21 +236,40 @@ class Defects:
         return self._relaxed[site]
 
     def _relax_state(self, site: int) -> State:
-        if self.mechanism == "vacancy":
-            vacant, _ = match_points(self.sites[site : site + 1], self.host, self.cell)
-            kept = np.delete(np.arange(len(self.host)), vacant)
-            relaxed, energy = self._relax(self.host[kept], self.numbers[kept])
-            self._refuse_wanderers(relaxed, self.host[kept], self.numbers[kept], self.host[vacant])
-            host = np.zeros_like(self.host)
-            host[kept] = relaxed - self.host[kept]
-            return State(host, np.zeros(3), energy)
-        places = np.vstack([self.host, self.sites[site]])
-        numbers = np.append(self.numbers, self.ion)
+        vacancy = self.mechanism == "vacancy"
+        if vacancy:
+            own, _ = match_points(self.sites[site : site + 1], self.host, self.cell)
+            kept = np.delete(np.arange(len(self.host)), own)
+            places, numbers, empty = self.host[kept], self.numbers[kept], self.host[own]
+        else:
+            kept = np.arange(len(self.host))
+            places, numbers = np.vstack([self.host, self.sites[site]]), np.append(self.numbers, self.ion)
+            others = (self.sites + (self._cells @ self.crystal.cell)[:, None]).reshape(-1, 3)
+            empty = others[match_points(others, self.sites[site : site + 1], self.cell)[1] > SAME_PLACE]
+        relaxed, energy = self._relax_twice(places, numbers, empty)
+        host = np.zeros_like(self.host)
+        host[kept] = relaxed[: len(kept)] - self.host[kept]
+        return State(host, np.zeros(3) if vacancy else relaxed[-1] - self.sites[site], energy)
+
+    def _relax_twice(
+        self, places: FloatArray, numbers: IntArray, empty: FloatArray
+    ) -> tuple[FloatArray, float]:
+        """Relax a defect as it is and once more shaken, since symmetry may hold it above its minimum.
+
+        The state without symmetry counts only where it is lower: the other one saves half of the images.
+        """
         relaxed, energy = self._relax(places, numbers)
-        others = (self.sites + (self._cells @ self.crystal.cell)[:, None]).reshape(-1, 3)
-        away = match_points(others, self.sites[site : site + 1], self.cell)[1] > SAME_PLACE
-        self._refuse_wanderers(relaxed, places, numbers, others[away])
-        return State(relaxed[:-1] - self.host, relaxed[-1] - self.sites[site], energy)
+        self._refuse_wanderers(relaxed, places, numbers, empty)
+        if not self.rattle:
+            return relaxed, energy
+        # The same displacements for each candidate: results depend on the crystal alone.
+        shifts = self.rattle * np.random.default_rng(0).standard_normal(relaxed.shape)
+        shaken, lower = self._relax(relaxed + shifts - shifts.mean(axis=0), numbers)
+        if energy - lower < LOWER_ENERGY:
+            return relaxed, energy
+        shaken = shaken - (shaken - places).mean(axis=0)
+        self._refuse_wanderers(shaken, places, numbers, empty)
+        return shaken, lower
 
     def _relax(self, places: FloatArray, numbers: IntArray) -> tuple[FloatArray, float]:
         """Relax an arrangement in its cell; positions (n, 3) in Å and the energy in eV."""

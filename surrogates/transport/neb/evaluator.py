@@ -51,6 +51,8 @@ class NebBarrier(StructureEvaluator):
     """Largest force left on an atom, at the ends and across the path, eV/Å."""
     steps: Annotated[int, Field(ge=1)] = 100
     """Most rounds of moves of a band."""
+    rattle: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    """Displacements (standard deviation, Å) that look for a lower state of each defect than the symmetric one; 0 for none."""
     unconverged: Literal["fail", "keep"] = "fail"
     """Treatment of a candidate with a band that does not converge in `steps` and bears on a barrier."""
 
@@ -122,6 +124,7 @@ class NebBarrier(StructureEvaluator):
             directions=self.directions,
             fmax=self.fmax,
             steps=self.steps,
+            rattle=self.rattle,
         )
 
     def _describe_unconverged(self, found: Migration) -> str:
