@@ -85,7 +85,10 @@ _BARRIER_CAVEAT = (
     "of the literature their rank correlation is 0.6 to 0.9 within six classes (layered, Li2MnO3-type oxides, "
     "anti-perovskites, NASICON and thiophosphates, spinels, chalcogenide spinels), -0.5 for Na3OX with Na3PS4 and Na3PSe4 "
     "(n 5), and 0.3 over all. Tavorites, and all other frameworks, were not compared. Heights err by 0.1 to 1.1 eV by class. "
-    "The barrier is that of the one minimum that the relaxation keeps; another minimum nearby may have another one."
+    "The barrier is that of the one minimum that the relaxation keeps; another minimum nearby may have another one. "
+    "All this is said of the stage migration_barrier. Barriers of the stage neb_barrier have another error: universal "
+    "potentials are too soft away from minima, so that barriers tend to come out too low; the crystal holds one vacancy or "
+    "extra ion at a time, and single hops alone are looked for."
 )
 _DIFFUSION_CAVEAT = (
     "Molecular dynamics in a fixed cell, extrapolated to 298 K along one Arrhenius line: a change of phase or mechanism on the way "

@@ -161,7 +161,8 @@ def barrier_levels(
     # A step of the grid is less exact: it counts only where no pass leads the same way.
     located = {_edge_key(one) for one in found}
     found += [one for one in stepped if _edge_key(one) not in located]
-    return float(energies.min()), find_percolation_heights(found)
+    levels = find_percolation_heights(found)
+    return float(energies.min()), levels if np.isfinite(levels[2]) else None
 
 
 def _edge_key(edge: Edge) -> tuple[int, ...]:
@@ -263,11 +264,11 @@ def find_stationary_points(
     return found, settled, curved
 
 
-def find_percolation_heights(edges: Iterable[Edge]) -> tuple[float, float, float] | None:
+def find_percolation_heights(edges: Iterable[Edge]) -> tuple[float, float, float]:
     """Heights at which `edges` percolate in one, two and three directions.
 
     Returns:
-        Ascending; None if all edges together do not percolate in three directions.
+        Ascending; infinite where all edges together do not percolate in so many directions.
     """
     parent: dict[int, int] = {}
     offset: dict[int, IntArray] = {}
@@ -296,5 +297,6 @@ def find_percolation_heights(edges: Iterable[Edge]) -> tuple[float, float, float
             cycles[a] = grown
         levels += [height] * (rank - len(levels))
         if len(levels) == 3:
-            return levels[0], levels[1], levels[2]
-    return None
+            break
+    one_way, two_ways, three_ways = [*levels, *[np.inf] * 3][:3]
+    return one_way, two_ways, three_ways

@@ -51,5 +51,5 @@ def test_a_net_extends_in_the_directions_of_its_cycles() -> None:
     here, along, across, up = np.vstack([np.zeros(3, dtype=np.int64), np.eye(3, dtype=np.int64)])
     edges = [(0.5, 0, 1, here), (1.0, 0, 1, along), (2.0, 2, 2, across), (3.0, 1, 2, up), (4.0, 0, 2, -up)]
     assert find_percolation_heights(edges) == (1.0, 3.0, 4.0)
-    assert find_percolation_heights(edges[:4]) is None
-    assert find_percolation_heights([]) is None
+    assert find_percolation_heights(edges[:4]) == (1.0, 3.0, np.inf)
+    assert find_percolation_heights([]) == (np.inf, np.inf, np.inf)

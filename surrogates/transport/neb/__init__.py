@@ -1,0 +1,1 @@
+"""Migration barriers by the nudged elastic band: hops, paths, bands, and the evaluator."""
