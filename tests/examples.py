@@ -366,6 +366,21 @@ EVALUATORS: dict[str, list[Example]] = {
             },
         }
     ],
+    "neb_barrier": [
+        {
+            "ion": "Li",
+            "supercell": 4.0,
+            "images": 1,
+            "hops": 1,
+            "steps": 20,
+            "unconverged": "keep",
+            "potential": {
+                "kind": "ase",
+                "calculator": "tests.plugins.hopping:Hopping",
+                "arguments": {"divisions": 4},
+            },
+        }
+    ],
     "relax": [{"potential": "chgnet", "fmax": 0.02}],
     "decomposition_energy": [{"reference": REFERENCE}],
     "energy_above_hull": [{"reference": REFERENCE}],
@@ -377,7 +392,6 @@ EVALUATORS: dict[str, list[Example]] = {
             "against": ["LiF"],
             "voltages": ["open_circuit", 4],
             "ion": "Li",
-            "suffix": "cathode",
         },
     ],
     "landscape": [{"function": "sphere"}, {"function": "zdt1"}, {"function": "dtlz2", "batch_size": 2}],
