@@ -247,9 +247,10 @@ class Campaign:
 
         Without properties of compositions and parameters.
         """
-        found = {
-            name: role for stage in map_measured_roles(self.stages).values() for name, role in stage.items()
-        }
+        by_stage = map_measured_roles(self.stages)
+        # As in a history: where a stage on demand provides a property again, that of the search's own stages counts.
+        order = sorted(self.stages, key=lambda stage: not stage.on_demand)
+        found = {name: role for stage in order for name, role in by_stage.get(stage.name, {}).items()}
         for derivation in self.derivations:
             roles = {found[name] for name in derivation.requires if name in found}
             if len(roles) == 1:

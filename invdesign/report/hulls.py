@@ -46,12 +46,14 @@ class PhaseRow:
     Attributes:
         formula: for display.
         energy: eV/atom.
+        formation: eV/atom, against the two ends of the line of compositions; empty where there is none.
         distance: to the hull, meV/atom; empty on it.
         origin: its candidate, or its name in the reference set.
     """
 
     formula: str
     energy: str
+    formation: str
     distance: str
     origin: str
 
@@ -102,14 +104,14 @@ def _view_hull(facts: Facts, shown: ShownCandidates, derivation: PhaseDerivation
     )
     stable = sum(phase.distance <= ON_HULL for phase in known)
     listed = known[: min(stable + MAX_ABOVE, MAX_ROWS)]
+    line = _find_line(phases)
     view = HullView(
         name=next(iter(derivation.provides)),
-        rows=[_phase_row(phase) for phase in listed],
+        rows=[_phase_row(phase, line) for phase in listed],
         stable=stable,
         omitted=len(known) - len(listed),
         unknown=[(order_formula(p.formula), ", ".join(p.missing)) for p in phases if np.isnan(p.distance)],
     )
-    line = _find_line(phases)
     return view if line is None else _add_figure(view, line, facts, shown, derivation.energy_property)
 
 
@@ -120,10 +122,15 @@ def _select_searched(phases: Sequence[Phase]) -> list[Phase]:
     return [phase for phase, parts in found if parts and any(parts.keys() <= system for system in systems)]
 
 
-def _phase_row(phase: Phase) -> PhaseRow:
+def _phase_row(phase: Phase, line: _Line | None) -> PhaseRow:
     above = "" if phase.distance <= ON_HULL else format_number(1000 * phase.distance)
     origin = phase.name if phase.candidate is None else f"#{phase.candidate}"
-    return PhaseRow(order_formula(phase.formula), f"{phase.energy:.5f}".replace("-", "−"), above, origin)
+    formation = "" if line is None else _format_energy(line.formation_energy(phase))
+    return PhaseRow(order_formula(phase.formula), _format_energy(phase.energy), formation, above, origin)
+
+
+def _format_energy(energy: float) -> str:
+    return f"{round(energy, 5) + 0.0:.5f}".replace("-", "−")  # never -0.00000
 
 
 @lru_cache(maxsize=4096)
@@ -174,6 +181,10 @@ class _Line:
         """
         first, second = (phase.energy for phase in self.ends)
         return np.asarray(energies - (1.0 - shares) * first - shares * second, dtype=np.float64)
+
+    def formation_energy(self, phase: Phase) -> float:
+        """Energy of a phase of the line against the lowest phases at both ends, eV/atom."""
+        return float(self.formation_energies(self.locate([phase.formula]), np.array([phase.energy]))[0])
 
 
 def _find_line(phases: Sequence[Phase]) -> _Line | None:

@@ -155,6 +155,13 @@ def test_properties_speak_of_one_structure_each(stages: list[Data]) -> None:
     assert "charge_imbalance" not in campaign("charge_neutrality", RADIUS).measured_on
 
 
+def test_stages_on_demand_change_no_label() -> None:
+    """What the search measures again on demand, on a structure of its own, keeps the structure of the search's stage."""
+    again = {"bottleneck_radius": {"name": "again", "ion": "Li", "structure": "initial", "on_demand": True}}
+    made = campaign(RELAX, RADIUS, again)
+    assert made.measured_on["bottleneck_radius"] == "relaxed"
+
+
 def as_of_old(made: Campaign) -> Campaign:
     """The campaign as versions before roles were resolved stored it: `initial` wherever nothing was said."""
     text = json.dumps(made.dump()).replace('"structure": "relaxed"', '"structure": "initial"')

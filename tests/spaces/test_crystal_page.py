@@ -175,3 +175,10 @@ def test_the_shipped_searches_run(tmp_path: Path, name: str) -> None:
     page = render_report(run, model=False)
     assert "<h2>Distinct phases</h2>" in page
     assert ("<h2>Convex hull</h2>" in page) == (name == "phase_search")
+    if name == "phase_search":
+        rows = re.findall(
+            r'<th scope="row">(.*?)</th><td class="num">(.*?)</td><td class="num">(.*?)</td>', page
+        )
+        formation = {formula: value for formula, _, value in rows}
+        assert formation["Li"] == formation["Si"] == "0.00000"
+        assert len(formation) > 2
