@@ -55,6 +55,11 @@ ABOUT = {
     "tavorite": "`python benchmarks/tavorite.py`: evaluations until the decoration with the lowest barrier is found, of all 320 "
     "of the tavorite campaign, replayed from a table. The crystals of the table are not relaxed, so this is a benchmark of "
     "optimizers and no statement on tavorites.",
+    "transport": "`python benchmarks/neb.py`: calls of the potential that a climbing band needs, over those of ASE's "
+    "(`NEB(climb=True, method='improvedtangent')` with BFGS or FIRE, whichever needs fewer), from the same ends and the same "
+    "path of five images, until no force is above 0.05 eV/Å. Vacancies and adatoms of metals with effective medium theory, vacancies of "
+    "lithium with CHGNet. `barrier_difference_mev` is the largest difference of a barrier from ASE's; `path_distance_a` the "
+    "largest distance of an image from ASE's path.",
     "auto": "`python benchmarks/auto.py`: mean rank of the final regret over all tasks.",
     "multi_fidelity": "`python benchmarks/multi_fidelity.py`: cost to reach 95 % of the optimum, as a share of what "
     "the same optimizer needs without the cheap fidelity.",

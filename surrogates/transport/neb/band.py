@@ -167,7 +167,11 @@ class _Moving:
         return list(range(1, 1 + (inner if self.mirror is None else (inner + 1) // 2)))
 
     def compute_images(self, numbers: Sequence[int]) -> None:
-        """Compute energies and gradients of some images, and copy them to their mirror images."""
+        """Compute energies and gradients of some images, and copy them to their mirror images.
+
+        Args:
+            numbers: of the images.
+        """
         energies, forces = self.compute(self.path[list(numbers)])
         self.calls += len(numbers)
         for k, energy, force in zip(numbers, energies, forces, strict=True):
@@ -214,8 +218,8 @@ class _Moving:
             return ()
         return (highest,) if self.mirror is None else (highest, len(self.path) - 1 - highest)
 
-    def across(self, k: int) -> FloatArray:
-        """Gradient of an image across the path, shape (n, 3)."""
+    def gradient_across(self, k: int) -> FloatArray:
+        """Gradient of image `k` across the path, shape (n, 3)."""
         found: FloatArray = self.gradient[k] - self.slope[k] * self.tangent[k]
         return found
 
@@ -224,7 +228,7 @@ class _Moving:
         climbers = self.climbers
         left = []
         for k in range(1, len(self.path) - 1):
-            force = self.across(k)
+            force = self.gradient_across(k)
             if k in climbers:
                 force = force - self.slope[k] * self.tangent[k]
             left.append(float(np.linalg.norm(force, axis=1).max()))
@@ -246,14 +250,18 @@ class _Moving:
                 ) / 2  # the middle image is its own mirror image, to the last digit
             longest = float(np.linalg.norm(move, axis=1).max())
             move *= min(1.0, self.limits[k] / longest) if longest > 0 else 1.0
-            before[k] = (self.path[k].copy(), self.gradient[k].copy(), np.linalg.norm(self.across(k)))
+            before[k] = (
+                self.path[k].copy(),
+                self.gradient[k].copy(),
+                np.linalg.norm(self.gradient_across(k)),
+            )
             self.path[k] += move
         self._mirror_images()
         self._refuse_collapse()
         self.compute_images(numbers)
         for k, (place, gradient, size) in before.items():
             self.pairs.append((k, (self.path[k] - place).ravel(), (self.gradient[k] - gradient).ravel()))
-            grown = np.linalg.norm(self.across(k)) > 1.5 * size
+            grown = np.linalg.norm(self.gradient_across(k)) > 1.5 * size
             self.limits[k] = np.clip(self.limits[k] * (0.5 if grown else 1.3), SHORTEST_MOVE, LONGEST_MOVE)
         del self.pairs[:-MEMORY]
 
@@ -262,7 +270,7 @@ class _Moving:
         shape = self.path[k].shape
         tangent = self.tangent[k].ravel()
         inverse = _InverseHessian.from_pairs(self.pairs, k)
-        down, turned = inverse.apply(self.across(k).ravel()), inverse.apply(tangent)
+        down, turned = inverse.apply(self.gradient_across(k).ravel()), inverse.apply(tangent)
         # The smallest quadratic energy among moves across the path: a multiplier takes out the part along it.
         step = -down + (tangent @ down) / max(float(tangent @ turned), 1e-12) * turned
         if k in self.climbers:
