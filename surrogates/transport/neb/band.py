@@ -24,6 +24,7 @@ POWELL_DAMPING = (
 LONGEST_MOVE = 0.2  # Å, of an atom in one move of an image; chosen, as in relaxations
 SHORTEST_MOVE = 0.02  # Å, below which the limit of moves never falls; chosen
 CLIMB_FORCE = 0.5  # eV/Å left across the path, below which the highest image climbs; chosen
+ENERGY_LEFT = 2e-3  # eV, above which the saddle is moved on; chosen: a fifth of what barriers may differ by
 UNEVEN_SPACING = 1.5  # ratio of the longest to the mean gap from which images move along the path; chosen
 MEMORY = 400  # moves of all images whose curvature is remembered; chosen: soft frameworks need some 30 rounds of them
 FLAT_SLOPE = 1e-6  # eV/Å along the path, below which the climbing image stands at the maximum
@@ -109,12 +110,14 @@ def relax_band(
             band.project_forces()
             left = band.residuals()
         shifts = band.even_shifts()
-        converged = bool(left.max() <= fmax) and band.climbing and not shifts.any()
+        # In soft crystals small forces add up: the saddle is moved on until its energy hardly falls any more.
+        falling = {k for k in band.climbers if k in band.own and band.energy_left(k) > ENERGY_LEFT}
+        converged = bool(left.max() <= fmax) and band.climbing and not shifts.any() and not falling
         abandoned = band.climbing and not converged and bool(band.energies.max() > hopeless)
         if converged or abandoned or done == steps:
             break
         done += 1
-        band.move_images([k for k in band.own if left[k - 1] > fmax or shifts[k]], shifts)
+        band.move_images([k for k in band.own if left[k - 1] > fmax or shifts[k] or k in falling], shifts)
     return Band(band.path, band.energies, float(left.max()), done, band.calls, converged, abandoned)
 
 
@@ -222,6 +225,11 @@ class _Moving:
         """Gradient of image `k` across the path, shape (n, 3)."""
         found: FloatArray = self.gradient[k] - self.slope[k] * self.tangent[k]
         return found
+
+    def energy_left(self, k: int) -> float:
+        """Energy by which image `k` is expected to fall when it is moved across the path, eV."""
+        gradient = self.gradient_across(k).ravel()
+        return 0.5 * float(gradient @ _InverseHessian.from_pairs(self.pairs, k).apply(gradient))
 
     def residuals(self) -> FloatArray:
         """Largest force left on an atom of each image, shape (m,), eV/Å."""
