@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -109,15 +109,15 @@ def relax_band(
             band.climbing = True
             band.project_forces()
             left = band.residuals()
-        shifts = band.even_shifts()
         # In soft crystals small forces add up: the saddle is moved on until its energy hardly falls any more.
         falling = {k for k in band.climbers if k in band.own and band.energy_left(k) > ENERGY_LEFT}
-        converged = bool(left.max() <= fmax) and band.climbing and not shifts.any() and not falling
+        crowded = band.crowded_images()
+        converged = bool(left.max() <= fmax) and band.climbing and not falling and not crowded
         abandoned = band.climbing and not converged and bool(band.energies.max() > hopeless)
         if converged or abandoned or done == steps:
             break
         done += 1
-        band.move_images([k for k in band.own if left[k - 1] > fmax or shifts[k] or k in falling], shifts)
+        band.move_images([k for k in band.own if left[k - 1] > fmax or k in falling or k in crowded])
     return Band(band.path, band.energies, float(left.max()), done, band.calls, converged, abandoned)
 
 
@@ -242,13 +242,13 @@ class _Moving:
             left.append(float(np.linalg.norm(force, axis=1).max()))
         return np.array(left)
 
-    def move_images(self, numbers: Sequence[int], shifts: FloatArray) -> None:
+    def move_images(self, numbers: Sequence[int]) -> None:
         """Move some images by a quasi-Newton step, compute them, and learn from the change.
 
         Args:
             numbers: of the images.
-            shifts: shape (m + 2,), further moves along the path, Å.
         """
+        shifts = self._even_shifts()
         before = {}
         for k in numbers:
             move = self._newton_step(k) + shifts[k] * self.tangent[k]
@@ -308,19 +308,30 @@ class _Moving:
         share = _first_maximum(here, b, c)
         return side * min(share, 0.5) * gap
 
-    def even_shifts(self) -> FloatArray:
-        """Moves along the path that make gaps equal again where they are uneven, shape (m + 2,), Å."""
+    def _parts(self) -> Iterator[tuple[slice, FloatArray]]:
+        """Images between two that stay where they are along the path, with the gaps there, Å."""
         gaps = np.linalg.norm(np.diff(self.path, axis=0), axis=(1, 2))
-        place = np.concatenate([[0.0], np.cumsum(gaps)])
-        shifts = np.zeros(len(place))
-        fixed = [0, *sorted(set(self.climbers)), len(place) - 1]
-        for low, high in pairwise(fixed):
-            own = gaps[low:high]
-            if len(own) > 1 and own.max() > UNEVEN_SPACING * own.mean():
-                shifts[low : high + 1] = (
-                    np.linspace(place[low], place[high], high - low + 1) - place[low : high + 1]
-                )
+        for low, high in pairwise([0, *sorted(set(self.climbers)), len(self.path) - 1]):
+            yield slice(low, high + 1), gaps[low:high]
+
+    def _even_shifts(self) -> FloatArray:
+        """Moves along the path that make gaps equal, shape (m + 2,), Å.
+
+        Without them images slide down the path: a tangent is never quite that of the path.
+        """
+        shifts = np.zeros(len(self.path))
+        for part, gaps in self._parts():
+            place = np.concatenate([[0.0], np.cumsum(gaps)])
+            shifts[part] = np.linspace(0.0, place[-1], len(place)) - place
         return shifts
+
+    def crowded_images(self) -> set[int]:
+        """Images that are computed and stand where gaps are uneven."""
+        found: set[int] = set()
+        for part, gaps in self._parts():
+            if len(gaps) > 1 and gaps.max() > UNEVEN_SPACING * gaps.mean():
+                found.update(range(part.start + 1, part.stop - 1))
+        return found & set(self.own)
 
     def _refuse_collapse(self) -> None:
         gaps = np.linalg.norm(np.diff(self.path, axis=0), axis=(1, 2))
