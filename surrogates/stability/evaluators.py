@@ -99,7 +99,7 @@ class ReferenceEvaluator(EvaluatorSettings, ABC):
     """Base of evaluators with a reference set, for energies of its potential alone."""
 
     reference: ReferenceField = Field(default="lithium-chalcohalides", validate_default=True)
-    """A shipped reference set (`lithium-chalcohalides`), or a file that `invdesign reference build` wrote; either with
+    """A shipped reference set (`lithium-chalcohalides`, `battery-phases`), or a file that `invdesign reference build` wrote; either with
     a correction (`lithium-chalcohalides+covalent-oxygen`). Its potential must be the one that relaxes the
     candidates."""
     energy: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] = ENERGY
@@ -137,8 +137,16 @@ class ReferenceEvaluator(EvaluatorSettings, ABC):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences on known compounds that the set lacks."""
+        return self.remarks_on(None)
+
+    def remarks_on(self, elements: frozenset[str] | None) -> tuple[str, ...]:
+        """Sentences on what the set lacks for candidates of some elements.
+
+        Args:
+            elements: of the search space; None for all systems of the set.
+        """
         try:
-            return coverage_notes(self.reference.load())
+            return coverage_notes(self.reference.load(), elements)
         except InvdesignError:  # not the pinned set; the evaluation fails with the reason
             return ()
 
