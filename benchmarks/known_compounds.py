@@ -112,9 +112,10 @@ def _spelled(formula: str, kind: str) -> str:
     return str(composition.reduced_formula)
 
 
-def _is_of_first_releases(mp_id: str) -> bool:
-    number = int(mp_id.removeprefix("mp-"))
-    return any(low <= number < high for low, high in FIRST_RELEASES)
+def is_of_first_releases(mp_id: str) -> bool:
+    """True for numbers of the Materials Project's first releases."""
+    prefix, _, number = mp_id.partition("-")
+    return prefix == "mp" and any(low <= int(number) < high for low, high in FIRST_RELEASES)
 
 
 def read_crystals(shared: Path) -> Iterator[Known | None]:
@@ -129,7 +130,7 @@ def read_crystals(shared: Path) -> Iterator[Known | None]:
     with gzip.open(shared / "crystals" / "mp20_binary_ternary.csv.gz", "rt") as stream:
         for row in csv.DictReader(stream):
             above = float(row["e_above_hull"])
-            if row["material_id"].startswith("mp-") and _is_of_first_releases(row["material_id"]):
+            if is_of_first_releases(row["material_id"]):
                 yield _known(row["pretty_formula"], row["material_id"], "crystals", above)
     with (shared / "phases" / "index.csv").open(encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
@@ -140,7 +141,7 @@ def read_crystals(shared: Path) -> Iterator[Known | None]:
                 yield _known(row["formula"], "mp", "phases")
     with gzip.open(shared / "elasticity" / "binaries.json.gz", "rt") as stream:
         for item in json.load(stream):
-            if _is_of_first_releases(item["mp_id"]):
+            if is_of_first_releases(item["mp_id"]):
                 yield _known(item["formula"], item["mp_id"], "elasticity")
 
 

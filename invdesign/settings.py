@@ -59,6 +59,15 @@ class Settings(Frozen):
         """
         return ()
 
+    def remarks_on(self, elements: frozenset[str] | None) -> tuple[str, ...]:
+        """Remarks for candidates of some elements; by default `remarks`.
+
+        Args:
+            elements: symbols that candidates may have; None where they are not known.
+        """
+        del elements
+        return self.remarks
+
     @property
     def names_code(self) -> bool:
         """True if these settings name code that was imported to read them.

@@ -32,6 +32,12 @@ def build(
     ] = "chgnet",
     name: Annotated[str | None, typer.Option(help="Name of the set; the file's name unless given.")] = None,
     title: Annotated[str, typer.Option(help="A line for people.")] = "",
+    extend: Annotated[
+        str | None,
+        typer.Option(
+            help="A set of the same potential and limits, shipped or a file; its phases come first."
+        ),
+    ] = None,
     fmax: Annotated[float | None, typer.Option(min=1e-6, help="Largest force left, eV/Å.")] = None,
     smax: Annotated[float | None, typer.Option(min=1e-6, help="Largest stress left, GPa.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Most moves per relaxation.")] = None,
@@ -47,12 +53,12 @@ def build(
     """Relax crystals with one potential and write them as a reference set.
 
     What cannot be read or relaxed is left out and named. Ctrl-C keeps what is relaxed so far; the same command goes on from
-    there.
+    there. Where the file holds an earlier build, only crystals that are new or have changed are relaxed.
     """
     from surrogates.stability.reference_console import build_set
 
     limits = {"fmax": fmax, "smax": smax, "steps": steps, "starts": starts}
-    build_set(output, structures, materials_project, potential, name, title, limits)
+    build_set(output, structures, materials_project, potential, name, title, limits, extend)
 
 
 @reference.command(name="import")
@@ -79,12 +85,14 @@ def import_(
 
 @reference.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A shipped set, or a file.")], as_json: AsJson = False
+    name: Annotated[str, typer.Argument(help="A shipped set, or a file.")],
+    as_json: AsJson = False,
+    system: Annotated[str | None, typer.Option(help="Chemical system to show alone, as Li-P-S.")] = None,
 ) -> None:
     """The phases of a set, with formation energy and distance to the set's own hull."""
     from surrogates.stability.reference_console import show_set
 
-    show_set(name, as_json=as_json)
+    show_set(name, as_json=as_json, system=system)
 
 
 @reference.command(name="list")

@@ -37,7 +37,14 @@ from invdesign.engines import EngineSettings
 from invdesign.evaluation import BUILD_STAGE, Stage
 from invdesign.functions import FitnessFunction
 from invdesign.problem import Constraint, Problem, Scalarize
-from invdesign.protocols import AnyOptimizer, Derivation, Evaluator, SearchSpace, StageView
+from invdesign.protocols import (
+    AnyOptimizer,
+    Derivation,
+    Evaluator,
+    SearchSpace,
+    StageView,
+    find_allowed_elements,
+)
 from invdesign.settings import STORED_FOLDER, Frozen, Settings, load
 from invdesign.suffixed import Suffix
 from invdesign.wording import shorten_text
@@ -230,11 +237,12 @@ class Campaign:
         """Sentences that readers of the run should know."""
         derivations = {registry.name_of(type(plugin)): plugin for plugin in self.derivations}
         named = {"space": self.space, **self.evaluators, **derivations, "optimizer": self.optimizer}
+        elements = find_allowed_elements(self.space)
         remarks = (
             f"{place}: {remark}"
             for place, plugin in named.items()
             if isinstance(plugin, Settings)
-            for remark in plugin.remarks
+            for remark in plugin.remarks_on(elements)
         )
         mixed = describe_mixed_roles(
             {o.property: role for o in self.problem.objectives if (role := self.measured_on.get(o.property))}

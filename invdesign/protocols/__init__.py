@@ -36,6 +36,7 @@ from invdesign.protocols.generators import (
     TrainableGenerator,
     TrainingSet,
     Wish,
+    find_allowed_elements,
 )
 from invdesign.protocols.optimizers import (
     AnyOptimizer,
@@ -134,6 +135,7 @@ __all__ = [
     "count_stages_until",
     "descriptors_of",
     "design_of",
+    "find_allowed_elements",
     "is_evaluator",
     "is_finite",
     "is_near",

@@ -75,6 +75,18 @@ class Condition:
         return not self.space_groups or number in self.space_groups
 
 
+def find_allowed_elements(space: object) -> frozenset[str] | None:
+    """Elements that the candidates of a space may have, by the condition that generated starts keep there.
+
+    None where the space has no such condition, or allows every element.
+
+    Args:
+        space: a search space.
+    """
+    condition = getattr(space, "condition", None)
+    return (frozenset(condition.elements) or None) if isinstance(condition, Condition) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Samples(Sequence["Structure"]):
     """Crystals that a generator made.

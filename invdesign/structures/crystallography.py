@@ -139,37 +139,45 @@ def read_crystals(resource: Traversable) -> dict[str, Crystal]:
     return dict(_parse_crystals(resource.read_text(encoding="utf-8"), resource.name))
 
 
-def read_entries(text: str) -> Iterator[tuple[str, Crystal | Exception]]:
-    """Yield name and crystal of every entry of a YAML list.
+def parse_document(text: str) -> object:
+    """Parse YAML; sequences become tuples, which strict models require.
+
+    Raises:
+        YAMLError: the text is no YAML.
+    """
+    from ruamel.yaml import YAML
+
+    return _convert_lists_to_tuples(YAML(typ="safe", pure=True).load(text))
+
+
+def read_entries(entries: object) -> Iterator[tuple[str, Crystal | Exception]]:
+    """Yield name and crystal of every entry of a list.
 
     An entry that is no crystal yields the error in its place.
 
     Args:
-        text: content of the YAML file.
+        entries: as `parse_document` gives them.
 
     Raises:
-        YAMLError: the text is no YAML.
-        TypeError: it is no list.
+        TypeError: they are no list.
     """
-    from ruamel.yaml import YAML
-
-    entries = YAML(typ="safe", pure=True).load(text)
-    if not isinstance(entries, list):
+    if not isinstance(entries, tuple):
         raise TypeError("a list of crystals is needed, an entry for each")
     for number, entry in enumerate(entries, start=1):
         name = entry.get("name") if isinstance(entry, dict) else None
         place = name if isinstance(name, str) and name else f"entry {number}"
         try:
-            yield place, Crystal.model_validate(_convert_lists_to_tuples(entry))
+            yield place, Crystal.model_validate(entry)
         except ValidationError as error:
             yield place, error
 
 
 @cache
 def _parse_crystals(text: str, file: str) -> dict[str, Crystal]:
-    """Parse a YAML list of crystals with unique names."""
+    """Parse a YAML list of crystals with unique names; it may stand under `phases`."""
     crystals: list[Crystal] = []
-    for _, found in read_entries(text):
+    document = parse_document(text)
+    for _, found in read_entries(document["phases"] if isinstance(document, dict) else document):
         if isinstance(found, Exception):
             raise found
         crystals.append(found)

@@ -12,7 +12,7 @@ from typing import Final
 
 from invdesign.errors import MissingReferenceError
 from invdesign.wording import list_first
-from surrogates.stability.reference import ReferenceSet
+from surrogates.stability.reference import ReferenceSet, Skipped
 
 COMPOUND_TABLE: Final = "known_compounds.tsv"
 LISTED_SYSTEMS: Final = 10  # chemical systems in a note; `invdesign reference show` lists all; chosen
@@ -85,6 +85,57 @@ class Gap:
         kind = "a binary compound" if len(self.system) == 2 else "a compound"
         known = f" (known: {'; '.join(map(str, self.known[:1]))})" if self.known else ""
         return f"{kind} of {', '.join(first)} and {last}{known}"
+
+
+@dataclass(frozen=True, slots=True)
+class Gaps:
+    """What a reference set lacks in some chemical systems.
+
+    Attributes:
+        elements: without an elemental phase, sorted.
+        binaries: pairs without a phase.
+        ternaries: triples without a phase.
+        phases: single phases left out of the set, with the reason: known ones without a source, and those that did not relax.
+    """
+
+    elements: tuple[str, ...]
+    binaries: tuple[Gap, ...]
+    ternaries: tuple[Gap, ...]
+    phases: tuple[Skipped, ...]
+
+
+def find_gaps(reference: ReferenceSet, elements: Iterable[str] | None = None) -> Gaps:
+    """Everything that a reference set lacks in a chemical system.
+
+    Args:
+        reference: the set.
+        elements: symbols of the system; None for the systems that the set is made for, or that of all its elements.
+    """
+    if elements is not None:
+        systems = [frozenset(elements)]
+    else:
+        systems = [frozenset(system.split("-")) for system in reference.systems] or [held_elements(reference)]
+    return Gaps(
+        tuple(sorted({gap for system in systems for gap in missing_elements(reference, system)})),
+        tuple(dict.fromkeys(gap for system in systems for gap in missing_binaries(reference, system))),
+        tuple(dict.fromkeys(gap for system in systems for gap in missing_ternaries(reference, system))),
+        tuple(item for item in reference.skipped if _is_of_systems(item, systems)),
+    )
+
+
+def held_elements(reference: ReferenceSet) -> frozenset[str]:
+    """Elements of all phases."""
+    return frozenset(element for phase in reference.phases for element in phase.composition)
+
+
+def _is_of_systems(item: Skipped, systems: Iterable[frozenset[str]]) -> bool:
+    """True if a phase that was left out belongs to one of some systems, or if its formula is not known."""
+    from pymatgen.core import Composition
+
+    if not item.formula:
+        return True
+    elements = {element.symbol for element in Composition(item.formula)}
+    return any(elements <= system for system in systems)
 
 
 def missing_elements(reference: ReferenceSet, elements: Iterable[str]) -> list[str]:
@@ -172,21 +223,35 @@ def is_required_by_former_rule(first: str, second: str) -> bool:
     return bool(abs(a.X - b.X) >= IONIC_DIFFERENCE)
 
 
-@lru_cache(maxsize=16)
-def coverage_notes(reference: ReferenceSet) -> tuple[str, ...]:
-    """Sentences on the gaps between the elements of `reference`.
+@lru_cache(maxsize=64)
+def coverage_notes(reference: ReferenceSet, elements: frozenset[str] | None = None) -> tuple[str, ...]:
+    """Sentences on the gaps of `reference` in a chemical system.
 
     They name candidates that fail, and those that may look too stable.
+
+    Args:
+        reference: the set.
+        elements: of the search space; None where they are not known.
     """
-    binaries = missing_binaries(reference, reference.elements)
-    refused = {frozenset(gap.system) for gap in binaries}
-    ternaries = [
+    if elements is None and not reference.systems:
+        elements = reference.elements
+    gaps = find_gaps(reference, elements)
+    bare = set(gaps.elements)
+    refused = {frozenset(gap.system) for gap in gaps.binaries}
+    open_ternaries = [
         gap
-        for gap in missing_ternaries(reference, reference.elements)
-        if not any(pair <= set(gap.system) for pair in refused)
+        for gap in gaps.ternaries
+        if bare.isdisjoint(gap.system) and not any(pair <= set(gap.system) for pair in refused)
     ]
-    binaries, ternaries = (_sort_by_abundance(reference, gaps) for gaps in (binaries, ternaries))
+    edges = [gap for gap in gaps.binaries if bare.isdisjoint(gap.system)]
+    binaries, ternaries = (_sort_by_abundance(reference, found) for found in (edges, open_ternaries))
+    lacking = [item.name for item in gaps.phases if item.formula]
     notes = []
+    if bare:
+        notes.append(
+            f"the reference set '{reference.name}' has no elemental phase of {', '.join(sorted(bare))}: candidates with "
+            f"{'it' if len(bare) == 1 else 'one of them'} fail"
+        )
     if binaries:
         pairs = list_first(
             [f"{' and '.join(gap.system)}{_describe_example(gap)}" for gap in binaries], LISTED_SYSTEMS
@@ -200,6 +265,11 @@ def coverage_notes(reference: ReferenceSet) -> tuple[str, ...]:
             f"these known compounds are not in the set: {named}. The reference set '{reference.name}' holds nothing of their "
             "three elements, so candidates of these may look more stable than they are; `invdesign reference show` "
             "lists sources"
+        )
+    if lacking:
+        notes.append(
+            f"the reference set '{reference.name}' lacks these phases: {list_first(lacking, LISTED_SYSTEMS)}. Candidates that "
+            "would decompose into them may look more stable than they are; `invdesign reference show` gives the reasons"
         )
     return tuple(notes)
 

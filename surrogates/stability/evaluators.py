@@ -137,8 +137,16 @@ class ReferenceEvaluator(EvaluatorSettings, ABC):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences on known compounds that the set lacks."""
+        return self.remarks_on(None)
+
+    def remarks_on(self, elements: frozenset[str] | None) -> tuple[str, ...]:
+        """Sentences on what the set lacks for candidates of some elements.
+
+        Args:
+            elements: of the search space; None for all systems of the set.
+        """
         try:
-            return coverage_notes(self.reference.load())
+            return coverage_notes(self.reference.load(), elements)
         except InvdesignError:  # not the pinned set; the evaluation fails with the reason
             return ()
 

@@ -87,8 +87,16 @@ class Hull(DerivationSettings):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Sentences on known compounds that the reference set lacks."""
+        return self.remarks_on(None)
+
+    def remarks_on(self, elements: frozenset[str] | None) -> tuple[str, ...]:
+        """Sentences on what the reference set lacks for candidates of some elements.
+
+        Args:
+            elements: of the search space; None for all systems of the set.
+        """
         try:
-            return () if self.reference is None else coverage_notes(self.reference.load())
+            return () if self.reference is None else coverage_notes(self.reference.load(), elements)
         except InvdesignError:  # not the pinned set; `prepare` tells the reason
             return ()
 

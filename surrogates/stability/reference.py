@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
     from pymatgen.core import Structure
 
-FORMAT: Final = "invdesign-reference-2"
-"""Of sets written today. The first format had neither `starts` nor `starts_apart`; its files are read as before."""
+FORMAT: Final = "invdesign-reference-3"
+"""Of sets written today. The first format had neither `starts` nor `starts_apart`, the second no `start`, no `systems` and no formulas of
+phases left out; their files are read as before."""
 
 HASH_RULE: Final = "invdesign-reference-1"  # first word of the hashed text; another rule gets another word
 REFERENCE_SUFFIX = ".json"
@@ -97,6 +98,8 @@ class Phase(Frozen):
     """eV/atom from the lowest to the highest energy that the starts led to; None where only one was relaxed."""
     source: str
     """Where the structure was published."""
+    start: str | None = None
+    """Key of the published crystal that was relaxed; a set that is built again relaxes no crystal twice."""
     cell: Cell
 
     @cached_property
@@ -144,6 +147,8 @@ class Skipped(Frozen):
 
     name: str
     reason: str
+    formula: str = ""
+    """Empty where it is not known."""
 
 
 class ReferenceSet(Frozen):
@@ -152,9 +157,11 @@ class ReferenceSet(Frozen):
     Its hash covers everything their energies depend on.
     """
 
-    format: Literal["invdesign-reference-1", "invdesign-reference-2"] = FORMAT
+    format: Literal["invdesign-reference-1", "invdesign-reference-2", "invdesign-reference-3"] = FORMAT
     name: str
     title: str = ""
+    systems: tuple[str, ...] = ()
+    """Chemical systems that the set was made for (`Li-P-S`), whose gaps are noted; none stands for that of all its elements."""
     hash: str
     """Hash of potential, relaxation and phases (names, energies, structures); not of titles, sources and
     `starts_apart`. The same phases have the same hash in every format."""
@@ -211,7 +218,7 @@ class ReferenceSet(Frozen):
         phases = [phase for phase in self.phases if phase.name not in names]
         return make_reference(
             name=f"{self.name}, reduced", potential=self.potential, relaxation=self.relaxation, phases=phases,
-            versions=self.versions, skipped=self.skipped,
+            versions=self.versions, skipped=self.skipped, systems=self.systems,
         )  # fmt: skip
 
     def to_json(self) -> str:
@@ -256,6 +263,7 @@ def make_reference(
     versions: Mapping[str, str],
     title: str = "",
     skipped: Sequence[Skipped] = (),
+    systems: Sequence[str] = (),
 ) -> ReferenceSet:
     """Make a reference set with its hash.
 
@@ -267,10 +275,12 @@ def make_reference(
         versions: version by package that built it.
         title: a line for people.
         skipped: phases left out, with reasons.
+        systems: chemical systems that the set is made for.
     """
     return ReferenceSet(
         name=name,
         title=title,
+        systems=tuple(systems),
         hash=hash_content(potential, relaxation, phases),
         potential=potential,
         relaxation=relaxation,
@@ -418,6 +428,7 @@ def correct_reference(reference: ReferenceSet, correction: str) -> ReferenceSet:
         phases=phases,
         versions=reference.versions,
         skipped=reference.skipped,
+        systems=reference.systems,
     )
 
 

@@ -69,7 +69,10 @@ def build_reference(
     *,
     name: str,
     title: str = "",
+    systems: Sequence[str] = (),
     relaxation: RelaxationRecord = DEFAULT_RELAXATION,
+    base: ReferenceSet | None = None,
+    former: ReferenceSet | None = None,
     partial: Path | None = None,
     report: Callable[[Progress], None] = lambda _: None,
 ) -> ReferenceSet:
@@ -83,40 +86,96 @@ def build_reference(
         potential: of the `potentials` group.
         name: of the set.
         title: a line for people.
+        systems: chemical systems that the set is made for.
         relaxation: number of starts, and limits on the force and stress left.
+        base: a set that this one extends; its phases come first, as they are.
+        former: an earlier build of this set; phases of crystals that have not changed since are taken from it.
         partial: file to which every finished phase is added at once, and from which an interrupted build goes on.
         report: called after every crystal.
 
     Raises:
-        InvdesignError: nothing could be relaxed, or `partial` belongs to another potential or relaxation.
+        InvdesignError: nothing could be relaxed, `partial` or `base` belongs to another potential or relaxation, or
+            a crystal has the name of a phase of `base`.
     """
     record = record_potential(potential)
+    if base is not None:
+        _check_base(base, record, relaxation, crystals)
     journal = _Journal(partial, record, relaxation)
+    done = {**_collect_phases(former, record, relaxation), **journal.done}
     results: list[Phase | Skipped] = []
     for number, crystal in enumerate(crystals, start=1):
         began = time.perf_counter()
+        fresh = isinstance(crystal, PublishedCrystal) and crystal.key not in done
         if isinstance(crystal, Skipped):
             result: Phase | Skipped = crystal
-        elif crystal.key in journal.done:
-            result = journal.done[crystal.key]
-        else:
+        elif fresh:
             result = _relax_crystal(crystal, potential_of(potential), relaxation)
             journal.add_result(crystal.key, result)
-        fresh = isinstance(crystal, PublishedCrystal) and crystal.key not in journal.done
+        else:
+            result = _rename(done[crystal.key], crystal)
         results.append(result)
         report(Progress(number, len(crystals), result, time.perf_counter() - began if fresh else 0.0))
     phases = [result for result in results if isinstance(result, Phase)]
     if not phases:
         raise InvdesignError("no structure could be relaxed; the lines above say why")
+    skipped = [result for result in results if isinstance(result, Skipped)]
     return make_reference(
         name=name,
         title=title,
         potential=record,
         relaxation=relaxation,
-        phases=phases,
+        phases=[*(base.phases if base else ()), *phases],
         versions=_installed_versions(),
-        skipped=[result for result in results if isinstance(result, Skipped)],
+        skipped=[*(base.skipped if base else ()), *skipped],
+        systems=systems,
     )
+
+
+def _check_base(
+    base: ReferenceSet, potential: PotentialRecord, relaxation: RelaxationRecord, crystals: Sequence[Source]
+) -> None:
+    """Refuse a base whose energies or names do not go with those of a build."""
+    if base.potential.fingerprint != potential.fingerprint:
+        raise InvdesignError(
+            f"the reference set '{base.name}' has energies of {base.potential.label} "
+            f"({base.potential.fingerprint}), and this build those of {potential.label} ({potential.fingerprint}): "
+            "build both with the same potential"
+        )
+    if base.relaxation != relaxation:
+        raise InvdesignError(
+            f"the reference set '{base.name}' was relaxed with {_describe_limits(base.relaxation)}, and this build has "
+            f"{_describe_limits(relaxation)}: give the limits of the set that is extended"
+        )
+    taken = {phase.name for phase in base.phases}
+    twice = [item.name for item in crystals if isinstance(item, PublishedCrystal) and item.name in taken]
+    if twice:
+        raise InvdesignError(
+            f"the reference set '{base.name}' has phases of these names already: {', '.join(twice)}; give the "
+            "crystals other names, or leave them out"
+        )
+
+
+def _describe_limits(relaxation: RelaxationRecord) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in relaxation.model_dump().items())
+
+
+def _collect_phases(
+    former: ReferenceSet | None, potential: PotentialRecord, relaxation: RelaxationRecord
+) -> dict[str, Phase | Skipped]:
+    """Phases of an earlier build by the key of their crystal; none of another potential or relaxation."""
+    if former is None or former.relaxation != relaxation:
+        return {}
+    if former.potential.fingerprint != potential.fingerprint:
+        return {}
+    return {phase.start: phase for phase in former.phases if phase.start is not None}
+
+
+def _rename(result: Phase | Skipped, crystal: PublishedCrystal) -> Phase | Skipped:
+    """Give an earlier result the words of its crystal today, which its key does not cover."""
+    words = {"formula": crystal.formula}
+    if isinstance(result, Phase):
+        words |= {"title": crystal.title, "source": crystal.source, "start": crystal.key}
+    return result.model_copy(update=words)
 
 
 def record_potential(potential: Settings) -> PotentialRecord:
@@ -152,7 +211,7 @@ def _relax_crystal(
         else:
             found.append(result)
     if not found:
-        return Skipped(name=crystal.name, reason=reason)
+        return Skipped(name=crystal.name, reason=reason, formula=crystal.formula)
     energies = [item.energy for item in found]
     lowest = found[energies.index(min(energies))]
     apart = (max(energies) - min(energies)) / len(lowest.structure)
@@ -163,6 +222,7 @@ def _relax_crystal(
         energy=round(lowest.energy, ENERGY_DIGITS),
         starts_apart=round(apart, ENERGY_DIGITS) if len(found) > 1 else None,
         source=crystal.source,
+        start=crystal.key,
         cell=Cell.from_structure(lowest.structure),
     )
 

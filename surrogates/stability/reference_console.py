@@ -16,7 +16,7 @@ from invdesign.protocols import potential_of
 from invdesign.settings import Settings
 from invdesign.textfiles import check_replaceable
 from surrogates.potentials.correction import find_correction
-from surrogates.stability.coverage import missing_binaries, missing_elements, missing_ternaries
+from surrogates.stability.coverage import find_gaps
 from surrogates.stability.hulls import formation_energy, hull_distance
 from surrogates.stability.reference import (
     REFERENCE_SUFFIX,
@@ -29,7 +29,13 @@ from surrogates.stability.reference import (
     shipped_names,
 )
 from surrogates.stability.reference_build import DEFAULT_RELAXATION, Progress, build_reference
-from surrogates.stability.reference_sources import Source, fetch_crystals, read_structures
+from surrogates.stability.reference_sources import (
+    Source,
+    fetch_crystals,
+    read_structures,
+    read_systems,
+    split_system,
+)
 
 SYMPREC = 0.05  # Å; chosen: relaxed structures are noisier than published ones
 LISTED_GAPS = 40  # gaps of three elements on the screen; chosen
@@ -44,10 +50,11 @@ def build_set(
     name: str | None,
     title: str,
     limits: Mapping[str, float | None],
+    extend: str | None = None,
 ) -> None:
     """Relax crystals with one potential and write a reference set.
 
-    Ctrl-C keeps the finished ones.
+    Ctrl-C keeps the finished ones. Phases of an earlier build at `output` whose crystals have not changed are kept.
 
     Args:
         output: JSON file to write.
@@ -57,18 +64,26 @@ def build_set(
         name: of the set; the file's name if None.
         title: a line for people.
         limits: `fmax` (eV/Å), `smax` (GPa), `steps` and `starts` of the relaxations, None for the default.
+        extend: name or file of a set whose phases come first; None for a set of its own.
     """
     _check_output(output)
     model = _parse_potential(potential)
     crystals = _read_crystals(structures, materials_project)
     partial = output.with_suffix(".partial.jsonl")
-    typer.echo(f"{len(crystals)} crystals, {potential_of(model).label}")
+    base = load_reference(extend) if extend else None
+    typer.echo(
+        f"{len(crystals)} crystals, {potential_of(model).label}"
+        + (f"; {len(base.phases)} phases of {base.name}" if base else "")
+    )
     try:
         built = build_reference(
             crystals,
             model,
             name=name or output.stem,
             title=title,
+            systems=read_systems(structures) if structures else (),
+            base=base,
+            former=_read_former_build(output),
             relaxation=DEFAULT_RELAXATION.model_copy(
                 update={k: v for k, v in limits.items() if v is not None}
             ),
@@ -114,21 +129,26 @@ def _check_output(output: Path) -> None:
         raise InvdesignError(f"there is no folder '{output.parent}' to write '{output.name}' to")
 
 
-def show_set(name: str, *, as_json: bool) -> None:
+def show_set(name: str, *, as_json: bool, system: str | None = None) -> None:
     """Print the phases of the set `name`, with formation energy and hull distance.
 
     Args:
         name: of a shipped set, or path of a file.
         as_json: True for JSON.
+        system: chemical system to show alone, as `Li-P-S`; None for the whole set.
     """
     found = load_reference(name)
-    rows = [_describe_phase(found, phase) for phase in found.phases]
+    elements = frozenset(split_system(system)) if system else None
+    shown = found.phases if elements is None else found.select_phases(elements)
+    rows = [_describe_phase(found, phase) for phase in shown]
     if as_json:
         fields = found.model_dump(mode="json", exclude={"phases"})
+        gaps = find_gaps(found, elements)
         fields["missing"] = [
             {"elements": gap.system, "known": [{"formula": k.formula, "source": k.source} for k in gap.known]}
-            for gap in (*missing_binaries(found, found.elements), *missing_ternaries(found, found.elements))
+            for gap in (*gaps.binaries, *gaps.ternaries)
         ]
+        fields["skipped"] = [item.model_dump(mode="json") for item in gaps.phases]
         typer.echo(json.dumps({**fields, "phases": rows}, indent=1, ensure_ascii=False))
         return
     typer.echo(f"{found.name}: {found.title}" if found.title else found.name)
@@ -141,7 +161,7 @@ def show_set(name: str, *, as_json: bool) -> None:
             f"{correction.error_per_oxygen:.3f} eV per oxygen"
         )
     typer.echo(_format_table(rows))
-    for line in _list_warnings(found):
+    for line in _list_warnings(found, elements):
         typer.echo(line)
 
 
@@ -165,6 +185,14 @@ def list_sets(*, as_json: bool) -> None:
     for row in rows:
         elements = " ".join(cast("list[str]", row["elements"]))
         typer.echo(f"{row['name']}  {row['phases']} phases by {row['potential']}: {elements}")
+
+
+def _read_former_build(output: Path) -> ReferenceSet | None:
+    """The set that `output` holds already; None where it is no set, which is then replaced."""
+    try:
+        return load_reference(output) if output.is_file() else None
+    except InvdesignError:
+        return None
 
 
 def _parse_potential(text: str) -> Settings:
@@ -222,21 +250,25 @@ def _print_summary(built: ReferenceSet, output: Path) -> None:
         typer.echo(line, err=True)
 
 
-def _list_warnings(found: ReferenceSet) -> Iterator[str]:
-    """Lines on phases left out of a set, and on its gaps."""
-    for skipped in found.skipped:
+def _list_warnings(found: ReferenceSet, elements: frozenset[str] | None = None) -> Iterator[str]:
+    """Lines on phases left out of a set, and on its gaps in a chemical system, or in those it is made for."""
+    gaps = find_gaps(found, elements)
+    for skipped in gaps.phases:
         yield f"left out: {skipped.name}: {skipped.reason}"
-    everything = {element for phase in found.phases for element in phase.composition}
-    bare = missing_elements(found, everything)
+    bare = gaps.elements
     if bare:
         yield f"without an elemental phase: {', '.join(bare)}; candidates with these elements will fail"
-    for gap in missing_binaries(found, everything):
+    for gap in gaps.binaries:
         yield f"without {gap}; candidates with both elements will fail"
-    ternaries = missing_ternaries(found, everything)
-    for gap in ternaries[:LISTED_GAPS]:
+    for gap in gaps.ternaries[:LISTED_GAPS]:
         yield f"without {gap}; candidates of these elements may look more stable than they are"
-    if len(ternaries) > LISTED_GAPS:
-        yield f"and without {len(ternaries) - LISTED_GAPS} more compounds of three elements (`reference show --json` lists all)"
+    if len(gaps.ternaries) > LISTED_GAPS:
+        yield f"and without {len(gaps.ternaries) - LISTED_GAPS} more compounds of three elements (`reference show --json` lists all)"
+    if elements is None and found.systems:
+        yield (
+            f"made for {', '.join(found.systems)}; `invdesign reference show {found.name} --system Li-O` shows the phases and gaps of "
+            "any other system of its elements"
+        )
 
 
 def _describe_phase(found: ReferenceSet, phase: Phase) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from pydantic import ValidationError
+from pydantic import ValidationError, field_validator
 
 from invdesign.errors import InvdesignError
 from invdesign.registry import require_extra
-from invdesign.settings import MAX_INPUT_BYTES
+from invdesign.settings import MAX_INPUT_BYTES, Frozen
 from invdesign.textfiles import read_text
 from surrogates.stability.reference import Cell, Skipped
 
@@ -51,6 +51,77 @@ class PublishedCrystal:
 
 Source = PublishedCrystal | Skipped
 """A crystal to be relaxed, or one that cannot be read, with its reason."""
+
+
+class Lacking(Frozen):
+    """A phase that is known, and the reason why a list has no structure of it."""
+
+    name: str
+    """Formula; the form, if there are several, stands after a comma: `GeS2, P2_1/c`."""
+    reason: str
+
+    @property
+    def formula(self) -> str:
+        """The name without the form."""
+        return self.name.partition(",")[0]
+
+
+class PhaseList(Frozen):
+    """A file of crystallography with what is said of the whole list."""
+
+    systems: tuple[str, ...] = ()
+    """Chemical systems that the list is made for: `Li-P-S`."""
+    lacking: tuple[Lacking, ...] = ()
+
+    @field_validator("systems")
+    @classmethod
+    def _check_systems(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for system in value:
+            _raise_value_error(split_system, system)
+        return value
+
+    @field_validator("lacking")
+    @classmethod
+    def _check_formulas(cls, value: tuple[Lacking, ...]) -> tuple[Lacking, ...]:
+        from invdesign.structures.formulas import parse_composition
+
+        for item in value:
+            _raise_value_error(parse_composition, item.formula)
+        return value
+
+
+def _raise_value_error(check: Callable[[str], object], text: str) -> None:
+    """Call a check; its error becomes one that pydantic collects with its place."""
+    try:
+        check(text)
+    except InvdesignError as error:
+        raise ValueError(str(error)) from error
+
+
+def split_system(system: str) -> tuple[str, ...]:
+    """Split `Li-O-Cl` into its elements, sorted.
+
+    Raises:
+        InvdesignError: something in it is no element.
+    """
+    from pymatgen.core import Element
+
+    elements = sorted(set(system.split("-")))
+    unknown = [element for element in elements if not Element.is_valid_symbol(element)]
+    if unknown:
+        raise InvdesignError(
+            f"'{system}' is no chemical system: {', '.join(unknown)} is no element (write Li-O-Cl)"
+        )
+    return tuple(elements)
+
+
+def read_systems(path: Path) -> tuple[str, ...]:
+    """Chemical systems that a file of crystallography says it is made for; none for any other source.
+
+    Args:
+        path: as for `read_structures`.
+    """
+    return _parse_document(path)[0].systems if path.suffix in {".yaml", ".yml"} and path.is_file() else ()
 
 
 def read_structures(path: Path) -> list[Source]:
@@ -96,13 +167,18 @@ def _read_or_skip(name: str, read: Callable[[], PublishedCrystal]) -> Source:
 def _describe_error(error: Exception) -> str:
     """Describe an error on one line."""
     if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        return f"no crystal: {f'{place}: ' if place else ''}{first['msg']}"
+        return f"no crystal: {_describe_mistake(error)}"
     text = " ".join(str(error).split())
     if isinstance(error, InvdesignError) and text:
         return text
     return f"cannot be read: {text or type(error).__name__}"
+
+
+def _describe_mistake(error: ValidationError) -> str:
+    """Describe the first mistake in a field, with its place."""
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else str(first["msg"])
 
 
 def _read_folder(folder: Path) -> Iterator[Source]:
@@ -118,19 +194,35 @@ def _read_cif(file: Path) -> PublishedCrystal:
 
 
 def _read_crystallography(file: Path) -> Iterator[Source]:
-    from ruamel.yaml.error import YAMLError
+    """Read the crystals of a list, and what it says it lacks."""
+    from invdesign.structures.crystallography import Crystal
 
-    from invdesign.structures.crystallography import Crystal, read_entries
-
-    try:
-        entries = list(read_entries(read_text(file, MAX_INPUT_BYTES)))
-    except (YAMLError, TypeError) as error:
-        raise InvdesignError(f"{file} is no list of crystals: {error}") from error
+    head, entries = _parse_document(file)
     for name, found in entries:
         if isinstance(found, Crystal):
             yield _read_or_skip(name, partial(_convert_entry, found))
         else:
             yield Skipped(name=name, reason=_describe_error(found))
+    for item in head.lacking:
+        yield Skipped(name=item.name, reason=item.reason, formula=item.formula)
+
+
+def _parse_document(file: Path) -> tuple[PhaseList, list[tuple[str, Crystal | Exception]]]:
+    """Parse a list of crystals, or a mapping with the list under `phases` and the fields of a `PhaseList`."""
+    from ruamel.yaml.error import YAMLError
+
+    from invdesign.structures.crystallography import parse_document, read_entries
+
+    try:
+        document = parse_document(read_text(file, MAX_INPUT_BYTES))
+        if not isinstance(document, dict):
+            return PhaseList(), list(read_entries(document))
+        entries = document.pop("phases", None)
+        return PhaseList.model_validate(document), list(read_entries(entries))
+    except (YAMLError, TypeError) as error:
+        raise InvdesignError(f"{file} is no list of crystals: {error}") from error
+    except ValidationError as error:
+        raise InvdesignError(f"{file} is no list of crystals: {_describe_mistake(error)}") from error
 
 
 def _convert_entry(crystal: Crystal) -> PublishedCrystal:
@@ -230,14 +322,7 @@ def _convert_document(document: Mapping[str, Any]) -> PublishedCrystal:
 def _list_subsystems(system: str) -> list[str]:
     from itertools import combinations
 
-    from pymatgen.core import Element
-
-    elements = sorted(set(system.split("-")))
-    unknown = [element for element in elements if not Element.is_valid_symbol(element)]
-    if unknown:
-        raise InvdesignError(
-            f"'{system}' is no chemical system: {', '.join(unknown)} is no element (write Li-O-Cl)"
-        )
+    elements = split_system(system)
     return ["-".join(part) for n in range(1, len(elements) + 1) for part in combinations(elements, n)]
 
 

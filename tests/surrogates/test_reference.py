@@ -108,7 +108,7 @@ def test_a_changed_energy_is_found() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{}", "mine.json is no reference set of the format invdesign-reference-2"),
+        ("{}", "mine.json is no reference set of the format invdesign-reference-3"),
         ("no json", "Invalid JSON"),
         ('{"format": "invdesign-reference-9"}', "format: Input should be 'invdesign-reference-1'"),
     ],

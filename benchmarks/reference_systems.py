@@ -1,0 +1,117 @@
+"""Chemical systems of the list of battery phases, and the phases named one by one; read by `reference_lists.py`."""
+
+from __future__ import annotations
+
+SYSTEMS = (
+    "Li-P-S-Cl-Br-I",
+    "Li-P-O-N",
+    "Li-B-O",
+    "Li-Y-Cl-Br",
+    "Li-In-Cl-Br",
+    "Li-Zr-Cl-Br",
+    "Li-Sc-Cl-Br",
+    "Li-Co-Ni-Mn-O",
+    "Li-Fe-P-O",
+    "Li-La-Zr-O",
+    "Li-Al-Ti-P-O",
+    "Li-Ge-P-S",
+    "Li-Si",
+    "Li-Sn",
+    "Li-Al",
+    "Li-C",
+    "Na-O-S-P-Cl-Br",
+    # Electrodes and coatings beside sulfide and chloride electrolytes, and coatings beside LiCoO2.
+    "Li-Co-O-P-S-Cl",
+    "Li-Ni-O-P-S-Cl",
+    "Li-Mn-O-P-S-Cl",
+    "Li-Fe-O-P-S-Cl",
+    "Li-Nb-O-P-S-Cl",
+    "Li-Zr-O-P-S-Cl",
+    "Li-Al-O-P-S-Cl",
+    "Li-B-O-P-S-Cl",
+    "Li-Ti-O-P-S-Cl",
+    "Li-Co-Nb-O",
+    "Li-Co-Zr-O-Cl",
+    "Li-Co-Y-O-Cl",
+    "Li-Co-In-O-Cl",
+    "Li-Co-Al-O",
+    "Li-Co-B-O",
+    "Li-Co-Ti-O",
+)
+"""In the order of the list and of the build."""
+
+PROTOTYPES = (
+    "lithium_nitride", "layered", "lithium_rich_layered", "spinel", "olivine", "nasicon", "garnet",
+    "argyrodite",
+)  # fmt: skip
+"""Prototypes of the package that are the measured crystal of a phase."""
+
+COMPUTED = frozenset({"mp-1272749"})
+"""Materials Project entries that are wanted though the tables do not call them measured: CoO2, delithiated LiCoO2."""
+
+FORMULAS = {
+    "Li10Ge(PS6)2": "Li10GeP2S12", "Li3ClO": "Li3OCl", "Na3ClO": "Na3OCl", "Li3BrO": "Li3OBr", "PCl3O": "POCl3",
+    "SCl2O": "SOCl2", "Li14P2(N2O)3": "Li14P2O3N6", "Li2PNO2": "Li2PO2N", "Li(CoO2)2": "LiCo2O4",
+    "Li(NiO2)2": "LiNi2O4", "Na(CoO2)2": "NaCo2O4",
+}  # fmt: skip
+"""Formulas as people write them, by pymatgen's reduced ones."""
+
+MODELS = {
+    "InCl3-C2/m": ("YCl3", "mp-27455", {"Y": "In"}),
+    "ScBr3-R-3": ("ScCl3", "matbench_dielectric", {"Cl": "Br"}),
+    "LiMnPO4-Pnma": ("LiFePO4", "Streltsov", {"Fe": "Mn"}),
+    "LiCoPO4-Pnma": ("LiFePO4", "Streltsov", {"Fe": "Co"}),
+    "LiNiPO4-Pnma": ("LiFePO4", "Streltsov", {"Fe": "Ni"}),
+    "CoCl2-R-3m": ("NiCl2", "mp-27396", {"Ni": "Co"}),
+    "MnCl2-R-3m": ("NiCl2", "mp-27396", {"Ni": "Mn"}),
+}
+"""Phases known to exist, of a known structure type: name, the formula of a crystal of that type, words of its source, and the
+elements exchanged."""
+
+NOT_FOUND = "no published coordinates at hand"
+DISORDERED = "measured cells have mixed or partly occupied sites; no ordered cell with a source at hand"
+NO_ORIGIN = "the cells at hand state no origin"
+
+LACKING = {
+    "Li7PN4": NOT_FOUND,
+    "LiPO3": NOT_FOUND,
+    "PNO": "only computed forms at hand",
+    "Li18P6N16": NOT_FOUND,
+    "Li3BO3": NOT_FOUND,
+    "Li6B4O9": NOT_FOUND,
+    "LiB3O5": NOT_FOUND,
+    "Li3B7O12": NOT_FOUND,
+    "Li2B8O13": NOT_FOUND,
+    "Li3YCl6": DISORDERED,
+    "Li3YBr6": DISORDERED,
+    "Li3InCl6": "the ordered cell at hand states no origin",
+    "Li2ZrCl6": DISORDERED,
+    "Li3ScCl6": DISORDERED,
+    "ZrBr4": NOT_FOUND,
+    "YBr3, BiI3 type": "only the AlCl3-type form at hand",
+    "LiMnO2, C2/m": "only the Pmmn form at hand",
+    "Mn2O3, Ia-3": f"only the Pbca form has a source; {NO_ORIGIN}",
+    "Fe3O4, Fd-3m at 298 K": "only charge-ordered cells at hand",
+    "Li3Fe2(PO4)3, P2_1/n": "only the rhombohedral form at hand",
+    "Li6Zr2O7": NO_ORIGIN,
+    "Li8ZrO6": NOT_FOUND,
+    "La2Zr2O7": NO_ORIGIN,
+    "LiLaO2": NO_ORIGIN,
+    "Li2TiO3": NO_ORIGIN,
+    "Li4TiO4": NO_ORIGIN,
+    "LiTiO2": NO_ORIGIN,
+    "Li4Ti5O12": DISORDERED,
+    "Al2TiO5": NOT_FOUND,
+    "GeS2, P2_1/c": "only other forms at hand",
+    "Li10GeP2S12": f"measured cells have partly occupied sites; {NO_ORIGIN}",
+    "Li2GeS3": NOT_FOUND,
+    "GeP": NOT_FOUND,
+    "GeP2": NOT_FOUND,
+    "Li7Si3": DISORDERED,
+    "Li17Si4": NOT_FOUND,
+    "Li17Sn4": NOT_FOUND,
+    "Na3P, P6_3cm": "only the P6_3/mmc form at hand",
+    "Na3OBr": NOT_FOUND,
+    "Co9S8": NOT_FOUND,
+}
+"""Phases that are known, by formula (and form, after a comma), with the reason why they are not in the list."""
