@@ -59,13 +59,13 @@ def value_text(
         '1.230 ± 0.045 ± 0.2 (method)'
     """
     error, decimals = known_error(noise), count_decimals(value, noise, systematic, unit)
-    own = f"{value:.4g}" if decimals is None else f"{value:.{decimals}f}"
+    own = f"{value:z.4g}" if decimals is None else f"{value:z.{decimals}f}"
     if not math.isnan(error):
         own += f" ± {float(f'{error:.2g}'):.4g}" if decimals is None else f" ± {error:.{decimals}f}"
     return own + method_text(systematic)
 
 
 def method_text(systematic: float | None) -> str:
-    """Write the `systematic` error as ` ± 0.05 (method)`; empty where it is unknown."""
+    """Write the `systematic` error with two digits as ` ± 0.05 (method)`; empty where it is unknown."""
     error = known_error(systematic)
-    return "" if math.isnan(error) else f" ± {error:.2g} {METHOD_MARK}"
+    return "" if math.isnan(error) else f" ± {float(f'{error:.2g}'):.4g} {METHOD_MARK}"

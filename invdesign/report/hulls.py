@@ -130,7 +130,7 @@ def _phase_row(phase: Phase, line: _Line | None) -> PhaseRow:
 
 
 def _format_energy(energy: float) -> str:
-    return f"{round(energy, 5) + 0.0:.5f}".replace("-", "−")  # never -0.00000
+    return f"{energy:z.5f}".replace("-", "−")
 
 
 @lru_cache(maxsize=4096)

@@ -27,7 +27,7 @@ def format_number(value: float) -> str:
     """
     if math.isnan(value):
         return ""
-    mantissa, _, exponent = f"{value:.4g}".partition("e")
+    mantissa, _, exponent = f"{value:z.4g}".partition("e")
     text = mantissa.replace("-", "−").replace("inf", "∞")
     return f"{text} × 10{str(int(exponent)).translate(_SUPERSCRIPT)}" if exponent else text
 
@@ -50,7 +50,7 @@ def format_measured(
     if math.isnan(value):
         return format_number(value)
     error, decimals = known_error(noise), count_decimals(value, noise, systematic, unit)
-    own = format_number(value) if decimals is None else f"{value:.{decimals}f}"
+    own = format_number(value) if decimals is None else f"{value:z.{decimals}f}"
     if not math.isnan(error):
         own += f" ± {format_number(float(f'{error:.2g}')) if decimals is None else f'{error:.{decimals}f}'}"
     return (own + method_text(systematic)).replace("-", "−")
@@ -67,7 +67,7 @@ def format_interval(mean: float, low: float, high: float) -> tuple[str, str]:
     decimals = 1 - math.floor(math.log10(width))
     if not 0 <= decimals <= 6 or max(abs(low), abs(high)) >= 1e6:
         return format_number(mean), f"{format_number(low)} to {format_number(high)}"
-    texts = [f"{value:.{decimals}f}".replace("-", "−") for value in (mean, low, high)]
+    texts = [f"{value:z.{decimals}f}".replace("-", "−") for value in (mean, low, high)]
     return texts[0], f"{texts[1]} to {texts[2]}"
 
 

@@ -13,6 +13,7 @@ from markupsafe import escape
 from invdesign.errorbars import value_text
 from invdesign.report.text import (
     axis_label,
+    format_interval,
     format_measured,
     format_number,
     formula_html,
@@ -60,6 +61,15 @@ def test_digits_follow_the_errors_and_tell_neighbours_apart() -> None:
     assert value_text(-6.53712, unit="eV/atom") == "-6.5371"
     assert value_text(0.00026, 2e-5) == "0.000260 ± 0.000020"
     assert value_text(1200.0, 150.0) == "1200 ± 150"
+    assert value_text(2423.4, 1.1, 203.0) == "2423.4 ± 1.1 ± 200 (method)"
+
+
+def test_no_zero_has_a_minus() -> None:
+    """A small negative number that its digits round to zero is written as zero."""
+    assert format_measured(-1e-7, systematic=0.05) == "0.0000 ± 0.05 (method)"
+    assert value_text(-1e-7, 0.05) == "0.000 ± 0.050"
+    assert format_number(-0.0) == "0"
+    assert format_interval(-0.001, -0.2, 0.2) == ("0.00", "−0.20 to 0.20")
 
 
 @pytest.mark.parametrize(
