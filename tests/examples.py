@@ -311,6 +311,10 @@ EVALUATORS: dict[str, list[Example]] = {
     "bottleneck_radius": [{"ion": "Li"}],
     "structure_kept": [{}],
     "migration_barrier": [{"ion": ["Li", "Na"]}],
+    "neb_barrier": [
+        # An ideal gas has no barriers, and needs no time; `test_neb_barrier` checks the contract with atoms that interact.
+        {"ion": "Li", "potential": {"kind": "ase", "calculator": "ideal_gas"}, "supercell": 5.0, "images": 3}
+    ],
     "relax": [{"potential": "chgnet", "fmax": 0.02}],
     "decomposition_energy": [{"reference": REFERENCE}],
     "energy_above_hull": [{"reference": REFERENCE}],
