@@ -5,10 +5,11 @@
 energies above its hull) and `elasticity/` (the same, binary compounds). A phase of one of `SYSTEMS` is taken
 
 - from `phases/`, unless its origin cannot be named (`UNTRACED`);
-- from the package's prototypes, where they hold the published crystal itself (`PROTOTYPES`);
+- from the package's prototypes (`PROTOTYPES`) and those of the AFLOW library (`AFLOW`), where they are the measured crystal itself;
 - from `crystals/`, if it was measured and is at most `MAX_ABOVE` above the hull, the lowest `POLYMORPHS` of a formula; or if
   `COMPUTED` names it;
-- from `elasticity/`, which knows no hull, if it was measured and no other source has its formula.
+- from `elasticity/`, which knows no hull, up to `FILLERS` of a formula, if it was measured and no other source has a phase of the
+  formula within `STABLE` of the hull.
 
 A crystal that is there twice, or in the set that this one extends, is left out. Every entry is built again from its text and
 compared with the crystal it was made from. `LACKING` names phases that are known, but without a source of coordinates.
@@ -29,10 +30,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import pymatgen.analysis.prototypes
 from known_compounds import is_of_first_releases
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Lattice, Structure
-from reference_systems import COMPUTED, FORMULAS, LACKING, MODELS, PROTOTYPES, SYSTEMS
+from reference_systems import AFLOW, COMPUTED, FORMULAS, LACKING, MODELS, PROTOTYPES, SYSTEMS
 
 from invdesign.errors import InvdesignError
 from invdesign.structures.crystallography import Crystal, Site, read_crystals
@@ -41,6 +43,7 @@ from invdesign.structures.symmetry import symmetry_dataset
 REFERENCES = files("surrogates").joinpath("references")
 OUTPUT = Path(str(REFERENCES)) / "battery-phases.yaml"
 BASE = "lithium-chalcohalides.yaml"
+HANDMADE = Path(__file__).with_name("reference_models.yaml")
 MAX_ABOVE = (
     0.05  # eV/atom above the hull of the Materials Project: what a potential may place on its own hull
 )
@@ -48,6 +51,8 @@ POLYMORPHS = {
     1: 1,
     2: 2,
 }  # crystals of one formula from tables, lowest first, by number of elements; 2 for more
+FILLERS = 4  # crystals of one formula from a table that knows no hull: the potential finds the lowest
+STABLE = 0.005  # eV/atom above the hull: the form of ambient conditions may be another beyond it
 MAX_ATOMS = 80  # in the primitive cell, of crystals from tables: a relaxation of more takes minutes
 TOLERANCES = (0.01, 0.05, 0.1)  # Å, for symmetry; the first that gives the stated space group
 UNTRACED = ("njszym", "zjyyy88", "lgps.cif")
@@ -74,7 +79,7 @@ class Found:
         mp_id: of the Materials Project, where known.
         above: eV/atom above its hull, where known.
         title: a line for people.
-        filler: True if it is wanted only where nothing else has its formula.
+        filler: True if it is wanted only where no stable crystal has its formula.
     """
 
     structure: Structure
@@ -88,6 +93,11 @@ class Found:
     @property
     def formula(self) -> str:
         return str(self.structure.composition.reduced_formula)
+
+    @property
+    def is_stable(self) -> bool:
+        """True unless it is a filler, or known to be unstable."""
+        return not self.filler and (self.above or 0.0) <= STABLE
 
     @property
     def elements(self) -> frozenset[str]:
@@ -151,6 +161,13 @@ def read_prototypes() -> Iterator[Found]:
             crystal.spacegroup,
             _first_id(crystal.source),
         )
+    with gzip.open(
+        Path(pymatgen.analysis.prototypes.__file__).parent / "aflow_prototypes.json.gz", "rt"
+    ) as stream:
+        items = {item["tags"]["aflow"]: item["snl"] for item in json.load(stream)}
+    for label, paper in AFLOW.items():
+        source = f"{paper}; AFLOW Library of Crystallographic Prototypes {label}"
+        yield Found(_strip(Structure.from_dict(items[label])), source, int(label.split("_")[2]))
 
 
 def read_tables(shared: Path, systems: Sequence[frozenset[str]]) -> Iterator[Found]:
@@ -200,7 +217,7 @@ def _is_within(elements: frozenset[str], systems: Iterable[frozenset[str]]) -> b
 def choose_phases(
     candidates: Iterable[Found], base: Sequence[Found], systems: Sequence[frozenset[str]]
 ) -> list[Found]:
-    """Crystals of the systems, none twice, in the order of the systems.
+    """Crystals of the systems, none twice.
 
     Args:
         candidates: those that come first win over later ones of the same structure.
@@ -214,7 +231,7 @@ def choose_phases(
     chosen = []
     for item in candidates:
         same = kept[item.formula]
-        if same and item.filler:
+        if item.filler and any(other.is_stable for other in same):
             continue
         if len(item.elements) == 1 and same and same[0] in base:
             continue
@@ -226,12 +243,18 @@ def choose_phases(
             continue
         same.append(item)
         chosen.append(item)
+    return chosen
 
-    def place(item: Found) -> tuple[int, int, str]:
-        first = next(number for number, system in enumerate(systems) if item.elements <= system)
-        return first, len(item.elements), item.formula
 
-    return sorted(chosen, key=place)
+def sort_crystals(crystals: Iterable[Crystal], systems: Sequence[frozenset[str]]) -> list[Crystal]:
+    """Crystals by the first system that holds them, then by number of elements and formula; those of no system are left out."""
+
+    def place(crystal: Crystal) -> tuple[int, int, str]:
+        elements = {site.element for site in crystal.sites}
+        first = next((number for number, system in enumerate(systems) if elements <= system), -1)
+        return first, len(elements), str(Composition(crystal.formula).reduced_formula)
+
+    return sorted((crystal for crystal in crystals if place(crystal)[0] >= 0), key=place)
 
 
 def limit_tables(found: Iterable[Found]) -> list[Found]:
@@ -243,9 +266,12 @@ def limit_tables(found: Iterable[Found]) -> list[Found]:
         if item.mp_id not in seen and small:
             by_formula[item.formula].append(item)
             seen.add(item.mp_id)
-    return [
-        item for items in by_formula.values() for item in items[: POLYMORPHS.get(len(items[0].elements), 2)]
-    ]
+    kept: list[Found] = []
+    for items in by_formula.values():
+        known = [item for item in items if not item.filler]
+        fillers = [item for item in items if item.filler]
+        kept += [*known[: POLYMORPHS.get(len(items[0].elements), 2)], *fillers[:FILLERS]]
+    return kept
 
 
 def read_base() -> list[Found]:
@@ -262,7 +288,9 @@ def make_models(chosen: Iterable[Found]) -> Iterator[tuple[str, Found]]:
     """Crystals of a known type by exchange of elements, with their names."""
     pool = list(chosen)
     for name, (formula, words, exchanged) in MODELS.items():
-        parent = next(item for item in pool if item.formula == formula and words in item.source)
+        parent = next((item for item in pool if item.formula == formula and words in item.source), None)
+        if parent is None:  # of no system of the list
+            continue
         structure = parent.structure.copy()
         structure.replace_species(exchanged)
         new, old = next((new, old) for old, new in exchanged.items())
@@ -377,13 +405,16 @@ def write_list(shared: Path) -> str:
             crystals.append(describe_crystal(name, item))
         except (InvdesignError, ValueError) as error:
             print(f"left out: {name} ({item.source}): {error}", file=sys.stderr)
+    crystals += read_crystals(HANDMADE).values()
     lacking = [
-        f"  - {{name: {json.dumps(name)}, reason: {json.dumps(reason)}}}" for name, reason in LACKING.items()
+        f"  - {{name: {json.dumps(name)}, reason: {json.dumps(reason)}}}"
+        for name, reason in LACKING.items()
+        if _is_within(frozenset(Composition(name.partition(" ")[0]).as_dict()), systems)
     ]
     return "\n".join(
         [
             HEADER.rstrip(), "systems:", *(f"  - {system}" for system in SYSTEMS), "lacking:", *lacking, "phases:",
-            *map(write_entry, crystals), "",
+            *map(write_entry, sort_crystals(crystals, systems)), "",
         ]
     )  # fmt: skip
 

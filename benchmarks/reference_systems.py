@@ -28,7 +28,6 @@ SYSTEMS = (
     "Li-Nb-O-P-S-Cl",
     "Li-Zr-O-P-S-Cl",
     "Li-Al-O-P-S-Cl",
-    "Li-B-O-P-S-Cl",
     "Li-Ti-O-P-S-Cl",
     "Li-Co-Nb-O",
     "Li-Co-Zr-O-Cl",
@@ -48,6 +47,9 @@ PROTOTYPES = (
 
 COMPUTED = frozenset({"mp-1272749"})
 """Materials Project entries that are wanted though the tables do not call them measured: CoO2, delithiated LiCoO2."""
+
+AFLOW = {"AB2_oF72_43_ab_3b": "W. H. Zachariasen, J. Chem. Phys. 4, 618 (1936)"}
+"""Prototypes of the AFLOW library, as pymatgen ships them, that are the measured crystal of a phase, with their papers."""
 
 FORMULAS = {
     "Li10Ge(PS6)2": "Li10GeP2S12", "Li3ClO": "Li3OCl", "Na3ClO": "Na3OCl", "Li3BrO": "Li3OBr", "PCl3O": "POCl3",
@@ -88,11 +90,11 @@ LACKING = {
     "Li2ZrCl6": DISORDERED,
     "Li3ScCl6": DISORDERED,
     "ZrBr4": NOT_FOUND,
-    "YBr3, BiI3 type": "only the AlCl3-type form at hand",
-    "LiMnO2, C2/m": "only the Pmmn form at hand",
-    "Mn2O3, Ia-3": f"only the Pbca form has a source; {NO_ORIGIN}",
-    "Fe3O4, Fd-3m at 298 K": "only charge-ordered cells at hand",
-    "Li3Fe2(PO4)3, P2_1/n": "only the rhombohedral form at hand",
+    "YBr3 (BiI3 type)": "only the AlCl3-type form at hand",
+    "LiMnO2 (C2/m)": "only the Pmmn form at hand",
+    "Mn2O3 (Ia-3)": f"only the Pbca form has a source; {NO_ORIGIN}",
+    "Fe3O4 (Fd-3m at 298 K)": "only charge-ordered cells at hand",
+    "Li3Fe2(PO4)3 (P2_1/n)": "only the rhombohedral form at hand",
     "Li6Zr2O7": NO_ORIGIN,
     "Li8ZrO6": NOT_FOUND,
     "La2Zr2O7": NO_ORIGIN,
@@ -102,7 +104,7 @@ LACKING = {
     "LiTiO2": NO_ORIGIN,
     "Li4Ti5O12": DISORDERED,
     "Al2TiO5": NOT_FOUND,
-    "GeS2, P2_1/c": "only other forms at hand",
+    "GeS2 (P2_1/c)": "only other forms at hand",
     "Li10GeP2S12": f"measured cells have partly occupied sites; {NO_ORIGIN}",
     "Li2GeS3": NOT_FOUND,
     "GeP": NOT_FOUND,
@@ -110,8 +112,8 @@ LACKING = {
     "Li7Si3": DISORDERED,
     "Li17Si4": NOT_FOUND,
     "Li17Sn4": NOT_FOUND,
-    "Na3P, P6_3cm": "only the P6_3/mmc form at hand",
+    "Na3P (P6_3cm)": "only the P6_3/mmc form at hand",
     "Na3OBr": NOT_FOUND,
     "Co9S8": NOT_FOUND,
 }
-"""Phases that are known, by formula (and form, after a comma), with the reason why they are not in the list."""
+"""Phases that are known, by formula (and form, in parentheses), with the reason why they are not in the list."""

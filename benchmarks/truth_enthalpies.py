@@ -1,20 +1,17 @@
-"""Measured enthalpies of formation of crystals at 298 K, by reduced formula, and energies of formation of a reference set beside them.
+"""Energies of formation of a reference set beside measured enthalpies of formation at 298 K.
 
-The enthalpies are those of solids in the CRC Handbook of Chemistry and Physics (95th ed., 2014), which the package `chemicals` (MIT
-licence; `pip install 'chemicals>=1.3'`) holds, and those of the correction for oxygen (`covalent-oxygen.enthalpies.csv`, each with its
-source). Of several solids of one formula the most stable counts. Standard states are those of the tables, but for
-phosphorus: tables count from the white form, and no set here has it, so all are converted to the black one.
+The enthalpies are those of `truth_windows` and of the correction for oxygen (`covalent-oxygen.enthalpies.csv`), each with its
+source. Standard states are those of the tables, but for phosphorus: tables count from the white form, and no set here has it, so all
+are converted to the black one.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 from functools import cache
 
 from pymatgen.core import Composition
-from truth_windows import KJ_PER_EV, PAPERS
+from truth_windows import KJ_PER_EV, NoDatumError, formation_of
 
 from surrogates.stability.oxygen_fit import find_elements, load_enthalpies
 from surrogates.stability.reference import Phase, ReferenceSet
@@ -45,47 +42,34 @@ class Pair:
         return self.computed - self.measured
 
 
-@cache
-def measured_enthalpies() -> dict[str, tuple[float, str]]:
-    """(kJ/mol of the reduced formula, source) by reduced formula, against black phosphorus."""
-    found = {**_read_handbook(), **PAPERS}
-    for name, (value, source) in load_enthalpies().items():
-        text = name.partition("-")[0]  # TeO2-alpha
-        reduced, units = Composition(text).get_reduced_formula_and_factor()
-        if not Composition(text).is_element:
-            found.setdefault(reduced, (value / units, source))
-    black, paper = load_enthalpies()["P"]
-    return {
-        formula: (value - n * black, f"{source}; {paper}")
-        if (n := Composition(formula).get_el_amt_dict().get("P", 0))
-        else (value, source)
-        for formula, (value, source) in found.items()
-    }
+def measured_enthalpy(formula: str) -> tuple[float, str]:
+    """(eV per reduced formula unit against black phosphorus, source) of a compound.
 
-
-def _read_handbook() -> dict[str, tuple[float, str]]:
-    """Solids of the CRC Handbook with a formula; compounds only."""
+    Raises:
+        NoDatumError: none is known here.
+    """
+    reduced = str(Composition(formula).reduced_formula)
     try:
-        from chemicals import heat_capacity, search_chemical
-    except ImportError as error:
-        raise SystemExit(
-            "measured enthalpies need the package chemicals: pip install 'chemicals>=1.3'"
-        ) from error
-    found: dict[str, tuple[float, str]] = {}
-    for number, row in heat_capacity.CRC_standard_data.iterrows():
-        value = float(row["Hfs"]) / 1e3
-        if math.isnan(value):
-            continue
-        try:
-            text = search_chemical(number).formula
-        except ValueError:  # not among its identifiers
-            continue
-        if re.search(r"[+-]|D", text):
-            continue
-        composition = Composition(text)
+        datum = formation_of(reduced)
+        value, source = datum.value, datum.source
+    except NoDatumError:
+        if reduced not in _of_the_correction():
+            raise
+        value, source = _of_the_correction()[reduced]
+    phosphorus = Composition(reduced).get_el_amt_dict().get("P", 0)
+    black, paper = load_enthalpies()["P"]
+    return (value - phosphorus * black / KJ_PER_EV, f"{source}; {paper}") if phosphorus else (value, source)
+
+
+@cache
+def _of_the_correction() -> dict[str, tuple[float, str]]:
+    """(eV per reduced formula unit, source) by reduced formula, of the compounds that the correction was fitted to."""
+    found = {}
+    for name, (value, source) in load_enthalpies().items():
+        composition = Composition(name.partition("-")[0])  # TeO2-alpha
         reduced, units = composition.get_reduced_formula_and_factor()
-        if not composition.is_element and value / units < found.get(reduced, (math.inf, ""))[0]:
-            found[reduced] = (value / units, f"CRC Handbook 2014, CAS {number}")
+        if not composition.is_element:
+            found[reduced] = (value / units / KJ_PER_EV, source)
     return found
 
 
@@ -100,9 +84,12 @@ def pair_phases(reference: ReferenceSet) -> list[Pair]:
     pairs = []
     for reduced, phase in sorted(lowest.items()):
         composition = Composition(reduced)
-        if reduced not in measured_enthalpies() or not set(phase.composition) <= set(elements):
+        if composition.is_element:
             continue
-        value, source = measured_enthalpies()[reduced]
+        try:
+            value, source = measured_enthalpy(reduced)
+        except NoDatumError:
+            continue
         bare = sum(
             n * elements[symbol].energy_per_atom for symbol, n in composition.get_el_amt_dict().items()
         )
@@ -110,7 +97,7 @@ def pair_phases(reference: ReferenceSet) -> list[Pair]:
             Pair(
                 phase.formula, phase.name, frozenset(phase.composition),
                 phase.energy_per_atom - bare / composition.num_atoms,
-                value / KJ_PER_EV / composition.num_atoms, source,
+                value / composition.num_atoms, source,
             )
         )  # fmt: skip
     return pairs

@@ -61,12 +61,19 @@ def measure() -> list[Row]:
 
 
 def print_pairs(bare: Sequence[Pair], corrected: Sequence[Pair]) -> None:
-    """All compounds as a table in Markdown, by kind."""
+    """All compounds as a table in Markdown, by kind; the correction is shown where it changes something."""
     for title, kind in KINDS.items():
-        print(f"\n{title}\n\n| compound | computed, eV/atom | corrected | measured | error | source |")
-        print("| --- | --- | --- | --- | --- | --- |")
+        print(f"\n{title}\n\n| compound | here | corrected | measured | error | corrected | source |")
+        print("| --- | --- | --- | --- | --- | --- | --- |")
         for one, other in zip(bare, corrected, strict=True):
             if find_kind(one.elements) == kind:
+                differs = other.computed != one.computed
                 print(
-                    f"| {one.formula} | {one.computed:.3f} | {other.computed:.3f} | {one.measured:.3f} | {one.error:+.3f} | {one.source} |"
+                    f"| {one.formula} | {one.computed:.2f} | {f'{other.computed:.2f}' if differs else ''} | {one.measured:.2f} "
+                    f"| {one.error:+.2f} | {f'{other.error:+.2f}' if differs else ''} | {name_source(one.source)} |"
                 )
+
+
+def name_source(source: str) -> str:
+    """A short name of a source: the first of these that it holds."""
+    return next((name for name in ("Wagman", "Giauque", "SGTE", "NIST", "CRC") if name in source), source)

@@ -89,7 +89,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Gaps:
-    """What a reference set lacks in some chemical systems.
+    """Gaps of a reference set in some chemical systems.
 
     Attributes:
         elements: without an elemental phase, sorted.
@@ -114,7 +114,9 @@ def find_gaps(reference: ReferenceSet, elements: Iterable[str] | None = None) ->
     if elements is not None:
         systems = [frozenset(elements)]
     else:
-        systems = [frozenset(system.split("-")) for system in reference.systems] or [held_elements(reference)]
+        systems = [frozenset(system.split("-")) for system in reference.systems] or [
+            _held_elements(reference)
+        ]
     return Gaps(
         tuple(sorted({gap for system in systems for gap in missing_elements(reference, system)})),
         tuple(dict.fromkeys(gap for system in systems for gap in missing_binaries(reference, system))),
@@ -123,7 +125,7 @@ def find_gaps(reference: ReferenceSet, elements: Iterable[str] | None = None) ->
     )
 
 
-def held_elements(reference: ReferenceSet) -> frozenset[str]:
+def _held_elements(reference: ReferenceSet) -> frozenset[str]:
     """Elements of all phases."""
     return frozenset(element for phase in reference.phases for element in phase.composition)
 

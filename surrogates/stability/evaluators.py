@@ -99,7 +99,7 @@ class ReferenceEvaluator(EvaluatorSettings, ABC):
     """Base of evaluators with a reference set, for energies of its potential alone."""
 
     reference: ReferenceField = Field(default="lithium-chalcohalides", validate_default=True)
-    """A shipped reference set (`lithium-chalcohalides`), or a file that `invdesign reference build` wrote; either with
+    """A shipped reference set (`lithium-chalcohalides`, `battery-phases`), or a file that `invdesign reference build` wrote; either with
     a correction (`lithium-chalcohalides+covalent-oxygen`). Its potential must be the one that relaxes the
     candidates."""
     energy: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")] = ENERGY

@@ -528,7 +528,10 @@ class Reference(Frozen):
 ReferenceField = Annotated[
     Reference,
     WithJsonSchema(
-        {"anyOf": [{"type": "string"}, {"type": "object"}], "examples": ["lithium-chalcohalides"]}
+        {
+            "anyOf": [{"type": "string"}, {"type": "object"}],
+            "examples": ["lithium-chalcohalides", "battery-phases"],
+        }
     ),
 ]
 """A field that names a reference set: a shipped one, or a file that `invdesign reference build` wrote."""

@@ -112,7 +112,7 @@ def build_reference(
             result = _relax_crystal(crystal, potential_of(potential), relaxation)
             journal.add_result(crystal.key, result)
         else:
-            result = _rename(done[crystal.key], crystal)
+            result = _update_words(done[crystal.key], crystal)
         results.append(result)
         report(Progress(number, len(crystals), result, time.perf_counter() - began if fresh else 0.0))
     phases = [result for result in results if isinstance(result, Phase)]
@@ -170,7 +170,7 @@ def _collect_phases(
     return {phase.start: phase for phase in former.phases if phase.start is not None}
 
 
-def _rename(result: Phase | Skipped, crystal: PublishedCrystal) -> Phase | Skipped:
+def _update_words(result: Phase | Skipped, crystal: PublishedCrystal) -> Phase | Skipped:
     """Give an earlier result the words of its crystal today, which its key does not cover."""
     words = {"formula": crystal.formula}
     if isinstance(result, Phase):

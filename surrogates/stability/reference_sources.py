@@ -57,13 +57,13 @@ class Lacking(Frozen):
     """A phase that is known, and the reason why a list has no structure of it."""
 
     name: str
-    """Formula; the form, if there are several, stands after a comma: `GeS2, P2_1/c`."""
+    """Formula; the form, if there are several, stands in parentheses after a space: `GeS2 (P2_1/c)`."""
     reason: str
 
     @property
     def formula(self) -> str:
         """The name without the form."""
-        return self.name.partition(",")[0]
+        return self.name.partition(" ")[0]
 
 
 class PhaseList(Frozen):
@@ -100,6 +100,9 @@ def _raise_value_error(check: Callable[[str], object], text: str) -> None:
 
 def split_system(system: str) -> tuple[str, ...]:
     """Split `Li-O-Cl` into its elements, sorted.
+
+    Args:
+        system: symbols joined by hyphens.
 
     Raises:
         InvdesignError: something in it is no element.

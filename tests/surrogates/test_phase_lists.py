@@ -70,7 +70,7 @@ def test_a_list_names_its_systems_and_what_it_lacks(write: Callable[[str], Path]
     ("text", "message"),
     [
         ("systems: [Cu-Xx]\nphases: []", "'Cu-Xx' is no chemical system: Xx is no element"),
-        ("lacking: [{name: 'Q9, cubic', reason: x}]\nphases: []", "lacking: .*Q9"),
+        ("lacking: [{name: 'Q9 (cubic)', reason: x}]\nphases: []", "lacking: .*Q9"),
         ("lacking: [{name: CuAu}]\nphases: []", r"lacking.0.reason: Field required"),
         ("lackng: []\nphases: []", "lackng: Extra inputs are not permitted"),
         ("systems: [Cu]", "a list of crystals is needed"),
@@ -106,7 +106,7 @@ def lithium_set(potential: str = "toy") -> ReferenceSet:
     found = made(energies, potential)
     return make_reference(
         name="toy", potential=found.potential, relaxation=found.relaxation, phases=found.phases, versions={},
-        systems=("Li-P-S", "Li-O"), skipped=[Skipped(name="Li3PS4, Pnma", reason="lost", formula="Li3PS4")],
+        systems=("Li-P-S", "Li-O"), skipped=[Skipped(name="Li3PS4 (Pnma)", reason="lost", formula="Li3PS4")],
     )  # fmt: skip
 
 
@@ -115,7 +115,7 @@ def test_gaps_are_told_for_the_systems_of_a_set() -> None:
     found = lithium_set()
     assert find_gaps(found).binaries == ()
     assert {gap.system for gap in find_gaps(found, {"O", "P"}).binaries} == {("O", "P")}
-    assert [item.name for item in find_gaps(found, {"Li", "P", "S"}).phases] == ["Li3PS4, Pnma"]
+    assert [item.name for item in find_gaps(found, {"Li", "P", "S"}).phases] == ["Li3PS4 (Pnma)"]
     assert find_gaps(found, {"Li", "O"}).phases == ()
     assert find_gaps(found, {"Li", "Cl"}).elements == ("Cl",)
 
@@ -125,7 +125,7 @@ def test_notes_are_those_of_the_elements_of_a_campaign() -> None:
     found = lithium_set()
     ternary, lacking = coverage_notes(found, frozenset({"Li", "P", "S"}))
     assert "these known compounds are not in the set: Li3PS4" in ternary
-    assert "lacks these phases: Li3PS4, Pnma. Candidates that would decompose into them" in lacking
+    assert "lacks these phases: Li3PS4 (Pnma). Candidates that would decompose into them" in lacking
     assert coverage_notes(found, frozenset({"Li", "O"})) == ()
     (bare,) = coverage_notes(found, frozenset({"Li", "Cl"}))
     assert "has no elemental phase of Cl: candidates with it fail" in bare
@@ -154,7 +154,7 @@ budget: {candidates: 2}
         path.write_text(campaign.replace("ELEMENTS", elements), encoding="utf-8")
         notes[elements] = load_campaign(path).notes
     assert not [note for note in notes["[Li, O]"] if "Li3PS4" in note]
-    assert [note for note in notes["[Li, P, S]"] if "lacks these phases: Li3PS4, Pnma" in note]
+    assert [note for note in notes["[Li, P, S]"] if "lacks these phases: Li3PS4 (Pnma)" in note]
 
 
 # --- extension ---
