@@ -101,6 +101,9 @@ class Suffixed(EvaluatorSettings):
     def remarks(self) -> tuple[str, ...]:
         return self.evaluator.remarks
 
+    def remarks_on(self, elements: frozenset[str] | None) -> tuple[str, ...]:
+        return self.evaluator.remarks_on(elements)
+
     @property
     def fingerprint(self) -> str:
         """Hash of the suffix, the names read with it, and the evaluator's own fingerprint."""

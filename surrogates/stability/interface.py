@@ -213,23 +213,25 @@ class InterfaceReaction(ReferenceEvaluator):
     def provides(self) -> Mapping[str, Unit]:
         return dict.fromkeys((MUTUAL, TOTAL), "eV/atom")
 
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """Sentences on the reference set, and on counterparts that are no phases of it."""
+    def remarks_on(self, elements: frozenset[str] | None) -> tuple[str, ...]:
+        """Sentences on gaps of the set for candidates and counterparts together, and on counterparts that are no phases of it."""
+        if elements is not None:
+            elements = elements.union(*(list_element_symbols(item.composition) for item in self.against))
+        found = super().remarks_on(elements)
         try:
             reference = self.reference.load()
             absent = [
-                c.formula
-                for c in self.against
-                if c.energy_per_atom is None and c.find_lowest(reference) is None
+                item.formula
+                for item in self.against
+                if item.energy_per_atom is None and item.find_lowest(reference) is None
             ]
         except InvdesignError:  # the evaluation fails with the reason
-            return super().remarks
+            return found
         said = (
             f"{formula} is no phase of the reference set '{reference.name}': it is taken at the energy of the set's hull"
             for formula in absent
         )
-        return (*super().remarks, *said)
+        return (*found, *said)
 
     def _evaluate_energy(self, composition: Composition, energy_per_atom: float) -> Evaluation:
         reference = self.reference.load()
