@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 Length = Annotated[float, Field(gt=0, le=40)]
 
 BARRIER_DEVIATION = 0.37
-"""eV: root mean square error of CHGNet's barriers against computed ones of the literature, over the first seven compounds of six
-classes that were computed (`benchmarks/truth_tasks/barriers_neb.py`); most come out too low. No other potential was compared."""
+"""eV: root mean square error of CHGNet's barriers against computed ones of the literature, over seven compounds of seven
+classes (`benchmarks/truth_tasks/barriers_neb.py`, by an earlier form of the band); most come out too low. No other potential was compared."""
 
 
 class NebBarrier(StructureEvaluator):
