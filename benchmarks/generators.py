@@ -6,7 +6,7 @@
 Everything is of one split (`generator_data.split`): 6,000 crystals of MP-20's binary and ternary compounds to learn from, with the
 crystals of MPTS-52 whose formula is not tested, and the rest to test on. Methods: `invdesign` is the default generator
 (`prototypes` with learnt distances of elements), `crystal_vae` the network, `prototypes` the plain rule (frameworks of the 6,000,
-nearest first by tabulated properties of elements), `pyxtal` random crystals of a formula, `known` the crystals to learn from.
+nearest first by tabulated properties of elements), `pyxtal` random crystals of a formula, `known` the crystals of the first file to learn from.
 Records go to the cache, so that a run can be cut short and continued; rows go to `results/generators.json`.
 """
 
@@ -233,11 +233,11 @@ def run_unconditional(method: str, seed: int, models: Path) -> dict[str, Any]:
     """Metrics of raw samples without a condition."""
     known, kept = known_crystals()
     if method == "known":
-        rng = rng_for(seed, 0, "known")
-        structures = [
-            known.structures[place]
-            for place in rng.choice(len(known.structures), SAMPLES["known"], replace=False)
-        ]
+        first = [
+            record.structure for record in split()[0] if record.source == FILES[0]
+        ]  # as the part to test on
+        places = rng_for(seed, 0, "known").choice(len(first), SAMPLES["known"], replace=False)
+        structures = [first[place] for place in places]
     elif method == "pyxtal":
         structures = draw_pyxtal(seed)
     else:

@@ -1,6 +1,6 @@
-"""SevenNet beside CHGNet: CPU time per call, the laws that energies keep, and lattice constants of salts.
+"""SevenNet beside CHGNet: CPU time per call, the laws that energies keep, lattice constants of salts, and insertion voltages.
 
-    python benchmarks/second_potential.py time | laws | lattices
+    python benchmarks/second_potential.py time | laws | lattices | voltages
 
 Needs the extra `sevennet`. Crystals are those of the shipped reference set, with their published cells.
 """
@@ -15,7 +15,10 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from common import Row, merge_results
+from truth_windows import mean_row
 
+from invdesign.arrays import FloatArray
 from invdesign.structures.crystallography import Crystal, read_entries
 from surrogates.potentials.chgnet import CHGNet
 from surrogates.potentials.sevennet import SevenNet
@@ -136,7 +139,48 @@ def relax_salts() -> None:
             print(f"{kind}, {name}: {a:.3f} Å, start {crystal.cell[0]:.3f} Å{beside}, {found.calls} calls")
 
 
-TASKS: dict[str, Callable[[], None]] = {"time": time_calls, "laws": check_laws, "lattices": relax_salts}
+def measure_voltages() -> None:
+    """Errors of nine average voltages by both potentials, and what they have in common; a quarter of an hour."""
+    from truth_tasks.voltage_couples import COUPLES, TASK, evaluate_couples
+
+    measured = np.array([couple.measured for couple in COUPLES])
+    voltages = {
+        name: np.array([item.properties["average_voltage"] for item in evaluate_couples(kind)])
+        for name, kind in (("chgnet", "chgnet"), ("7net-0", "sevennet"))
+    }
+    for couple, ours, other in zip(COUPLES, *voltages.values(), strict=True):
+        print(f"{couple.name}: measured {couple.measured:.2f} V, chgnet {ours:.2f}, 7net-0 {other:.2f}")
+    merge_results("truth", compare_voltages(TASK, measured, voltages["chgnet"], voltages["7net-0"]))
+
+
+def compare_voltages(task: str, measured: FloatArray, ours: FloatArray, other: FloatArray) -> list[Row]:
+    """Rows on the voltages of two potentials, shape (n,) each, V."""
+    errors, others = ours - measured, other - measured
+    both, apart = (errors + others) / 2, np.abs(errors - others)
+    return [
+        mean_row(task, "7net-0", "mae_to_experiment_v", np.abs(others).tolist(), "V"),
+        mean_row(task, "7net-0", "rms_to_experiment_v", [float(np.sqrt(np.mean(others**2)))], "V"),
+        mean_row(task, "chgnet and 7net-0", "mae_of_mean_v", np.abs(both).tolist(), "V"),
+        _row(task, "correlation_of_errors", float(np.corrcoef(errors, others)[0, 1]), len(errors)),
+        _row(
+            task,
+            "correlation_of_distance_and_error",
+            float(np.corrcoef(apart, np.abs(both))[0, 1]),
+            len(errors),
+        ),
+    ]
+
+
+def _row(task: str, metric: str, value: float, n: int) -> Row:
+    return Row("truth", task, "chgnet and 7net-0", metric, value, "", n, 0.0, None, None)
+
+
+TASKS: dict[str, Callable[[], None]] = {
+    "time": time_calls,
+    "laws": check_laws,
+    "lattices": relax_salts,
+    "voltages": measure_voltages,
+}
 
 
 def main(names: Sequence[str]) -> None:

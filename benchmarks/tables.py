@@ -61,6 +61,11 @@ ABOUT = {
     "optimizers and no statement on tavorites.",
     "electrode": "`python benchmarks/voltage_profile.py`: voltage profile and capacity from the energies of all orderings, without "
     "their relaxations, beside pymatgen in one process.",
+    "transport": "`python benchmarks/neb.py`: calls of the potential that a climbing band needs, over those of ASE's "
+    "(`NEB(climb=True, method='improvedtangent')` with BFGS or FIRE, whichever needs fewer), from the same ends and the same "
+    "path of five images, until no force is above 0.05 eV/Å. Vacancies and adatoms of metals with effective medium theory, vacancies of "
+    "lithium with CHGNet. `barrier_difference_mev` is the largest difference of a barrier from ASE's; `path_distance_a` the "
+    "largest distance of an image from ASE's path.",
     "auto": "`python benchmarks/auto.py`: mean rank of the final regret over all tasks.",
     "multi_fidelity": "`python benchmarks/multi_fidelity.py`: cost to reach 95 % of the optimum, as a share of what "
     "the same optimizer needs without the cheap fidelity.",

@@ -366,6 +366,10 @@ EVALUATORS: dict[str, list[Example]] = {
             },
         }
     ],
+    "neb_barrier": [
+        # An ideal gas has no barriers, and needs no time; `test_neb_barrier` checks the contract with atoms that interact.
+        {"ion": "Li", "potential": {"kind": "ase", "calculator": "ideal_gas"}, "supercell": 5.0, "images": 3}
+    ],
     "relax": [{"potential": "chgnet", "fmax": 0.02}],
     "decomposition_energy": [{"reference": REFERENCE}],
     "energy_above_hull": [{"reference": REFERENCE}],
@@ -377,7 +381,6 @@ EVALUATORS: dict[str, list[Example]] = {
             "against": ["LiF"],
             "voltages": ["open_circuit", 4],
             "ion": "Li",
-            "suffix": "cathode",
         },
     ],
     "landscape": [{"function": "sphere"}, {"function": "zdt1"}, {"function": "dtlz2", "batch_size": 2}],

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common import Row, one_thread
-from literature_barriers import Match, match_compounds
+from literature_barriers import OTHER_TYPES, Match, match_compounds
 
 from invdesign.errors import InvdesignError
 from invdesign.settings import load
@@ -56,7 +56,7 @@ def plan(matches: Sequence[Match]) -> list[tuple[Match, float]]:
     """Compounds that can be computed with their reach: classes in turn, the cheapest of each first."""
     costs = []
     for match in matches:
-        if len(match.structure) > MOST_ATOMS:
+        if len(match.structure) > MOST_ATOMS or match.compound.family in OTHER_TYPES:
             continue
         reach, hops, atoms = survey(match.structure, match.compound.ion)
         if reach and atoms <= MOST_SUPERCELL_ATOMS:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from invdesign.worker import WORK_FOLDER
 
-MARKER, SETTLED, OWN = "job.json", "job.settled.json", "job."
+MARKER, SETTLED = "job.json", "job.settled.json"
+OWN = ("job.", ".job.")  # the second is a file of a job whose process ended before it had its name
 
 
 def settle_folders(folder: Path, ended: Callable[[int], bool]) -> None:

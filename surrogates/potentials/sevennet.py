@@ -225,7 +225,7 @@ def _load_network(name: str, device: Device) -> Network:
         model, config = _build_model(content)
     model.set_is_batch_data(True)
     model.to(device)
-    model.eval()
+    model.train(False)
     return Network(model, float(config["cutoff"]), frozenset(config["_type_map"]), device)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, field_validator, model_validator
+from pydantic_core import CoreSchema
 
 from invdesign.candidate import Evaluation
 from invdesign.errors import InvdesignError, MissingReferenceError
@@ -103,6 +104,13 @@ class Counterpart(Frozen):
     energy_per_atom: float | None = Field(default=None, allow_inf_nan=False)
     """eV/atom, from the potential of the reference set; in place of the set's. For a phase that is not in the set, such as a
     candidate of another run."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """A formula alone, or with an energy."""
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
 
     @model_validator(mode="before")
     @classmethod

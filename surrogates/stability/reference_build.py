@@ -141,6 +141,10 @@ def _check_base(
             f"({base.potential.fingerprint}), and this build those of {potential.label} ({potential.fingerprint}): "
             "build both with the same potential"
         )
+    if base.relaxation is None:
+        raise InvdesignError(
+            f"the energies of the reference set '{base.name}' were computed elsewhere: a build cannot extend it"
+        )
     if base.relaxation != relaxation:
         raise InvdesignError(
             f"the reference set '{base.name}' was relaxed with {_describe_limits(base.relaxation)}, and this build has "

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 
+from invdesign.diskfiles import temporary_name
 from invdesign.properties import describe_property
 from invdesign.protocols import FolderEvaluator
 from invdesign.run.run import Run
+from invdesign.run.work import settle_folders
 from invdesign.settings import load
 from surrogates.transport.dynamics.measurement import build_supercell
 from tests.plugins.dynamics_kills import SETTINGS, as_text, crystal, evaluate
@@ -184,7 +186,7 @@ def test_dynamics_that_explodes_is_a_failure() -> None:
 
 
 @given(calls=st.lists(st.integers(1, 1300), min_size=1, max_size=3))
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_evaluation_stopped_at_any_step_ends_the_same(
     calls: list[int], tmp_path_factory: pytest.TempPathFactory, undisturbed: str
 ) -> None:
@@ -308,6 +310,15 @@ def test_the_deadline_fails_the_candidate_alone(tmp_path: Path) -> None:
         assert trial.failure is not None
         assert trial.failure.kind == "timeout"
     assert not (tmp_path / "run" / "work").exists()
+
+
+def test_a_half_written_checkpoint_goes_with_its_folder(tmp_path: Path) -> None:
+    """A process that the deadline ends may leave the file that it was writing under its temporary name."""
+    interrupted(tmp_path / "work" / "diffusivity", 350)
+    (checkpoint,) = tmp_path.rglob("*.npz")
+    temporary_name(checkpoint).write_bytes(b"half")
+    settle_folders(tmp_path, lambda _number: True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_checkpoints_are_called_as_the_run_expects(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_rescaling_gives_the_canonical_distribution_of_kinetic_energies() -> Non
 def test_production_keeps_temperature_momentum_and_energy() -> None:
     """Copper at 600 K: the mean temperature is the thermostat's, the centre rests, the energy without heat is constant."""
     atoms = copper()
-    schedule = Schedule(600.0, 2.0, 300, 900, 1)
+    schedule = Schedule(600.0, 2.0, 200, 600, 1)
     integrator = Integrator(atoms, ASECalculator(calculator="emt"), schedule, 5)
     run = integrator.start()
     drifts = []

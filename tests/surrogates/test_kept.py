@@ -127,7 +127,8 @@ def test_displacements_are_those_that_were_made(name: str, seed: int) -> None:
 def test_every_prototype_is_itself(name: str) -> None:
     """It has polyhedra that define it, and small displacements leave all of them, and its polyanions, whole."""
     before = crystal(name)
-    after = displaced(before, np.random.default_rng(4), 0.1)
+    step = 0.05 if name == "Li10GeP2S12" else 0.1  # some of its lithium is nearly five-coordinate
+    after = displaced(before, np.random.default_rng(4), step)
     found = compare_structures(before, after)
     assert found.polyhedra
     assert found.coordination_kept == found.units_kept == 1

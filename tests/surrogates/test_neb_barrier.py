@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
+from ruamel.yaml import YAML
 from scipy.spatial.transform import Rotation
 
+from invdesign import registry
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.settings import load
 from invdesign.testing import check_evaluator
@@ -124,3 +128,15 @@ def test_an_element_the_potential_does_not_know_is_named() -> None:
     """The failure is the potential's."""
     salt = Structure(Lattice.cubic(4.2), ["Li"] * 4 + ["Cl"] * 4, [*FACES, *np.add(FACES, [0.5, 0, 0])])
     assert "the calculator 'emt' fails on" in refusal(salt, ion="Li", reach=3.2)
+
+
+def test_the_page_shows_the_settings_there_are() -> None:
+    """Its stages can be loaded, and its table has every setting with its default."""
+    page = (Path(__file__).parents[2] / "docs" / "transport.md").read_text(encoding="utf-8")
+    for text in re.findall(r"^```yaml\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        for stage in YAML(typ="safe", pure=True).load(text)["evaluate"]:
+            ((kind, fields),) = stage.items()
+            load("evaluators", {"kind": kind, **{k: v for k, v in fields.items() if k != "gate"}})
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\S*) ?\|", page, re.MULTILINE))
+    for name, field in registry.load("evaluators", "neb_barrier").model_fields.items():
+        assert rows[name].strip("`") == ("" if field.is_required() else str(field.default)), name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -24,6 +24,7 @@ POWELL_DAMPING = (
 LONGEST_MOVE = 0.2  # Å, of an atom in one move of an image; chosen, as in relaxations
 SHORTEST_MOVE = 0.02  # Å, below which the limit of moves never falls; chosen
 CLIMB_FORCE = 0.5  # eV/Å left across the path, below which the highest image climbs; chosen
+ENERGY_LEFT = 2e-3  # eV, above which the saddle is moved on; chosen: a fifth of what barriers may differ by
 UNEVEN_SPACING = 1.5  # ratio of the longest to the mean gap from which images move along the path; chosen
 MEMORY = 400  # moves of all images whose curvature is remembered; chosen: soft frameworks need some 30 rounds of them
 FLAT_SLOPE = 1e-6  # eV/Å along the path, below which the climbing image stands at the maximum
@@ -108,13 +109,15 @@ def relax_band(
             band.climbing = True
             band.project_forces()
             left = band.residuals()
-        shifts = band.even_shifts()
-        converged = bool(left.max() <= fmax) and band.climbing and not shifts.any()
+        # In soft crystals small forces add up: the saddle is moved on until its energy hardly falls any more.
+        falling = {k for k in band.climbers if k in band.own and band.energy_left(k) > ENERGY_LEFT}
+        crowded = band.crowded_images()
+        converged = bool(left.max() <= fmax) and band.climbing and not falling and not crowded
         abandoned = band.climbing and not converged and bool(band.energies.max() > hopeless)
         if converged or abandoned or done == steps:
             break
         done += 1
-        band.move_images([k for k in band.own if left[k - 1] > fmax or shifts[k]], shifts)
+        band.move_images([k for k in band.own if left[k - 1] > fmax or k in falling or k in crowded])
     return Band(band.path, band.energies, float(left.max()), done, band.calls, converged, abandoned)
 
 
@@ -167,7 +170,11 @@ class _Moving:
         return list(range(1, 1 + (inner if self.mirror is None else (inner + 1) // 2)))
 
     def compute_images(self, numbers: Sequence[int]) -> None:
-        """Compute energies and gradients of some images, and copy them to their mirror images."""
+        """Compute energies and gradients of some images, and copy them to their mirror images.
+
+        Args:
+            numbers: of the images.
+        """
         energies, forces = self.compute(self.path[list(numbers)])
         self.calls += len(numbers)
         for k, energy, force in zip(numbers, energies, forces, strict=True):
@@ -214,29 +221,34 @@ class _Moving:
             return ()
         return (highest,) if self.mirror is None else (highest, len(self.path) - 1 - highest)
 
-    def across(self, k: int) -> FloatArray:
-        """Gradient of an image across the path, shape (n, 3)."""
+    def gradient_across(self, k: int) -> FloatArray:
+        """Gradient of image `k` across the path, shape (n, 3)."""
         found: FloatArray = self.gradient[k] - self.slope[k] * self.tangent[k]
         return found
+
+    def energy_left(self, k: int) -> float:
+        """Energy by which image `k` is expected to fall when it is moved across the path, eV."""
+        gradient = self.gradient_across(k).ravel()
+        return 0.5 * float(gradient @ _InverseHessian.from_pairs(self.pairs, k).apply(gradient))
 
     def residuals(self) -> FloatArray:
         """Largest force left on an atom of each image, shape (m,), eV/Å."""
         climbers = self.climbers
         left = []
         for k in range(1, len(self.path) - 1):
-            force = self.across(k)
+            force = self.gradient_across(k)
             if k in climbers:
                 force = force - self.slope[k] * self.tangent[k]
             left.append(float(np.linalg.norm(force, axis=1).max()))
         return np.array(left)
 
-    def move_images(self, numbers: Sequence[int], shifts: FloatArray) -> None:
+    def move_images(self, numbers: Sequence[int]) -> None:
         """Move some images by a quasi-Newton step, compute them, and learn from the change.
 
         Args:
             numbers: of the images.
-            shifts: shape (m + 2,), further moves along the path, Å.
         """
+        shifts = self._even_shifts()
         before = {}
         for k in numbers:
             move = self._newton_step(k) + shifts[k] * self.tangent[k]
@@ -246,14 +258,18 @@ class _Moving:
                 ) / 2  # the middle image is its own mirror image, to the last digit
             longest = float(np.linalg.norm(move, axis=1).max())
             move *= min(1.0, self.limits[k] / longest) if longest > 0 else 1.0
-            before[k] = (self.path[k].copy(), self.gradient[k].copy(), np.linalg.norm(self.across(k)))
+            before[k] = (
+                self.path[k].copy(),
+                self.gradient[k].copy(),
+                np.linalg.norm(self.gradient_across(k)),
+            )
             self.path[k] += move
         self._mirror_images()
         self._refuse_collapse()
         self.compute_images(numbers)
         for k, (place, gradient, size) in before.items():
             self.pairs.append((k, (self.path[k] - place).ravel(), (self.gradient[k] - gradient).ravel()))
-            grown = np.linalg.norm(self.across(k)) > 1.5 * size
+            grown = np.linalg.norm(self.gradient_across(k)) > 1.5 * size
             self.limits[k] = np.clip(self.limits[k] * (0.5 if grown else 1.3), SHORTEST_MOVE, LONGEST_MOVE)
         del self.pairs[:-MEMORY]
 
@@ -262,7 +278,7 @@ class _Moving:
         shape = self.path[k].shape
         tangent = self.tangent[k].ravel()
         inverse = _InverseHessian.from_pairs(self.pairs, k)
-        down, turned = inverse.apply(self.across(k).ravel()), inverse.apply(tangent)
+        down, turned = inverse.apply(self.gradient_across(k).ravel()), inverse.apply(tangent)
         # The smallest quadratic energy among moves across the path: a multiplier takes out the part along it.
         step = -down + (tangent @ down) / max(float(tangent @ turned), 1e-12) * turned
         if k in self.climbers:
@@ -292,19 +308,30 @@ class _Moving:
         share = _first_maximum(here, b, c)
         return side * min(share, 0.5) * gap
 
-    def even_shifts(self) -> FloatArray:
-        """Moves along the path that make gaps equal again where they are uneven, shape (m + 2,), Å."""
+    def _parts(self) -> Iterator[tuple[slice, FloatArray]]:
+        """Images between two that stay where they are along the path, with the gaps there, Å."""
         gaps = np.linalg.norm(np.diff(self.path, axis=0), axis=(1, 2))
-        place = np.concatenate([[0.0], np.cumsum(gaps)])
-        shifts = np.zeros(len(place))
-        fixed = [0, *sorted(set(self.climbers)), len(place) - 1]
-        for low, high in pairwise(fixed):
-            own = gaps[low:high]
-            if len(own) > 1 and own.max() > UNEVEN_SPACING * own.mean():
-                shifts[low : high + 1] = (
-                    np.linspace(place[low], place[high], high - low + 1) - place[low : high + 1]
-                )
+        for low, high in pairwise([0, *sorted(set(self.climbers)), len(self.path) - 1]):
+            yield slice(low, high + 1), gaps[low:high]
+
+    def _even_shifts(self) -> FloatArray:
+        """Moves along the path that make gaps equal, shape (m + 2,), Å.
+
+        Without them images slide down the path: a tangent is never quite that of the path.
+        """
+        shifts = np.zeros(len(self.path))
+        for part, gaps in self._parts():
+            place = np.concatenate([[0.0], np.cumsum(gaps)])
+            shifts[part] = np.linspace(0.0, place[-1], len(place)) - place
         return shifts
+
+    def crowded_images(self) -> set[int]:
+        """Images that are computed and stand where gaps are uneven."""
+        found: set[int] = set()
+        for part, gaps in self._parts():
+            if len(gaps) > 1 and gaps.max() > UNEVEN_SPACING * gaps.mean():
+                found.update(range(part.start + 1, part.stop - 1))
+        return found & set(self.own)
 
     def _refuse_collapse(self) -> None:
         gaps = np.linalg.norm(np.diff(self.path, axis=0), axis=(1, 2))

@@ -110,7 +110,11 @@ class Migration:
         return tuple(hop for hop in self.hops if hop.state == "unconverged" and hop.height <= highest)
 
     def decisive_hop(self, direction: int) -> HopBarrier:
-        """Hop whose height is the barrier in so many directions."""
+        """Find the hop whose height is a barrier.
+
+        Args:
+            direction: number of directions of the barrier.
+        """
         level = self.barriers[direction - 1] + self.lowest
         return min(self.hops, key=lambda hop: abs(hop.height - level))
 
@@ -268,6 +272,11 @@ class _Search:
 
     def conclude(self, name: str, ion: str, classes: Sequence[HopClass]) -> Migration:
         """Barriers from all hops.
+
+        Args:
+            name: formula of the crystal, for messages.
+            ion: symbol of the ion.
+            classes: all distinct hops, also those not computed.
 
         Raises:
             MigrationError: they do not percolate in as many directions as asked.

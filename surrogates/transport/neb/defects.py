@@ -315,7 +315,12 @@ class Defects:
         return Mirror(operation.rotation, np.append(image, len(fixed)), sites)
 
     def to_structure(self, places: FloatArray, numbers: IntArray) -> Structure:
-        """Convert an arrangement of the supercell to a crystal."""
+        """Convert an arrangement of the supercell to a crystal.
+
+        Args:
+            places: shape (n, 3), Å.
+            numbers: shape (n,), atomic numbers.
+        """
         from pymatgen.core import Structure
 
         return Structure(self.cell, numbers.tolist(), places, coords_are_cartesian=True)

@@ -65,7 +65,12 @@ class Crystal:
 
     @classmethod
     def from_structure(cls, structure: Structure, symprec: float = LOOSE_SYMPREC) -> Crystal:
-        """Convert an ordered `structure`."""
+        """Convert a structure.
+
+        Args:
+            structure: ordered.
+            symprec: tolerance of the symmetry, Å.
+        """
         numbers = np.array([site.specie.Z for site in structure], dtype=np.int64)
         cell = np.array(structure.lattice.matrix, dtype=np.float64)
         return cls(cell, numbers, np.array(structure.cart_coords, dtype=np.float64), symprec)
