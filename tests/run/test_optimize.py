@@ -301,7 +301,7 @@ MISTAKES: list[tuple[Arguments, str]] = [
     ({"fitness": "my_module:hardness"}, "Import it and give the function itself: from my_module import hardness."),
     ({"fitness": [two, two]}, "fitness[1]: there is a stage 'two' already."),
     ({"fitness": [{two: {"tiemout": 3}}]}, "fitness[0].tiemout: unknown key. Did you mean 'timeout'?"),
-    ({"fitness": [{two: {"speed": 3}}]}, "fitness[0].speed: unknown key. Allowed: name, gate, timeout, on_demand."),
+    ({"fitness": [{two: {"speed": 3}}]}, "fitness[0].speed: unknown key. Allowed: name, gate, timeout, on_demand, suffix."),
     ({"fitness": [{two: 3}]}, "fitness[0]: expected settings as 'key: value', got 3"),
     ({"fitness": [{two: {}, "landscape": {}}]}, "fitness[0]: expected an evaluator, as 'relax' or 'relax: {...}', got {\"two\": {}, \"landscape\": {}}"),
     ({"fitness": {"landscape": 3}}, "fitness.landscape: expected settings as 'key: value', got 3"),

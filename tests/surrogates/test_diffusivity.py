@@ -186,7 +186,7 @@ def test_dynamics_that_explodes_is_a_failure() -> None:
 
 
 @given(calls=st.lists(st.integers(1, 1300), min_size=1, max_size=3))
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_evaluation_stopped_at_any_step_ends_the_same(
     calls: list[int], tmp_path_factory: pytest.TempPathFactory, undisturbed: str
 ) -> None:
@@ -327,6 +327,7 @@ def test_checkpoints_are_called_as_the_run_expects(tmp_path: Path) -> None:
     assert {path.name.partition(".")[0] for path in tmp_path.rglob("*") if path.is_file()} == {"job"}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_killed_processes_change_nothing(tmp_path: Path) -> None:
     """SIGKILL at calls of the potential and at file operations, in real processes: not one bit differs, nothing is left."""
