@@ -132,7 +132,8 @@ def test_codes_decode_under_a_condition(generator: CrystalVae) -> None:
     assert {structure.composition.reduced_formula for structure in decoded} == {"SrTiO3"}
 
 
-def test_wishes_move_what_is_predicted(generator: CrystalVae) -> None:
+@pytest.mark.slow
+def test_a_wish_leaves_as_many_crystals(generator: CrystalVae) -> None:
     low = Condition(wishes=(Wish("size", direction="minimize"),))
     assert len(generator.sample(np.random.default_rng(1), 3, low)) == 3
 
