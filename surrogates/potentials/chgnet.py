@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from invdesign.errors import PluginError
 from invdesign.protocols import Forces, PotentialSettings
-from surrogates.potentials import PotentialError
 from surrogates.potentials.chgnet_network import Graph, Network, build_crystal_graph, join_graphs
-from surrogates.potentials.devices import Device, choose_device, split_into_batches
+from surrogates.potentials.networks import (
+    Device,
+    check_crystal,
+    check_neighbours,
+    choose_device,
+    find_packaged_checkpoint,
+    hash_checkpoint,
+    split_into_batches,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -29,8 +33,6 @@ CHECKPOINTS: dict[str, str] = {
 }
 HEAVIEST_ELEMENT = 94  # plutonium: the size of the model's embedding
 UNTRAINED_ELEMENTS = frozenset({84, 85, 86, 87, 88})  # Po, At, Rn, Fr, Ra: not among the 89 elements of MPtrj
-# Å^3 per atom. Chosen: hydrogen at 500 GPa has 1.2, and a collapsed cell has endless neighbours.
-MIN_VOLUME_PER_ATOM = 1.0
 # Bonds in one forward pass, by device: memory against overhead; chosen.
 BATCH_BONDS = {"cpu": 10_000, "cuda": 200_000, "mps": 50_000}
 
@@ -58,7 +60,7 @@ class CHGNet(PotentialSettings):
 
         It loads no torch.
         """
-        return f"chgnet-{self.model}-{_hash_checkpoint(self.model)}"
+        return f"chgnet-{self.model}-{hash_checkpoint(find_checkpoint(self.model))}"
 
     def prepare(self) -> None:
         """Load the network into this process."""
@@ -96,20 +98,9 @@ def find_checkpoint(model: str) -> Path:
     Raises:
         PluginError: chgnet is not installed, or lacks this checkpoint.
     """
-    spec = find_spec("chgnet")
-    if spec is None or not spec.submodule_search_locations:
-        raise PluginError(
-            "the potential 'chgnet' needs the package chgnet: install it with `pip install chgnet`."
-        )
-    path = Path(spec.submodule_search_locations[0]) / "pretrained" / CHECKPOINTS[model]
-    if not path.is_file():
-        raise PluginError(f"the installed chgnet has no checkpoint {model} (looked for {path}).")
-    return path
-
-
-@cache
-def _hash_checkpoint(model: str) -> str:
-    return hashlib.sha256(find_checkpoint(model).read_bytes()).hexdigest()[:12]
+    return find_packaged_checkpoint(
+        "chgnet", f"pretrained/{CHECKPOINTS[model]}", potential="chgnet", model=model, install="chgnet"
+    )
 
 
 @cache
@@ -127,33 +118,19 @@ def _load_network(name: str, device: Device) -> Network:
     return Network(state["model"], device)
 
 
+def _knows_element(number: int) -> bool:
+    return number <= HEAVIEST_ELEMENT and number not in UNTRAINED_ELEMENTS
+
+
 def _build_graph(network: Network, atoms: Atoms) -> Graph:
     """Build the crystal's graph.
 
     Raises:
         PotentialError: the network cannot describe this crystal.
     """
-    formula = atoms.get_chemical_formula()
-    unseen = sorted(
-        {
-            s
-            for s, z in zip(atoms.symbols, atoms.numbers, strict=True)
-            if z > HEAVIEST_ELEMENT or z in UNTRAINED_ELEMENTS
-        }
-    )
-    if unseen:
-        raise PotentialError(f"CHGNet was not trained on {', '.join(unseen)} (in {formula})")
-    if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
-        raise PotentialError(f"{formula} has positions or cell vectors that are not finite")
-    volume = abs(float(np.linalg.det(atoms.cell.array))) / max(len(atoms), 1)
-    if volume < MIN_VOLUME_PER_ATOM:
-        raise PotentialError(
-            f"{formula} has {volume:.2g} Å^3 per atom (at least {MIN_VOLUME_PER_ATOM:g}): no crystal has"
-        )
+    check_crystal(atoms, "CHGNet", _knows_element)
     graph = build_crystal_graph(atoms, network.reach, network.bond_reach)
-    isolated = len(atoms) - len(np.unique(graph.directed[:, 0]))
-    if isolated:
-        raise PotentialError(f"{formula}: {isolated} atom(s) without a neighbour within {network.reach:g} Å")
+    check_neighbours(atoms, graph.directed[:, 0], network.reach)
     return graph
 
 

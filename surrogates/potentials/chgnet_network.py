@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray, IntArray
-from surrogates.potentials.devices import Device
+from surrogates.potentials.networks import Device
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -19,9 +17,15 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import PluginError
 from invdesign.protocols import Forces, PotentialSettings
 from surrogates.pairs import find_pairs
-from surrogates.potentials import PotentialError
-from surrogates.potentials.chgnet import MIN_VOLUME_PER_ATOM
-from surrogates.potentials.devices import Device, choose_device, split_into_batches
+from surrogates.potentials.networks import (
+    Device,
+    check_crystal,
+    check_neighbours,
+    choose_device,
+    find_packaged_checkpoint,
+    hash_checkpoint,
+    split_into_batches,
+)
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -71,7 +75,7 @@ class SevenNet(PotentialSettings):
     @property
     def fingerprint(self) -> str:
         """`sevennet-7net-0-` and 12 hexadecimal digits of the checkpoint's SHA-256; it loads no torch."""
-        return f"sevennet-{self._name}-{_hash_checkpoint(self.model)}"
+        return f"sevennet-{self._name}-{hash_checkpoint(find_checkpoint(self.model))}"
 
     @property
     def _name(self) -> str:
@@ -111,20 +115,13 @@ def find_checkpoint(model: str) -> Path:
     Raises:
         PluginError: sevenn is not installed, or lacks this checkpoint.
     """
-    spec = find_spec("sevenn")
-    if spec is None or not spec.submodule_search_locations:
-        raise PluginError(
-            "the potential 'sevennet' needs the package sevenn: install it with `pip install 'invdesign[sevennet]'`."
-        )
-    path = Path(spec.submodule_search_locations[0]) / "pretrained_potentials" / CHECKPOINTS[model]
-    if not path.is_file():
-        raise PluginError(f"the installed sevenn has no checkpoint {model} (looked for {path}).")
-    return path
-
-
-@cache
-def _hash_checkpoint(model: str) -> str:
-    return hashlib.sha256(find_checkpoint(model).read_bytes()).hexdigest()[:12]
+    return find_packaged_checkpoint(
+        "sevenn",
+        f"pretrained_potentials/{CHECKPOINTS[model]}",
+        potential="sevennet",
+        model=model,
+        install="'invdesign[sevennet]'",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,22 +282,8 @@ def _build_graph(network: Network, atoms: Atoms) -> Graph:
     Raises:
         PotentialError: the network cannot describe this crystal.
     """
-    formula = atoms.get_chemical_formula()
-    unseen = sorted(
-        {s for s, z in zip(atoms.symbols, atoms.numbers, strict=True) if z not in network.elements}
-    )
-    if unseen:
-        raise PotentialError(f"SevenNet was not trained on {', '.join(unseen)} (in {formula})")
-    if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
-        raise PotentialError(f"{formula} has positions or cell vectors that are not finite")
-    volume = abs(float(np.linalg.det(atoms.cell.array)))
-    if volume / max(len(atoms), 1) < MIN_VOLUME_PER_ATOM:
-        raise PotentialError(
-            f"{formula} has {volume / len(atoms):.2g} Å^3 per atom (at least {MIN_VOLUME_PER_ATOM:g}): no crystal has"
-        )
+    volume = check_crystal(atoms, "SevenNet", network.elements.__contains__)
     first, second, image, _ = find_pairs(atoms.positions, atoms.cell.array, network.cutoff, atoms.pbc)
-    isolated = len(atoms) - len(np.unique(first))
-    if isolated:
-        raise PotentialError(f"{formula}: {isolated} atom(s) without a neighbour within {network.cutoff:g} Å")
+    check_neighbours(atoms, first, network.cutoff)
     vectors = atoms.positions[second] - atoms.positions[first] + image @ atoms.cell.array
     return Graph(np.asarray(atoms.numbers, dtype=np.int64), np.stack([first, second]), vectors, volume)

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from invdesign.errors import PluginError
 from invdesign.settings import load
-from surrogates.potentials import PotentialError, sevennet
+from surrogates.potentials import PotentialError, networks, sevennet
 from surrogates.potentials.sevennet import SevenNet
 
 ALL = frozenset({"energy", "forces", "stress"})
@@ -50,7 +50,7 @@ def network() -> SevenNet:
 
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sevennet, "find_spec", lambda _: None)
+    monkeypatch.setattr(networks, "find_spec", lambda _: None)
     with pytest.raises(PluginError, match=r"pip install 'invdesign\[sevennet\]'"):
         sevennet.find_checkpoint("7net-0")
 
