@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
-from invdesign.candidate import Evaluation, Failure, Input, clean_detail
-from invdesign.errors import InvdesignError
+from invdesign.candidate import Evaluation, Input, clean_detail
 from invdesign.properties import Unit
-from invdesign.protocols import Potential, potential_of
-from invdesign.roles import StructureEvaluator
-from invdesign.settings import PotentialField
+from invdesign.protocols import Potential
 from invdesign.structures.formulas import write_formula
 from surrogates.electrode.capacity import find_capacity
 from surrogates.electrode.electrons import describe_electron_limit, find_electron_limit
+from surrogates.electrode.exchange import (
+    ENERGY_SCATTER,
+    ExchangeEvaluator,
+    describe_voltage_error,
+    find_voltage_error,
+)
 from surrogates.electrode.hosts import find_worse_class, is_layered
-from surrogates.electrode.insertion import HostRule, Limits, Ordering, Series, relax_series
+from surrogates.electrode.insertion import Ordering, Series, relax_series
 from surrogates.electrode.metals import WorkingIon, find_metal_energy
 from surrogates.electrode.sites import InsertionError, IonSites, choose_supercell, find_ion_sites
 from surrogates.electrode.voltage import Profile, find_profile
@@ -29,16 +32,10 @@ from surrogates.stability.windows import CHARGES
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-VOLTAGE_ERRORS = {"chgnet-0.3.0": 0.33}
-"""V, by the beginning of the potential's fingerprint: root mean square error of nine average voltages against measured ones
-(docs/truth.md)."""
-ENERGY_SCATTER = 2e-4
-"""eV/atom: relaxations of one phase that were started differently end within it of each other (as `windows.ON_HULL`)."""
-Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=12)]
 
 
-class Electrode(StructureEvaluator):
+class Electrode(ExchangeEvaluator):
     """Voltage, capacity, energy and volume change of a host that takes an ion up and gives it off.
 
     The ion is removed from the structure, or inserted into empty sites; both ends are relaxed.
@@ -56,20 +53,8 @@ class Electrode(StructureEvaluator):
     """Equal parts of the way between the ends, for a profile with more than one plateau."""
     orderings: Annotated[int, Field(ge=1, le=100)] = 4
     """Orderings that are relaxed at each composition, those of lowest electrostatic energy."""
-    potential: PotentialField = Field(default="chgnet", validate_default=True)
-    """Energy, forces and stress: `chgnet`, or `{kind: ase, calculator: emt}`."""
-    host_changed: HostRule = "fail"
-    """Treatment of a candidate whose host moves by more than 1.5 Å or forms bonds between anions: `fail`, or `flag`."""
     anion_redox: bool = False
     """True if anions may give and take electrons too, so that no limit of ions follows from the metals."""
-    fmax: Positive = 0.05
-    """Largest force left on an atom, eV/Å."""
-    smax: Positive = 0.1
-    """Largest stress component left, GPa."""
-    relaxation_steps: Annotated[int, Field(ge=0)] = 500
-    """Most moves of a relaxation."""
-    rattle: Annotated[float, Field(ge=0, le=0.5)] = 0.05
-    """Random displacement of each coordinate before a relaxation, Å (standard deviation); always the same one."""
 
     @model_validator(mode="after")
     def _check_ends(self) -> Self:
@@ -97,45 +82,21 @@ class Electrode(StructureEvaluator):
             "structure:discharged": "",
         }
 
-    @property
-    def potential_id(self) -> str:
-        """Fingerprint of the potential."""
-        return self._potential.fingerprint
-
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the settings and of the potential's weights."""
-        return f"{super().fingerprint}-{self.potential_id}"
-
-    @property
-    def _potential(self) -> Potential:
-        return potential_of(self.potential)
-
-    def prepare(self) -> None:
-        """Load the potential, if it can be loaded in advance."""
-        self._potential.prepare()
-
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """Exchange the ions of each of `inputs`.
 
         A host without the ion, without room or electrons for it, or that changes, is a failure with its reason.
         """
-        return [self._evaluate_structure(self.structure_of(item)) for item in inputs]
+        return self._evaluate_each(inputs, self._evaluate_structure)
 
     def _evaluate_structure(self, structure: Structure) -> Evaluation:
-        began = time.perf_counter()
-        try:
-            found = self._exchange_ions(structure)
-        except InvdesignError as error:
-            spent = {"seconds": time.perf_counter() - began}
-            return Evaluation(failure=Failure("error", "", str(error)), cost=spent)
-        cost = {"seconds": time.perf_counter() - began, "potential_calls": float(found.series.calls)}
+        found = self._exchange_ions(structure)
         return Evaluation(
             found.properties,
             noise=found.noise,
             systematic=find_voltage_errors(self._potential, found.properties),
             structures={"charged": found.charged.structure, "discharged": found.discharged.structure},
-            cost=cost,
+            cost={"potential_calls": float(found.series.calls)},
             details={name: clean_detail(text) for name, text in self._write_details(found).items()},
         )
 
@@ -147,8 +108,7 @@ class Electrode(StructureEvaluator):
         if not self.anion_redox:
             self._require_electrons(sites, counts)
         metal = find_metal_energy(self._potential, self.working_ion)
-        limits = Limits(self.fmax, self.smax, self.relaxation_steps, self.rattle)
-        series = relax_series(sites, counts, self.orderings, self._potential, limits)
+        series = relax_series(sites, counts, self.orderings, self._potential, self._limits)
         chosen = {count: level.select_orderings(self.host_changed) for count, level in series.levels.items()}
         for count in (counts[0], counts[-1]):
             if not chosen[count]:
@@ -241,7 +201,7 @@ class _Exchange:
         """True if the host is another one at an end."""
         return self.charged.changed or self.discharged.changed
 
-    @property
+    @cached_property
     def properties(self) -> dict[str, float]:
         ions = self.discharged.count - self.charged.count
         full, empty = self.discharged.structure, self.charged.structure
@@ -320,14 +280,6 @@ def _scale_to_energies(volts: float, properties: Mapping[str, float]) -> dict[st
     }
 
 
-def find_voltage_error(potential: Potential) -> float | None:
-    """Systematic error of voltages by a potential, V; None where it was not measured."""
-    return next(
-        (error for name, error in VOLTAGE_ERRORS.items() if potential.fingerprint.startswith(f"{name}-")),
-        None,
-    )
-
-
 def find_voltage_errors(potential: Potential, properties: Mapping[str, float]) -> dict[str, float]:
     """Systematic errors of an electrode's voltages and energies; none where they were not measured.
 
@@ -340,10 +292,3 @@ def find_voltage_errors(potential: Potential, properties: Mapping[str, float]) -
         return {}
     voltages = dict.fromkeys(("average_voltage", "lowest_voltage", "highest_voltage"), error)
     return {**voltages, **_scale_to_energies(error, properties)}
-
-
-def describe_voltage_error(potential: Potential) -> str:
-    """Say that the error of a potential's voltages is unknown; nothing where it was measured."""
-    if find_voltage_error(potential) is not None:
-        return ""
-    return f"the error of voltages by {potential.label} was not measured"

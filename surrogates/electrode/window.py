@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
@@ -11,20 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from pydantic import Field
 
-from invdesign.candidate import Evaluation, Failure, Input
-from invdesign.errors import InvdesignError
+from invdesign.candidate import Evaluation, Input
 from invdesign.properties import Unit
-from invdesign.protocols import Potential, potential_of
-from invdesign.roles import StructureEvaluator
-from invdesign.settings import PotentialField
 from invdesign.structures.formulas import write_formula
-from surrogates.electrode.evaluator import (
+from surrogates.electrode.exchange import (
     ENERGY_SCATTER,
+    ExchangeEvaluator,
     Positive,
     describe_voltage_error,
     find_voltage_error,
 )
-from surrogates.electrode.insertion import HostRule, Level, Limits, Ordering, compare_level, relax_level
+from surrogates.electrode.insertion import Level, Limits, Ordering, compare_level, relax_level
 from surrogates.electrode.metals import WorkingIon, find_metal_energy
 from surrogates.electrode.sites import (
     MAX_ATOMS,
@@ -46,7 +42,7 @@ if TYPE_CHECKING:
 INTERSTITIAL_ROOM = -0.4
 
 
-class TopotacticWindow(StructureEvaluator):
+class TopotacticWindow(ExchangeEvaluator):
     """Voltages at which the first ion enters and leaves an electrolyte that stays intact.
 
     Between them neither happens, however slowly the electrolyte decomposes.
@@ -58,18 +54,6 @@ class TopotacticWindow(StructureEvaluator):
     """Shortest height of the supercell, Å, between an exchanged ion and its images."""
     sites: Annotated[int, Field(ge=1, le=50)] = 2
     """Sites that are tried on each side, those of lowest electrostatic energy."""
-    potential: PotentialField = Field(default="chgnet", validate_default=True)
-    """Energy, forces and stress: `chgnet`, or `{kind: ase, calculator: emt}`."""
-    host_changed: HostRule = "fail"
-    """Treatment of a candidate whose host moves by more than 1.5 Å or forms bonds between anions: `fail`, or `flag`."""
-    fmax: Positive = 0.05
-    """Largest force left on an atom, eV/Å."""
-    smax: Positive = 0.1
-    """Largest stress component left in the intact crystal, GPa; the supercell keeps its shape."""
-    relaxation_steps: Annotated[int, Field(ge=0)] = 500
-    """Most moves of a relaxation."""
-    rattle: Annotated[float, Field(ge=0, le=0.5)] = 0.05
-    """Random displacement of each coordinate before a relaxation, Å (standard deviation); always the same one."""
 
     @property
     def provides(self) -> Mapping[str, Unit]:
@@ -84,38 +68,15 @@ class TopotacticWindow(StructureEvaluator):
             "structure:ion_inserted": "",
         }
 
-    @property
-    def potential_id(self) -> str:
-        """Fingerprint of the potential."""
-        return self._potential.fingerprint
-
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the settings and of the potential's weights."""
-        return f"{super().fingerprint}-{self.potential_id}"
-
-    @property
-    def _potential(self) -> Potential:
-        return potential_of(self.potential)
-
-    def prepare(self) -> None:
-        """Load the potential, if it can be loaded in advance."""
-        self._potential.prepare()
-
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """Remove one ion from each of `inputs`, and insert one.
 
         An electrolyte without the ion, or that changes, is a failure with its reason.
         """
-        return [self._evaluate_structure(self.structure_of(item)) for item in inputs]
+        return self._evaluate_each(inputs, self._evaluate_structure)
 
     def _evaluate_structure(self, structure: Structure) -> Evaluation:
-        began = time.perf_counter()
-        try:
-            found = self._exchange_one(structure)
-        except InvdesignError as error:
-            spent = {"seconds": time.perf_counter() - began}
-            return Evaluation(failure=Failure("error", "", str(error)), cost=spent)
+        found = self._exchange_one(structure)
         known = find_voltage_error(self._potential)
         limits = ("topotactic_reduction_limit", "topotactic_oxidation_limit")
         systematic: dict[str, float] = {}
@@ -128,7 +89,7 @@ class TopotacticWindow(StructureEvaluator):
             noise={**dict.fromkeys(limits, volts), "topotactic_window_width": math.sqrt(3) * volts},
             systematic=systematic,
             structures={"ion_removed": found.removed.structure, "ion_inserted": found.inserted.structure},
-            cost={"seconds": time.perf_counter() - began, "potential_calls": float(found.calls)},
+            cost={"potential_calls": float(found.calls)},
             details=self._write_details(found),
         )
 
@@ -139,7 +100,7 @@ class TopotacticWindow(StructureEvaluator):
             raise InsertionError(
                 f"{formula} has no {self.ion}: an electrolyte must hold the ion that it conducts; name another 'ion'"
             )
-        limits = Limits(self.fmax, self.smax, self.relaxation_steps, self.rattle)
+        limits = self._limits
         metal = find_metal_energy(self._potential, self.ion)
         bulk = relax_structure(
             structure, self._potential, fmax=self.fmax, smax=self.smax, steps=self.relaxation_steps

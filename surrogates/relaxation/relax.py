@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,12 +13,13 @@ from invdesign import registry
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError
 from invdesign.properties import Unit
-from invdesign.protocols import Forces, Potential, potential_of
-from invdesign.roles import INITIAL, StructureEvaluator
-from invdesign.settings import STORED_FOLDER, PotentialField, validation_context
+from invdesign.protocols import Forces, Potential
+from invdesign.roles import INITIAL
+from invdesign.settings import STORED_FOLDER, validation_context
 from invdesign.structures.files import MIN_ATOM_DISTANCE
 from invdesign.structures.formulas import write_formula
 from surrogates.pairs import find_pairs
+from surrogates.potentials.evaluator import PotentialEvaluator
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -207,11 +207,9 @@ def _shortest_distance(atoms: Atoms) -> float:
 Positive = Annotated[float, Field(gt=0)]
 
 
-class Relax(StructureEvaluator):
+class Relax(PotentialEvaluator):
     """Relaxes a candidate's atoms and cell."""
 
-    potential: PotentialField = Field(default="chgnet", validate_default=True)
-    """Energy, forces and stress: `chgnet`, or `{kind: ase, calculator: emt}`."""
     fmax: Positive = 0.02
     """Largest force left on an atom, eV/Å."""
     smax: Positive = 0.05
@@ -265,43 +263,24 @@ class Relax(StructureEvaluator):
         """Fingerprint of the potential, since a hull holds energies of one potential."""
         return self._potential.fingerprint
 
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the settings and of the potential's weights."""
-        return f"{super().fingerprint}-{self.potential_id}"
-
-    @property
-    def _potential(self) -> Potential:
-        return potential_of(self.potential)
-
-    def prepare(self) -> None:
-        """Load the potential, if it can be loaded in advance."""
-        self._potential.prepare()
-
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """Relax each of `inputs`.
 
         A runaway or unconverged one is a failure with its reason.
         """
-        return [self._relax_candidate(self.structure_of(item)) for item in inputs]
+        return self._evaluate_each(inputs, self._relax_candidate)
 
     def _relax_candidate(self, structure: Structure) -> Evaluation:
-        began = time.perf_counter()
-        try:
-            found = relax_structure(
-                structure,
-                self._potential,
-                fmax=self.fmax,
-                smax=self.smax,
-                steps=self.steps,
-                cell=self.cell,
-                optimizer=self.optimizer,
-            )
-        except InvdesignError as error:
-            return Evaluation(
-                failure=Failure("error", "", str(error)), cost={"seconds": time.perf_counter() - began}
-            )
-        cost = {"seconds": time.perf_counter() - began, "potential_calls": float(found.calls)}
+        found = relax_structure(
+            structure,
+            self._potential,
+            fmax=self.fmax,
+            smax=self.smax,
+            steps=self.steps,
+            cell=self.cell,
+            optimizer=self.optimizer,
+        )
+        cost = {"potential_calls": float(found.calls)}
         if not found.converged and self.unconverged == "fail":
             return Evaluation(failure=Failure("error", "", self._describe_residuals(found)), cost=cost)
         n = len(structure)

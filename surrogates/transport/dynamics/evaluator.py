@@ -14,12 +14,12 @@ from pydantic import Field, PrivateAttr, model_validator
 from invdesign.candidate import Evaluation, Failure, Input, clean_detail
 from invdesign.errors import InvdesignError
 from invdesign.properties import Unit
-from invdesign.protocols import Batch, Potential, potential_of
-from invdesign.roles import StructureEvaluator
-from invdesign.settings import PotentialField
+from invdesign.protocols import Potential
 from invdesign.structures.formulas import write_formula
 from surrogates.external.folders import JobError, JobFolder, job_key
+from surrogates.potentials.evaluator import PotentialEvaluator
 from surrogates.relaxation.relax import CallCounter
+from surrogates.stability.windows import CHARGES, Ion
 from surrogates.transport.dynamics.arrhenius import (
     ROOM_TEMPERATURE,
     Arrhenius,
@@ -43,8 +43,6 @@ if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
-Ion = Literal["Li", "Na", "K", "Mg", "Ca", "Zn", "Al"]
-CHARGES: dict[str, int] = {"Li": 1, "Na": 1, "K": 1, "Mg": 2, "Ca": 2, "Zn": 2, "Al": 3}
 Ions = Annotated[tuple[Ion, ...], Field(strict=False, min_length=1)]
 Temperature = Annotated[float, Field(ge=100, le=3000)]
 Temperatures = Annotated[tuple[Temperature, ...], Field(strict=False, min_length=3)]
@@ -55,7 +53,7 @@ CHGNET_SOFTENING = 0.15
 BENT = 3.0  # standard deviations of a point from the Arrhenius line from which a detail says so; chosen
 
 
-class Diffusivity(StructureEvaluator):
+class Diffusivity(PotentialEvaluator):
     """Diffusivity of an ion by molecular dynamics at several temperatures.
 
     It gives the activation energy, and by extrapolation diffusivity and conductivity at 298 K. An evaluation that was killed
@@ -74,8 +72,6 @@ class Diffusivity(StructureEvaluator):
     """Time step, fs; 0.5 to 1 fs with hydrogen."""
     supercell: Annotated[float, Field(ge=0, le=50)] = 10.0
     """Smallest distance of two opposite faces of the simulated cell, Å: the crystal is repeated until it is reached."""
-    potential: PotentialField = Field(default="chgnet", validate_default=True)
-    """Energy and forces: `chgnet`, or `{kind: ase, calculator: emt}`."""
     unconverged: Literal["fail", "keep"] = "fail"
     """Treatment of a candidate whose ions move by less than 10 Å^2 at some temperature."""
 
@@ -101,24 +97,6 @@ class Diffusivity(StructureEvaluator):
             "conductivity_298": "log10(S/cm)",
             "diffusion_converged": "",
         }
-
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the settings and of the potential's weights."""
-        return f"{super().fingerprint}-{self._potential.fingerprint}"
-
-    @property
-    def batch(self) -> Batch:
-        """One candidate: each takes hours."""
-        return Batch(1)
-
-    @property
-    def _potential(self) -> Potential:
-        return potential_of(self.potential)
-
-    def prepare(self) -> None:
-        """Load the potential, if it can be loaded in advance."""
-        self._potential.prepare()
 
     def use_folder(self, folder: Path) -> None:
         """Keep checkpoints in the candidates' folders in `folder`; without this call there are none."""

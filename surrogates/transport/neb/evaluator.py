@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
 from invdesign.candidate import Evaluation, Failure, Input, clean_detail
-from invdesign.errors import InvdesignError
 from invdesign.properties import Unit
-from invdesign.protocols import Batch, Potential, potential_of
-from invdesign.roles import StructureEvaluator
-from invdesign.settings import PotentialField
 from invdesign.structures.charges import ElementSymbol
+from surrogates.potentials.evaluator import PotentialEvaluator
 from surrogates.transport.neb.barriers import HopBarrier, Method, Migration, find_migration_barriers
 from surrogates.transport.neb.defects import Mechanism
 
@@ -29,13 +25,11 @@ BARRIER_DEVIATION = 0.37
 classes (`benchmarks/truth_tasks/barriers_neb.py`, by an earlier form of the band); most come out too low. No other potential was compared."""
 
 
-class NebBarrier(StructureEvaluator):
+class NebBarrier(PotentialEvaluator):
     """Migration barriers of an ion by climbing-image nudged elastic bands."""
 
     ion: ElementSymbol
     """The ion that moves."""
-    potential: PotentialField = Field(default="chgnet", validate_default=True)
-    """Energy and forces: `chgnet`, or `{kind: ase, calculator: emt}`."""
     mechanism: Mechanism = "vacancy"
     """`vacancy`: an ion hops into the empty site of a neighbour; `interstitial`: an extra ion hops between empty places."""
     images: Annotated[int, Field(ge=1, le=25)] = 5
@@ -57,8 +51,6 @@ class NebBarrier(StructureEvaluator):
     unconverged: Literal["fail", "keep"] = "fail"
     """Treatment of a candidate with a band that does not converge in `steps` and bears on a barrier."""
 
-    version: ClassVar[str] = "1"
-
     @property
     def provides(self) -> Mapping[str, Unit]:
         """Barriers to endless travel in so many directions, and the highest arrangement on the way."""
@@ -68,41 +60,13 @@ class NebBarrier(StructureEvaluator):
     def _names(self) -> tuple[str, ...]:
         return tuple(f"migration_barrier_{n}d" for n in range(1, self.directions + 1))
 
-    @property
-    def batch(self) -> Batch:
-        """One candidate: it takes minutes."""
-        return Batch(1)
-
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the settings and of the potential's weights."""
-        return f"{super().fingerprint}-{self._potential.fingerprint}"
-
-    @property
-    def _potential(self) -> Potential:
-        return potential_of(self.potential)
-
-    def prepare(self) -> None:
-        """Load the potential, if it can be loaded in advance."""
-        self._potential.prepare()
-
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """Return the barriers of each of `inputs`; a failure says what was found and the remedy."""
-        return [self._evaluate_structure(self.structure_of(item)) for item in inputs]
+        return self._evaluate_each(inputs, self._evaluate_structure)
 
     def _evaluate_structure(self, structure: Structure) -> Evaluation:
-        began = time.perf_counter()
-        try:
-            found = find_migration_barriers(structure, self.ion, self._potential, self._method)
-        except InvdesignError as error:
-            return Evaluation(
-                failure=Failure("error", "", str(error)), cost={"seconds": time.perf_counter() - began}
-            )
-        cost = {
-            "seconds": time.perf_counter() - began,
-            "potential_calls": float(found.calls),
-            "images": float(found.images),
-        }
+        found = find_migration_barriers(structure, self.ion, self._potential, self._method)
+        cost = {"potential_calls": float(found.calls), "images": float(found.images)}
         if found.unconverged and self.unconverged == "fail":
             return Evaluation(failure=Failure("error", "", self._describe_unconverged(found)), cost=cost)
         values = dict(zip(self._names, map(float, found.barriers), strict=True))
