@@ -19,6 +19,7 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.report.figures import Figure, round_for_json
 from invdesign.roles import INITIAL
 from invdesign.run.run import Run
+from invdesign.structures.cells import measure_heights
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -92,7 +93,7 @@ def _site_symbol(site: Any) -> str:
 
 def _repeat_at_borders(structure: Structure, lattice: FloatArray) -> tuple[list[str], FloatArray]:
     """Atoms within the cell; those near a face also on the opposite one."""
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(lattice), axis=0)  # between opposite faces
+    heights = measure_heights(lattice)
     near = BORDER_DISTANCE / heights
     symbols, fractions = [], []
     for site in structure:

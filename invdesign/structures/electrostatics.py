@@ -13,6 +13,7 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
+from invdesign.structures.cells import measure_heights
 
 COULOMB_CONSTANT = 14.399645478  # eV Å: e^2 / (4 pi epsilon_0), CODATA 2018
 # Both sums end where their terms have fallen to exp(-EWALD_ACCURACY^2), 2e-16; chosen for full precision.
@@ -271,8 +272,7 @@ def _list_lattice_vectors(cell: FloatArray, radius: float) -> FloatArray:
 
     Some vectors farther away are listed too.
     """
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    most = np.ceil(radius / heights + 0.5).astype(np.int64)
+    most = np.ceil(radius / measure_heights(cell) + 0.5).astype(np.int64)
     grid = np.stack(np.meshgrid(*(np.arange(-m, m + 1) for m in most), indexing="ij"), axis=-1)
     vectors: FloatArray = grid.reshape(-1, 3) @ cell
     # Half the cell's diagonal is the furthest that two sites' nearest images lie apart.

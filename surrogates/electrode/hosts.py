@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from surrogates.pairs import find_pairs
 from surrogates.relaxation.bonding import find_covalent_bonds, make_ions
 from surrogates.relaxation.kept import MAX_DISPLACEMENT, find_new_pairs
 from surrogates.relaxation.matching import match_structures
+from surrogates.transport.passes import find_percolation_heights
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -119,25 +121,6 @@ def is_layered(host: Structure) -> bool:
         np.asarray(host.cart_coords), cell, 2 * float(radii.max()) + BOND_TOLERANCE
     )
     bonded = distance <= radii[first] + radii[second] + BOND_TOLERANCE
-    bonds: dict[int, list[tuple[int, np.ndarray]]] = {}
-    for a, b, shift in zip(first[bonded].tolist(), second[bonded].tolist(), image[bonded], strict=True):
-        bonds.setdefault(a, []).append((b, np.rint(shift)))
-    places: dict[int, np.ndarray] = {}
-    for start in range(len(host)):
-        if start in places:
-            continue
-        # Atoms reached a second time at another translation span the directions in which the network has no end.
-        places[start] = np.zeros(3)
-        loops, waiting = [np.zeros(3)], [start]
-        while waiting:
-            a = waiting.pop()
-            for b, shift in bonds.get(a, []):
-                there = places[a] + shift
-                if b not in places:
-                    places[b] = there
-                    waiting.append(b)
-                elif np.abs(there - places[b]).max() > 0:
-                    loops.append(there - places[b])
-        if np.linalg.matrix_rank(np.array(loops)) == 3:
-            return False
-    return True
+    cells = np.rint(image[bonded]).astype(np.int64)
+    bonds = zip(first[bonded].tolist(), second[bonded].tolist(), cells, strict=True)
+    return math.isinf(find_percolation_heights((0.0, *bond) for bond in bonds)[2])

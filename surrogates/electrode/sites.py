@@ -17,6 +17,7 @@ from invdesign.structures.distances import covalent_radius
 from invdesign.structures.formulas import write_formula
 from invdesign.structures.radii import ionic_radius
 from invdesign.structures.symmetry import symmetry_dataset
+from surrogates.voids import find_voronoi_corners, list_atom_images
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -183,19 +184,12 @@ def find_empty_sites(
 
     Returns:
         Shape (m, 3), fractional, the widest first.
-
-    Source:
-        Voronoi corners as voids: Blatov and Shevchenko, Acta Crystallogr. A 59, 34 (2003).
     """
-    from scipy.spatial import Voronoi
-
     cell = np.asarray(host.lattice.matrix, dtype=np.float64)
-    atoms, sizes = _list_images(host, radii)
-    corners = Voronoi(atoms).vertices
-    fractions = corners @ np.linalg.inv(cell)
-    inside = ((fractions >= -1e-6) & (fractions < 1.0 - 1e-6)).all(axis=1)
+    atoms = list_atom_images(cell, np.asarray(host.frac_coords, dtype=np.float64), REACH)
+    sizes = np.tile([radii[site.specie.symbol] for site in host], len(atoms) // len(host))
     found: list[tuple[float, FloatArray]] = []
-    for corner in corners[inside]:
+    for corner in find_voronoi_corners(cell, atoms):
         if _measure_gap(corner, atoms, sizes) < room - LARGEST_GAIN:
             continue
         place = _find_minimum(corner, atoms, sizes)
@@ -222,20 +216,6 @@ def _list_symmetric_images(host: Structure, place: FloatArray) -> list[FloatArra
         return [place]
     moved = np.mod(np.asarray(group.rotations) @ place + np.asarray(group.translations), 1.0)
     return [place, *moved]
-
-
-def _list_images(host: Structure, radii: Mapping[str, float]) -> tuple[FloatArray, FloatArray]:
-    """Positions (p, 3) and radii (p,) of all atoms up to `REACH` around the cell, Å."""
-    cell = np.asarray(host.lattice.matrix, dtype=np.float64)
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    most = np.ceil(REACH / heights).astype(int)
-    shifts = np.stack(np.meshgrid(*(np.arange(-m, m + 1) for m in most), indexing="ij"), axis=-1).reshape(
-        -1, 3
-    )
-    inside = np.mod(host.frac_coords, 1.0)
-    atoms = ((inside[None, :, :] + shifts[:, None, :]).reshape(-1, 3)) @ cell
-    sizes = np.tile([radii[site.specie.symbol] for site in host], len(shifts))
-    return atoms, sizes
 
 
 def _measure_gap(place: FloatArray, atoms: FloatArray, sizes: FloatArray) -> float:

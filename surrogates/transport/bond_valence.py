@@ -17,6 +17,7 @@ from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.properties import Unit
 from invdesign.protocols import Batch
 from invdesign.roles import StructureEvaluator
+from invdesign.structures.cells import list_translations, measure_heights
 from invdesign.structures.charges import AllowedStates, ElementSymbol, States, assign_oxidation_states
 from invdesign.structures.formulas import write_formula
 from surrogates.transport.bond_valence_parameters import COVALENT_RADII, PAIR_PARAMETERS
@@ -187,12 +188,8 @@ class _Framework:
     def add_images(self, cell: FloatArray) -> _Framework:
         """Add all periodic images within reach of `cell`."""
         inside = (self.positions @ np.linalg.inv(cell)) % 1.0
-        heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)  # Å between opposite faces
-        most = np.ceil(PAIR_REACH / heights).astype(int)
-        axes = [np.arange(-n, n + 1) for n in most]
-        shifts = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 1, 3)
-        fractional = (inside + shifts).reshape(-1, 3)
-        beyond = np.maximum(np.maximum(-fractional, fractional - 1.0), 0.0) * heights
+        fractional = (inside + list_translations(cell, PAIR_REACH)[:, None, :]).reshape(-1, 3)
+        beyond = np.maximum(np.maximum(-fractional, fractional - 1.0), 0.0) * measure_heights(cell)
         which = np.flatnonzero((beyond <= PAIR_REACH).all(axis=1))
         kept = self.select_ions(which % len(inside))
         return _Framework(fractional[which] @ cell, kept.attracts, kept.depth, kept.distance, kept.softness)

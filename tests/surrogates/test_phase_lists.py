@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from invdesign.errors import InvdesignError
-from invdesign.settings import Settings, load
+from invdesign.settings import Settings
 from surrogates import commands
 from surrogates.stability.coverage import coverage_notes, find_gaps
 from surrogates.stability.reference import ReferenceSet, Skipped, load_reference, make_reference
@@ -29,13 +29,6 @@ def entry(symbol: str, edge: float = 4.0, source: str = "made up") -> str:
 
 
 HEAD = "systems: [Cu-Au, Ag]\nlacking:\n  - {name: CuAu, reason: nobody measured it}\nphases:\n"
-
-
-@pytest.fixture
-def emt() -> Settings:
-    """Copper, silver, gold and a few others, in microseconds."""
-    potential: Settings = load("potentials", {"kind": "ase", "calculator": "emt"})
-    return potential
 
 
 @pytest.fixture

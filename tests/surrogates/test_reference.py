@@ -53,13 +53,6 @@ METALS = {"Cu": "fcc", "Au": "fcc", "Ag": "fcc"}
 
 
 @pytest.fixture
-def emt() -> Settings:
-    """Copper, silver, gold and a few others, in microseconds."""
-    potential: Settings = load("potentials", {"kind": "ase", "calculator": "emt"})
-    return potential
-
-
-@pytest.fixture
 def metals(tmp_path: Path) -> Path:
     """A folder of three CIF files."""
     folder = tmp_path / "metals"

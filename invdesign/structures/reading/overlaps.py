@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invdesign.arrays import FloatArray
+from invdesign.structures.cells import measure_heights
 from invdesign.structures.reading.raw import StructureFileError
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _check_crowding(structure: Structure, reach: float) -> None:
         StructureFileError: the message names one of these sites.
     """
     cell = structure.lattice.matrix
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    heights = measure_heights(cell)
     bins = np.maximum(1, heights.astype(np.int64))  # 1 Å high at least
     places = np.floor((structure.frac_coords % 1.0) * bins).astype(np.int64) % bins
     keys = (places[:, 0] * bins[1] + places[:, 1]) * bins[2] + places[:, 2]

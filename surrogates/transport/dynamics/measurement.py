@@ -14,6 +14,7 @@ import numpy as np
 from invdesign.arrays import BoolArray, FloatArray
 from invdesign.protocols import Potential
 from invdesign.rng import rng_for
+from invdesign.structures.cells import measure_heights
 from surrogates.pairs import find_pairs
 from surrogates.relaxation.relax import to_atoms
 from surrogates.transport.dynamics.checkpoint import Checkpoint
@@ -93,7 +94,7 @@ class Motion:
 
 def build_supercell(structure: Structure, height: float) -> Atoms:
     """Repeat a cell along its axes until opposite faces are at least `height` (Å) apart."""
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(structure.lattice.matrix), axis=0)
+    heights = measure_heights(structure.lattice.matrix)
     repeats = np.maximum(np.ceil((height - HEIGHT_TOLERANCE) / heights), 1).astype(int)
     return to_atoms(structure).repeat(tuple(int(n) for n in repeats))
 

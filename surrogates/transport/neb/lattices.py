@@ -10,6 +10,7 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import InvdesignError
+from invdesign.structures.cells import list_translations
 from invdesign.structures.symmetry import LOOSE_SYMPREC, symmetry_dataset
 
 if TYPE_CHECKING:
@@ -176,10 +177,7 @@ def _select_forms(forms: FloatArray, short: FloatArray, rotations: list[IntArray
 
 def _list_short_vectors(cell: FloatArray, apart: float) -> FloatArray:
     """Lattice vectors shorter than `apart` as whole numbers, shape (v, 3), without zero."""
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    most = np.ceil(apart / heights).astype(int)
-    axes = [np.arange(-n, n + 1) for n in most]
-    whole = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float64)
+    whole = list_translations(cell, apart).astype(np.float64)
     length = np.linalg.norm(whole @ cell, axis=1)
     short: FloatArray = whole[(length < apart - 1e-6) & (length > 0)]
     return short

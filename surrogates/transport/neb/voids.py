@@ -6,6 +6,7 @@ import numpy as np
 
 from invdesign.arrays import FloatArray
 from surrogates.transport.neb.lattices import Crystal, match_points
+from surrogates.voids import find_voronoi_corners, list_atom_images
 
 # Å between an interstitial ion and any atom; chosen: lithium has 1.4 Å and more from its neighbours once they have
 # given way, and a smaller place relaxes into another one.
@@ -26,16 +27,8 @@ def find_voids(crystal: Crystal) -> FloatArray:
     Returns:
         Shape (s, 3), Å, within the cell.
     """
-    from scipy.spatial import Voronoi
-
-    inverse = np.linalg.inv(crystal.cell)
-    heights = 1.0 / np.linalg.norm(inverse, axis=0)
-    most = np.ceil(CELL_REACH / heights).astype(int)
-    axes = [np.arange(-n, n + 1) for n in most]
-    shifts = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 1, 3) @ crystal.cell
-    corners = Voronoi((crystal.positions + shifts).reshape(-1, 3)).vertices
-    fractions = corners @ inverse
-    corners = corners[((fractions > -1e-6) & (fractions < 1 - 1e-6)).all(axis=1)]
+    fractions = crystal.positions @ np.linalg.inv(crystal.cell)
+    corners = find_voronoi_corners(crystal.cell, list_atom_images(crystal.cell, fractions, CELL_REACH))
     _, room = match_points(corners, crystal.positions, crystal.cell)
     wide = np.flatnonzero(room >= SMALLEST_VOID)
     places: list[FloatArray] = []

@@ -1,0 +1,32 @@
+"""Heights of cells, and the cells around them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from invdesign.arrays import FloatArray, IntArray
+
+
+def measure_heights(cell: FloatArray) -> FloatArray:
+    """Distances between opposite faces of a cell, shape (3,), Å.
+
+    Args:
+        cell: shape (3, 3), rows in Å.
+    """
+    heights: FloatArray = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    return heights
+
+
+def list_translations(cell: FloatArray, reach: float) -> IntArray:
+    """Translations to the cells within a distance of a cell, and some farther ones.
+
+    Args:
+        cell: shape (3, 3), rows in Å.
+        reach: Å from the faces of the cell.
+
+    Returns:
+        Shape (m, 3), whole numbers, the cell itself among them.
+    """
+    most = np.ceil(reach / measure_heights(cell)).astype(np.int64)
+    axes = [np.arange(-n, n + 1) for n in most]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
