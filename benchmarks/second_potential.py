@@ -1,28 +1,44 @@
-"""SevenNet beside CHGNet: CPU time per call, the laws that energies keep, lattice constants of salts, and insertion voltages.
+"""SevenNet beside CHGNet: CPU time per call, the laws that energies keep, lattice constants of salts, insertion voltages, and phases.
 
-    python benchmarks/second_potential.py time | laws | lattices | voltages
+    python benchmarks/second_potential.py time | laws | lattices | voltages | phases
 
-Needs the extra `sevennet`. Crystals are those of the shipped reference set, with their published cells.
+Needs the extra `sevennet`. Crystals are those of the shipped reference sets, with their published cells. `phases` relaxes those of
+Li, P, S, Cl, Br and I as the shipped set was (half an hour on one core), and keeps each finished one in `runs/`.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from common import Row, merge_results
+from truth_enthalpies import Pair, pair_phases
+from truth_tasks.hull_leave_one_out import (
+    ON,
+    area_under_curve,
+    decomposition_without,
+    interval,
+    read_distances,
+)
+from truth_tasks.window_sulfides import list_limits
 from truth_windows import mean_row
 
 from invdesign.arrays import FloatArray
-from invdesign.structures.crystallography import Crystal, read_entries
+from invdesign.settings import load
+from invdesign.structures.crystallography import Crystal, read_crystals
 from surrogates.potentials.chgnet import CHGNet
 from surrogates.potentials.sevennet import SevenNet
 from surrogates.relaxation.relax import relax_structure, to_atoms
+from surrogates.stability.reference import ReferenceSet, load_shipped_set
+from surrogates.stability.reference_build import Progress, build_reference
+from surrogates.stability.reference_sources import PublishedCrystal, read_structures
 
 WANT = frozenset({"energy", "forces", "stress"})
 POTENTIALS: dict[str, Callable[[], Any]] = {
@@ -34,14 +50,16 @@ POTENTIALS: dict[str, Callable[[], Any]] = {
 LATTICE_CONSTANTS = {"Li": 3.509, "LiF": 4.03, "LiCl": 5.14, "Li2O": 4.619, "Li2S": None}
 """Å, measured. Sources: lithium, R. W. G. Wyckoff, Crystal Structures, vol. 1 (1963); LiF and LiCl, K. S. Song and R. T. Williams,
 Self-Trapped Excitons (1996), table 5.7; Li2O, E. Zintl, A. Harder and B. Dauth, Z. Elektrochem. 40, 588 (1934). None for Li2S: its cell is PBE's."""
+BOTH = "chgnet and 7net-0"
+PHASES = "second_potential_phases"
+SYSTEM = ("Li", "P", "S", "Cl", "Br", "I")
 CALLS = 7  # of which the least counts
 STEP, STRAIN = 0.01, 2e-3  # Å and strain of central differences
 
 
-def published() -> dict[str, Crystal]:
+def published() -> Mapping[str, Crystal]:
     """Crystals of the shipped reference set, by name."""
-    text = files("surrogates").joinpath("references", "lithium-chalcohalides.yaml").read_text("utf-8")
-    return {name: item for name, item in read_entries(text) if isinstance(item, Crystal)}
+    return read_crystals(files("surrogates").joinpath("references", "lithium-chalcohalides.yaml"))
 
 
 def crystals() -> dict[str, Atoms]:
@@ -160,7 +178,7 @@ def compare_voltages(task: str, measured: FloatArray, ours: FloatArray, other: F
     return [
         mean_row(task, "7net-0", "mae_to_experiment_v", np.abs(others).tolist(), "V"),
         mean_row(task, "7net-0", "rms_to_experiment_v", [float(np.sqrt(np.mean(others**2)))], "V"),
-        mean_row(task, "chgnet and 7net-0", "mae_of_mean_v", np.abs(both).tolist(), "V"),
+        mean_row(task, BOTH, "mae_of_mean_v", np.abs(both).tolist(), "V"),
         _row(task, "correlation_of_errors", float(np.corrcoef(errors, others)[0, 1]), len(errors)),
         _row(
             task,
@@ -171,8 +189,122 @@ def compare_voltages(task: str, measured: FloatArray, ours: FloatArray, other: F
     ]
 
 
+def compare_phases() -> None:
+    """Energies of formation, windows and leave-one-out hulls of one chemical system by both potentials."""
+    sets = {"chgnet": select_system(load_shipped_set("battery-phases")), "7net-0": build_second_set()}
+    rows = compare_formation({name: pair_phases(reference) for name, reference in sets.items()})
+    for name, reference in sets.items():
+        errors = [abs(value - published) for *_, value, published in list_limits(reference)]
+        for formula, limit, value, published in list_limits(reference):
+            print(f"{name}: {formula} {limit} at {value:.2f} V, published {published:.2f} V")
+        rows.append(Row("truth", PHASES, name, "window_max_error_v", max(errors), "V", len(errors), 0.0))
+    merge_results("truth", [*rows, *compare_hulls(sets)])
+
+
+def select_system(reference: ReferenceSet) -> ReferenceSet:
+    """The phases of a set that consist of the elements of SYSTEM."""
+    return reference.model_copy(update={"phases": tuple(reference.select_phases(SYSTEM))})
+
+
+def build_second_set() -> ReferenceSet:
+    """The published crystals of SYSTEM relaxed by 7net-0."""
+    folder = Path(str(files("surrogates"))) / "references"
+    crystals = [
+        crystal
+        for name in ("lithium-chalcohalides.yaml", "battery-phases.yaml")
+        for crystal in read_structures(folder / name)
+        if isinstance(crystal, PublishedCrystal)
+        and {e.symbol for e in crystal.structure.elements} <= set(SYSTEM)
+    ]
+    partial = Path(__file__).resolve().parents[1] / "runs" / "second_potential_phases.jsonl"
+    partial.parent.mkdir(exist_ok=True)
+    return build_reference(
+        crystals,
+        load("potentials", "sevennet"),
+        name="second-potential",
+        partial=partial,
+        report=_print_progress,
+    )
+
+
+def compare_formation(pairs: Mapping[str, Sequence[Pair]]) -> list[Row]:
+    """Rows on errors of energies of formation by potential, and on what they have in common."""
+    rows = []
+    for name, found in pairs.items():
+        errors = [pair.error for pair in found]
+        rows += [
+            mean_row(PHASES, name, "formation_mae_ev_per_atom", [abs(error) for error in errors], "eV/atom"),
+            mean_row(PHASES, name, "formation_bias_ev_per_atom", errors, "eV/atom"),
+        ]
+    ours, others = (np.array([pair.error for pair in found]) for found in pairs.values())
+    for one, other in zip(*pairs.values(), strict=True):
+        assert one.formula == other.formula, (one, other)
+        print(
+            f"{one.formula}: measured {one.measured:.3f} eV/atom, chgnet {one.error:+.3f}, 7net-0 {other.error:+.3f}"
+        )
+    both = np.abs(ours + others) / 2
+    return [
+        *rows,
+        mean_row(PHASES, BOTH, "formation_mae_of_mean_ev_per_atom", both.tolist(), "eV/atom"),
+        _row(PHASES, "correlation_of_errors", float(np.corrcoef(ours, others)[0, 1]), len(ours)),
+        _row(
+            PHASES,
+            "correlation_of_distance_and_error",
+            float(np.corrcoef(np.abs(ours - others), both)[0, 1]),
+            len(ours),
+        ),
+    ]
+
+
+def compare_hulls(sets: Mapping[str, ReferenceSet]) -> list[Row]:
+    """Rows on how far a phase lies from the hull of all others, by potential and by the mean of both."""
+    distances = read_distances()
+    named = {name: {phase.name: phase for phase in reference.phases} for name, reference in sets.items()}
+    scores: list[list[float]] = []
+    labels: list[float] = []
+    for phase in sets["chgnet"].phases:
+        mp_id = re.search(r"mp-\d+", phase.source)
+        if (
+            not mp_id
+            or mp_id[0] not in distances
+            or len(phase.composition) == 1
+            or phase.name not in named["7net-0"]
+        ):
+            continue
+        found = [decomposition_without(sets[name], named[name][phase.name]) for name in sets]
+        if None not in found:
+            scores.append([value for value in found if value is not None])
+            labels.append(float(distances[mp_id[0]] <= ON))
+    ours, others = np.array(scores).T
+    truth = np.array(labels)
+    print(f"{len(truth)} phases, {int(truth.sum())} on the hull of the Materials Project")
+    methods = {"chgnet": ours, "7net-0": others, BOTH: (ours + others) / 2}
+    rows = [
+        Row(
+            "truth", PHASES, name, "leave_one_out_auc", area_under_curve(values, truth), "", len(truth), 0.0,
+            *interval(values, truth),
+        )
+        for name, values in methods.items()
+    ]  # fmt: skip
+    apart = (1000 * np.abs(ours - others)).tolist()
+    return [
+        *rows,
+        mean_row(PHASES, BOTH, "distance_of_decomposition_energies_mev_per_atom", apart, "meV/atom"),
+        _row(
+            PHASES,
+            "correlation_of_decomposition_energies",
+            float(np.corrcoef(ours, others)[0, 1]),
+            len(truth),
+        ),
+    ]
+
+
 def _row(task: str, metric: str, value: float, n: int) -> Row:
-    return Row("truth", task, "chgnet and 7net-0", metric, value, "", n, 0.0, None, None)
+    return Row("truth", task, BOTH, metric, value, "", n, 0.0, None, None)
+
+
+def _print_progress(progress: Progress) -> None:
+    print(f"[{progress.number}/{progress.total}] {progress.result.name} {progress.seconds:.0f} s", flush=True)
 
 
 TASKS: dict[str, Callable[[], None]] = {
@@ -180,6 +312,7 @@ TASKS: dict[str, Callable[[], None]] = {
     "laws": check_laws,
     "lattices": relax_salts,
     "voltages": measure_voltages,
+    "phases": compare_phases,
 }
 
 
