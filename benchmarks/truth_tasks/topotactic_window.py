@@ -1,0 +1,61 @@
+"""Limits of `topotactic_window` with CHGNet 0.3.0 beside the measured plateaus of insertion compounds.
+
+No measured topotactic window of an electrolyte is known to us: what is measured there is where it decomposes. Insertion compounds
+show the same two limits. Where a couple changes in two phases, the plateau is where both are in equilibrium; the first ion then leaves
+the discharged phase at that voltage or above, and enters the charged one at that voltage or below. So each plateau is a bound of one limit:
+`within_bound` counts those that hold within the 0.33 V by which `voltage_couples` errs, `excess_v` is the limit less the plateau, positive in
+the direction that the bound allows. Measured plateaus, their sources and the crystals are those of `voltage_couples`.
+"""
+
+from __future__ import annotations
+
+from common import Row
+from truth_tasks.voltage_couples import COUPLES
+from truth_windows import mean_row
+
+from invdesign.candidate import Candidate, Design, Input, Proposal
+from surrogates.electrode.exchange import find_voltage_error
+from surrogates.electrode.window import TopotacticWindow
+
+TASK = "topotactic_window"
+BOUNDS = {
+    "FePO4 / LiFePO4": "oxidation",
+    "MnPO4 / LiMnPO4": "oxidation",
+    "Mn2O4 / LiMn2O4": "oxidation",
+    "LiMn2O4 / Li2Mn2O4": "reduction",
+    "LiTi2O4 / Li2Ti2O4": "reduction",
+}
+"""Limit of the common crystal that the plateau of a couple bounds."""
+
+
+def measure() -> list[Row]:
+    """Every limit beside its plateau."""
+    evaluator = TopotacticWindow.model_validate({"ion": "Li"})
+    known = find_voltage_error(evaluator._potential)
+    assert known is not None
+    excesses = []
+    print("| couple | limit | bound by the plateau, V | here, V | excess, V | host moves, Å |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for couple in COUPLES:
+        side = BOUNDS.get(couple.name)
+        if side is None:
+            continue
+        structures = {"initial": couple.build_structure()}
+        item = Input(Candidate(0, "key", Proposal({})), Design(structures=structures), {}, structures, 0)
+        (found,) = evaluator.evaluate([item])
+        if found.failure is not None:
+            print(f"| {couple.name} | {side} | {couple.measured:.2f} | {found.failure.message} | | |", flush=True)
+            continue
+        value = found.properties[f"topotactic_{side}_limit"]
+        excesses.append(value - couple.measured if side == "oxidation" else couple.measured - value)
+        sign = ">=" if side == "oxidation" else "<="
+        moved = found.properties["host_displacement"]
+        print(
+            f"| {couple.name} | {side} | {sign} {couple.measured:.2f} | {value:.2f} | {excesses[-1]:+.2f} | {moved:.2f} |",
+            flush=True,
+        )
+    held = [float(excess >= -known) for excess in excesses]
+    return [
+        Row("truth", TASK, "invdesign", "within_bound", sum(held), "limits", len(held), 0.0),
+        mean_row(TASK, "invdesign", "excess_v", excesses, "V"),
+    ]
