@@ -30,7 +30,7 @@ PAIRS = (
     ("Li", "Li6PS5Cl"),
     ("Li", "Li3PO4"),
 )
-FAR_MORE = 3.0  # times; chosen: the published ratio is larger
+FAR_MORE = 3.0  # times; chosen
 TASK = "interface_reaction"
 
 

@@ -1,6 +1,7 @@
 """Average voltages of nine insertion couples by `electrode` with CHGNet 0.3.0 against measured ones.
 
-Measured voltages are rounded averages of half cells against lithium, good to 0.1 V; papers that report such curves:
+Measured voltages are rounded, customary averages of half cells against lithium; they were not read off published curves, so errors
+below 0.1 V mean nothing. Papers on these couples:
 - LiCoO2: Amatucci, Tarascon and Klein, J. Electrochem. Soc. 143, 1114 (1996). LiNiO2: Ohzuku, Ueda and Nagayama, J. Electrochem. Soc.
   140, 1862 (1993). LiMn2O4, both steps: Ohzuku, Kitagawa and Hirai, J. Electrochem. Soc. 137, 769 (1990).
 - LiFePO4, LiMnPO4: Padhi, Nanjundaswamy and Goodenough, J. Electrochem. Soc. 144, 1188 (1997).

@@ -14,8 +14,8 @@ from surrogates.stability.windows import CHARGES
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-# Å, lattice constant of the body-centred cubic metal: R. W. G. Wyckoff, Crystal Structures, vol. 1, 2nd ed. (Interscience, New
-# York, 1963); potassium at 78 K. A start only: every potential relaxes it to its own.
+# Å, lattice constant of the body-centred cubic metal. A start only: every potential relaxes it to its own. Such constants are
+# tabulated in R. W. G. Wyckoff, Crystal Structures, vol. 1, 2nd ed. (Interscience, New York, 1963).
 METAL_CELLS = {"Li": 3.5093, "Na": 4.2906, "K": 5.247}
 METAL_FMAX, METAL_SMAX = 0.005, 0.02  # eV/Å and GPa; chosen: leaves 0.1 meV/atom
 _ENERGIES: dict[tuple[str, str], float] = {}  # eV/atom, by fingerprint of the potential and metal

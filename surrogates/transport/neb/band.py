@@ -94,9 +94,9 @@ def relax_band(
         CollapseError: two images became one.
 
     Source:
-        Climbing image and improved tangents: Henkelman, Uberuaga and Jónsson, J. Chem. Phys. 113, 9901 and 9978
-        (2000). Steps: limited-memory BFGS, Nocedal and Wright, Numerical Optimization, 2nd ed., algorithm 7.4,
-        constrained to the space across the path.
+        Climbing image: Henkelman, Uberuaga and Jónsson, J. Chem. Phys. 113, 9901 (2000). Improved tangents:
+        Henkelman and Jónsson, J. Chem. Phys. 113, 9978 (2000). Steps: limited-memory BFGS, Nocedal and Wright,
+        Numerical Optimization, 2nd ed., algorithm 7.4, constrained to the space across the path.
     """
     band = _Moving(path.copy(), np.array([ends[0], *[0.0] * (len(path) - 2), ends[1]]), compute, mirror)
     band.compute_images(band.own)
