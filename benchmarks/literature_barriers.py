@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import permutations
@@ -38,6 +38,7 @@ IONS = ("Li", "Na", "K")
 SYMPREC = 0.1  # Å
 POLYMORPH = re.compile(r"^(a1|a|b|g|d|e|O3|O)-(?=[A-Z])")
 REMARK = re.compile(r"\((MV|DV|mono|hex|in-plane|out-of_plane|Pmn21)\)", re.IGNORECASE)
+PAIR = re.compile(r"\(DV\)", re.IGNORECASE)  # a pair of vacancies
 GUEST = re.compile(r"[(_](Li|Na|K|Mg|Ca|Zn|Al|Sr)\)?$", re.IGNORECASE)
 SPELLINGS = {"I42d": "I-42d", "Pbnm": "Pnma", "P21m": "P21/m", "P2/b": "P2/c", "CmCm": "Cmcm"}
 OTHER_TYPES = {
@@ -56,6 +57,7 @@ class Compound:
         family: class in the literature's list.
         ion: the one that moves.
         barrier: lowest of its paths, eV.
+        hop: eV, where one hop is published, not counting those of pairs of vacancies; else None.
         rows: how many there are.
     """
 
@@ -64,6 +66,7 @@ class Compound:
     family: str
     ion: str
     barrier: float
+    hop: float | None
     rows: int
 
     @property
@@ -84,23 +87,29 @@ class Match:
 
 def read_compounds(folder: Path = DATA) -> list[Compound]:
     """All compounds of lithium, sodium and potassium, in the order of the list."""
-    found: dict[str, Compound] = {}
+    rows: dict[tuple[str, int], list[tuple[str, float, bool]]] = {}
     with (folder / "barriers" / "literature.csv").open(encoding="utf-8-sig", newline="") as stream:
         for row in csv.DictReader(stream):
             composition, spacegroup = _composition(row["COMPOSITION"]), _spacegroup(row["SPACE GROUP"])
-            if composition is None or not spacegroup:
-                continue
-            ion = next((ion for ion in IONS if ion in composition), None)
-            if ion is None:
+            if composition is None or not spacegroup or not any(ion in composition for ion in IONS):
                 continue
             barrier = float(row["MIGRATION BARRIER(eV)"])
-            new = Compound(composition.reduced_formula, spacegroup, row["CLASS"].strip(), ion, barrier, 1)
-            old = found.get(new.key)
-            if old is not None:
-                barrier, rows = min(barrier, old.barrier), old.rows + 1
-                new = Compound(new.formula, spacegroup, old.family, ion, barrier, rows)
-            found[new.key] = new
-    return list(found.values())
+            found = rows.setdefault((composition.reduced_formula, spacegroup), [])
+            found.append((row["CLASS"].strip(), barrier, PAIR.search(row["COMPOSITION"]) is not None))
+    return [_join_rows(formula, spacegroup, found) for (formula, spacegroup), found in rows.items()]
+
+
+def _join_rows(formula: str, spacegroup: int, rows: Sequence[tuple[str, float, bool]]) -> Compound:
+    """One compound from its (class, barrier, of a pair of vacancies)."""
+    from pymatgen.core import Composition
+
+    composition = Composition(formula)
+    ion = next(ion for ion in IONS if ion in composition)
+    hops = [barrier for _, barrier, pair in rows if not pair]
+    hop = hops[0] if len(hops) == 1 else None
+    return Compound(
+        formula, spacegroup, rows[0][0], ion, min(barrier for _, barrier, _ in rows), hop, len(rows)
+    )
 
 
 def count_rows(folder: Path = DATA) -> int:

@@ -2,12 +2,14 @@
 
 Which compounds are compared, and with which crystals, says `literature_barriers`. Each crystal is relaxed with a free cell to
 0.05 eV/Å and 0.05 GPa, and the percolating barrier of a vacancy in one direction (`migration_barrier_1d`) computed in it with
-the settings below. It is compared with the lowest barrier published of the compound, most of them single hops by nudged elastic
-bands on density-functional theory. The reach is the shortest of REACHES at which the sites of the ion are joined without end.
+the settings below. Most published barriers are single hops by nudged elastic bands on density-functional theory. Compared are compounds
+of which one hop is published, not counting those of pairs of vacancies: a percolating barrier is no single hop of several. `all of the
+list` compares every compound with its lowest published barrier. The reach is the shortest of REACHES at which the sites of the
+ion are joined without end.
 
-Results are kept in the file that INVDESIGN_NEB_CACHE names (by default `runs/barriers_neb.jsonl`), a line each;
-`python -m truth_tasks.barriers_neb --seconds 500` (in `benchmarks`) computes until then and can be called again. The classes take
-turns, the cheapest compounds of each first. `measure` uses what is there and computes nothing.
+Every finished compound is a line of `benchmarks/results/barriers_neb.jsonl`; `python -m truth_tasks.barriers_neb --seconds 500` (in
+`benchmarks`) computes those that have none, until then, and can be called again. The classes take turns, the cheapest compounds of
+each first. `measure` computes nothing. To compute all anew, delete the file.
 
 Besides the rank correlation and the mean absolute error, `slope` is that of a line through the origin, computed against
 published barriers: below 1 where the potential is too soft.
@@ -17,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from common import Row, one_thread
-from literature_barriers import OTHER_TYPES, Match, match_compounds
+from literature_barriers import OTHER_TYPES, Match, match_compounds, read_compounds
 
 from invdesign.errors import InvdesignError
 from invdesign.settings import load
@@ -39,9 +40,7 @@ from surrogates.transport.passes import find_percolation_heights
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-KEPT = Path(
-    os.environ.get("INVDESIGN_NEB_CACHE", Path(__file__).resolve().parents[2] / "runs" / "barriers_neb.jsonl")
-)
+KEPT = Path(__file__).resolve().parents[1] / "results" / "barriers_neb.jsonl"
 MOST_ATOMS = 44  # of the crystal's cell, as for the bond-valence barriers
 MOST_SUPERCELL_ATOMS = 100
 FEWEST = 3  # compounds of a class that has figures of its own
@@ -89,7 +88,6 @@ def survey(structure: Structure, ion: str) -> tuple[float, int, int]:
 def compute(seconds: float) -> None:
     """Compute compounds that are not kept yet, and keep each as soon as it is done."""
     one_thread()
-    KEPT.parent.mkdir(parents=True, exist_ok=True)
     potential = load("potentials", "chgnet")
     potential.prepare()
     done = {line["compound"] for line in kept_lines()}
@@ -114,7 +112,6 @@ def computed_line(match: Match, reach: float, potential: Any) -> dict[str, Any]:
         "family": compound.family.lower().removesuffix("s"),
         "ion": compound.ion,
         "source": match.source,
-        "literature": compound.barrier,
         "reach": reach,
     }
     try:
@@ -203,16 +200,34 @@ def _rank_correlation(one: np.ndarray, other: np.ndarray) -> float:
 def measure() -> list[Row]:
     """Figures over all compounds that were computed, and by class."""
     lines = list(kept_lines())
-    rows = [line for line in lines if "failure" not in line]
-    for line in lines:
-        print({key: line.get(key) for key in ("compound", "family", "literature", "barrier", "failure")})
-    families = sorted({row["family"] for row in rows})
+    published = {compound.key: compound for compound in read_compounds()}
     print(
-        f"{len(rows)} compounds of {len(families)} classes are compared, {len(lines) - len(rows)} have no barrier"
+        "| compound | class | published, eV | here, eV | hop, Å | remark |\n| --- | --- | --- | --- | --- | --- |"
     )
-    found = figures("barriers_neb", rows)
+    rows = []
+    for line in lines:
+        compound = published[line["compound"]]
+        failed = "failure" in line
+        hop = (
+            f"{compound.hop:.2f}"
+            if compound.hop is not None
+            else f"{compound.barrier:.2f} (lowest of {compound.rows})"
+        )
+        here = "" if failed else f"{line['barrier']:.2f}"
+        length = "" if failed else f"{line['hops'][0]['length']:.2f}"
+        print(
+            f"| {compound.key} | {line['family']} | {hop} | {here} | {length} | {line.get('failure', '')} |"
+        )
+        if not failed:
+            rows.append({**line, "literature": compound.barrier, "hop": compound.hop})
+    single = [{**row, "literature": row["hop"]} for row in rows if row["hop"] is not None]
+    families = sorted({row["family"] for row in single})
+    print(
+        f"{len(rows)} of {len(lines)} compounds have a barrier; {len(single)} of {len(families)} classes have one published hop"
+    )
+    found = [*figures("barriers_neb", single), *figures("barriers_neb: all of the list", rows)]
     for family in families:
-        of_it = [row for row in rows if row["family"] == family]
+        of_it = [row for row in single if row["family"] == family]
         if len(of_it) >= FEWEST:
             found += [row for row in figures(f"barriers_neb: {family}", of_it) if row.metric != "spearman"]
     return found
