@@ -7,7 +7,7 @@ energies above its hull) and `elasticity/` (the same, binary compounds). A phase
 - from `phases/`, unless its origin cannot be named (`UNTRACED`);
 - from the package's prototypes (`PROTOTYPES`) and those of the AFLOW library (`AFLOW`), where they are the measured crystal itself;
 - from `crystals/`, if it was measured and is at most `MAX_ABOVE` above the hull, the lowest `POLYMORPHS` of a formula; or if
-  `COMPUTED` names it;
+  `NAMED` names it;
 - from `elasticity/`, which knows no hull, up to `FILLERS` of a formula, if it was measured and no other source has a phase of the
   formula within `STABLE` of the hull.
 
@@ -34,7 +34,7 @@ import pymatgen.analysis.prototypes
 from known_compounds import is_of_first_releases
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Composition, Lattice, Structure
-from reference_systems import AFLOW, COMPUTED, FORMULAS, LACKING, MODELS, PROTOTYPES, SYSTEMS
+from reference_systems import AFLOW, FORMULAS, LACKING, MODELS, NAMED, PROTOTYPES, SYSTEMS
 
 from invdesign.errors import InvdesignError
 from invdesign.structures.crystallography import Crystal, Site, read_crystals
@@ -171,14 +171,14 @@ def read_prototypes() -> Iterator[Found]:
 
 
 def read_tables(shared: Path, systems: Sequence[frozenset[str]]) -> Iterator[Found]:
-    """Crystals of the Materials Project in one of `systems`: measured ones, and those of `COMPUTED`."""
+    """Crystals of the Materials Project in one of `systems`: measured ones, and those of `NAMED`."""
     folder = shared / "crystals"
     for name in ("mpts52.csv.gz", "mp20_binary_ternary.csv.gz"):
         with gzip.open(folder / name, "rt") as stream:
             for row in csv.DictReader(stream):
                 mp_id, above = row["material_id"], float(row["e_above_hull"])
                 known = row["theoretical"] == "False" if "theoretical" in row else is_of_first_releases(mp_id)
-                named = mp_id in COMPUTED
+                named = mp_id in NAMED
                 elements = _elements_of(row["cif"])
                 if (named or (known and above <= MAX_ABOVE)) and _is_within(elements, systems):
                     yield Found(
@@ -187,7 +187,7 @@ def read_tables(shared: Path, systems: Sequence[frozenset[str]]) -> Iterator[Fou
                         None,
                         mp_id,
                         above,
-                        "computed" if named and not known else "",
+                        NAMED[mp_id] if named and not known else "",
                     )
     with gzip.open(shared / "elasticity" / "binaries.json.gz", "rt") as stream:
         for item in json.load(stream):
@@ -287,14 +287,18 @@ def _strip(structure: Structure) -> Structure:
 def make_models(chosen: Iterable[Found]) -> Iterator[tuple[str, Found]]:
     """Crystals of a known type by exchange of elements, with their names."""
     pool = list(chosen)
-    for name, (formula, words, exchanged) in MODELS.items():
-        parent = next((item for item in pool if item.formula == formula and words in item.source), None)
+    for name, model in MODELS.items():
+        parent = next(
+            (item for item in pool if item.formula == model.relative and model.words in item.source), None
+        )
         if parent is None:  # of no system of the list
             continue
         structure = parent.structure.copy()
-        structure.replace_species(exchanged)
-        new, old = next((new, old) for old, new in exchanged.items())
-        yield name, Found(structure, f"Model: {formula} ({parent.source}) with {new} for {old}", parent.group)
+        structure.replace_species(dict(model.exchange))
+        exchanged = " and ".join(f"{new} for {old}" for old, new in model.exchange.items())
+        remark = f"; {model.remark}" if model.remark else ""
+        source = f"Model: {model.relative} ({parent.source}) with {exchanged}{remark}"
+        yield name, Found(structure, source, parent.group)
 
 
 # --- the text --------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Time of one interface reaction and of one window, beside pymatgen in the same process.
 
 `python benchmarks/stability_speed.py`: CPU milliseconds of one thread, in turns. `phases_200` is a made-up set of six elements with 200 phases,
-and ten pairs of compositions of all six; `cathode_sulfide` the set of `interface_set.py` with five pairs of phases. `worst` is
+and ten pairs of compositions of all six; `battery_phases` the shipped set with five pairs of phases. `worst` is
 `find_worst_reaction`, `kinks` is `list_kinks`; pymatgen's are `InterfacialReactivity.get_kinks` and `get_element_profile` with the
 phase diagram at hand (`pymatgen`) and with its construction (`pymatgen with diagram`). A set's arrays are tabulated once before, as in
 a run.
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from common import Row, print_table, row_of, write_results
-from interface_set import OUTPUT
 from pymatgen.analysis.interface_reactions import InterfacialReactivity
 from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
 from pymatgen.core import Composition, Element
@@ -30,11 +29,12 @@ from surrogates.stability.reference import (
     PotentialRecord,
     ReferenceSet,
     RelaxationRecord,
-    load_reference,
+    load_shipped_set,
     make_reference,
 )
 from surrogates.stability.windows import electrochemical_window
 
+SHIPPED = "battery-phases"
 SYMBOLS = ("Li", "Co", "O", "P", "S", "Cl")
 COUNT = 200
 PAIRS = (
@@ -94,10 +94,10 @@ def list_systems() -> list[System]:
     mixed = [
         Composition(dict(zip(SYMBOLS, rng.integers(1, 9, size=6).tolist(), strict=True))) for _ in range(20)
     ]
-    real = load_reference(OUTPUT)
+    real = load_shipped_set(SHIPPED)
     return [
         System("phases_200", made, tuple(zip(mixed[::2], mixed[1::2], strict=True))),
-        System("cathode_sulfide", real, tuple((Composition(a), Composition(b)) for a, b in PAIRS)),
+        System("battery_phases", real, tuple((Composition(a), Composition(b)) for a, b in PAIRS)),
     ]
 
 

@@ -33,7 +33,7 @@ ABOUT = {
     "stability_speed": "`python benchmarks/stability_speed.py`: CPU milliseconds of one thread for one interface reaction (`worst`), its whole "
     "profile (`kinks`) and one electrochemical window, beside pymatgen's `InterfacialReactivity` and `get_element_profile` in the same "
     "process, in turns; with the phase diagram at hand, and with its construction. `phases_200` is a made-up set of six elements and "
-    "compositions of all six; `cathode_sulfide` a set of 117 phases, of which those of a pair's elements take part.",
+    "compositions of all six; `battery_phases` the shipped set, of which the phases of a pair's elements take part, 26 to 77.",
     "front_recall": "`python benchmarks/truth_table.py`: 64 proposals in a space of 700 anti-perovskites, "
     "replayed from a table of all of them; how many points of the true Pareto front were proposed, and the share of "
     "its hypervolume. `invdesign_screened` is genetic with its pre-screen.",

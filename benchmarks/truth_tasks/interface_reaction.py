@@ -3,7 +3,7 @@
 Three statements, each by the energies of the mutual reaction over all mixing ratios in a closed system:
 LiCoO2 reacts far more with the sulfide Li6PS5Cl than with the phosphate Li3PO4; with the phosphate it gains less than the deviation
 of the energies; and Li reduces Li3PS4. The charged cathode is shown beside the discharged one. The energies are those of
-CHGNet 0.3.0 in the set of `interface_set.py`.
+CHGNet 0.3.0 in the shipped set `battery-phases`.
 
 Source of the statements: Richards et al., Chem. Mater. 28, 266 (2016); Zhu, He, Mo, J. Mater. Chem. A 4, 3253 (2016); Xiao et al., Joule
 3, 1252 (2019).
@@ -12,12 +12,11 @@ Source of the statements: Richards et al., Chem. Mater. 28, 266 (2016); Zhu, He,
 from __future__ import annotations
 
 from common import Row
-from interface_set import OUTPUT
 
 from surrogates.stability.evaluators import relative_energy_error
 from surrogates.stability.interface import Counterpart, find_worst_reaction
 from surrogates.stability.mutual_reaction import MutualReaction
-from surrogates.stability.reference import ReferenceSet, load_reference
+from surrogates.stability.reference import ReferenceSet, load_shipped_set
 
 PAIRS = (
     ("LiCoO2", "Li6PS5Cl"),
@@ -30,13 +29,14 @@ PAIRS = (
     ("Li", "Li6PS5Cl"),
     ("Li", "Li3PO4"),
 )
+SHIPPED = "battery-phases"
 FAR_MORE = 3.0  # times; chosen
 TASK = "interface_reaction"
 
 
 def measure() -> list[Row]:
     """The number of statements that hold, and the energies, total and mutual."""
-    reference = load_reference(OUTPUT)
+    reference = load_shipped_set(SHIPPED)
     found = {pair: react(reference, *pair) for pair in PAIRS}
     for (first, second), reaction in found.items():
         print(

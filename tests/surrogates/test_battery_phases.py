@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from functools import cache
 from importlib.resources import files
@@ -24,6 +25,7 @@ from surrogates.stability.reference_sources import (
     split_system,
 )
 from surrogates.stability.windows import electrochemical_window
+from tests.support import ROOT
 
 NAME = "battery-phases"
 BASE = "lithium-chalcohalides"
@@ -88,6 +90,34 @@ def test_known_phases_without_a_source_are_named() -> None:
     assert named["GeS2 (P2_1/c)"].formula == "GeS2"
     halides = [item.name for item in find_gaps(shipped(), {"Li", "Y", "Cl"}).phases]
     assert halides == ["Li3YCl6"]
+
+
+def test_a_phase_that_is_there_is_not_named_as_lacking() -> None:
+    """Unless another form of it is meant, which stands in parentheses."""
+    held = {Composition(phase.composition).reduced_formula for phase in shipped().phases}
+    lacking = {Composition(item.name).reduced_formula for item in shipped().skipped if "(" not in item.name}
+    assert lacking.isdisjoint(held)
+
+
+@pytest.mark.parametrize("formula", ["ZrBr4", "ZrCl3", "CoI2", "CoPO4", "LiCoPO4", "InCl3"])
+def test_models_are_called_so(formula: str) -> None:
+    """Compounds with the coordinates of others say so, and whose they are."""
+    assert ORIGIN.search(lowest(formula).source)
+    assert lowest(formula).source.startswith("Model: ")
+
+
+@pytest.mark.parametrize("formula", ["YIn3", "ZrIn3", "CoBr2", "LiNbO3", "Li3NbO4"])
+def test_measured_crystals_are_no_models(formula: str) -> None:
+    """Of compounds that mixed halides, argyrodites and coatings decompose to."""
+    assert "Model" not in lowest(formula).source
+
+
+def test_the_coatings_of_the_campaign_are_phases_of_the_set() -> None:
+    """So that each is compared with its own energy among the others; where each is from stands in the list."""
+    with (ROOT / "campaigns" / "data" / "coatings.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [(row["name"], row["formula"], row["source"]) for row in csv.DictReader(stream)]
+    assert len(rows) == 18
+    assert set(rows) <= {(phase.name, phase.formula, phase.source) for phase in shipped().phases}
 
 
 @pytest.mark.parametrize("system", read_systems(LIST))
