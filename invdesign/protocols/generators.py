@@ -76,15 +76,21 @@ class Condition:
 
 
 def find_allowed_elements(space: object) -> frozenset[str] | None:
-    """Elements that the candidates of a space may have, by the condition that generated starts keep there.
+    """Elements that the candidates of a space may have.
 
-    None where the space has no such condition, or allows every element.
+    By the condition that generated starts keep there, or its own `elements`, a frozenset. None where the space has neither,
+    or allows every element.
 
     Args:
         space: a search space.
     """
     condition = getattr(space, "condition", None)
-    return (frozenset(condition.elements) or None) if isinstance(condition, Condition) else None
+    found = (
+        frozenset(condition.elements)
+        if isinstance(condition, Condition)
+        else getattr(space, "elements", None)
+    )
+    return found if isinstance(found, frozenset) and found else None
 
 
 @dataclass(frozen=True, slots=True)

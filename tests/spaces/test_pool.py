@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from invdesign import Run, campaign_from
 from invdesign.candidate import genome_key
 from invdesign.errors import Infeasible, InvdesignError
-from invdesign.protocols import VectorSpace, is_finite
+from invdesign.protocols import VectorSpace, find_allowed_elements, is_finite
 from invdesign.rng import rng_for
 from invdesign.settings import load
 from invdesign.spaces.pool import features as pool_features
@@ -48,6 +48,12 @@ def test_rows_become_designs(tmp_path: Path) -> None:
     assert design.composition is not None
     assert design.composition.reduced_formula == "LiF"
     assert [space.genome(i) for i in range(len(space))] == [{"row": name} for name in "abcd"]
+
+
+def test_notes_on_gaps_are_those_of_the_rows(tmp_path: Path) -> None:
+    """A reference set is asked about the elements of the pool alone, and about all where no row names an element."""
+    assert find_allowed_elements(pool(tmp_path, composition="formula")) == {"Li", "O", "F", "Cl", "Br"}
+    assert find_allowed_elements(pool(tmp_path, columns=["x"])) is None
 
 
 def test_without_identifier_rows_are_called_by_number(tmp_path: Path) -> None:

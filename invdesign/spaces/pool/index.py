@@ -332,6 +332,11 @@ class Survey:
         doubts = list(self._suspects)
         return ("; ".join(filter(None, parts)), *doubts[:MAX_SUSPECTS_NAMED])
 
+    @property
+    def elements(self) -> frozenset[str]:
+        """Symbols of all elements in formulas and structures."""
+        return frozenset(self._elements)
+
     def _describe_kind(self, name: str) -> str:
         return "number" if self._is_number_column(name) or self._columns[name].numbers else "text"
 

@@ -140,16 +140,26 @@ class PoolSpace(CountableSpace):
 
         None of a large pool that was not yet read.
         """
-        if not self._pool_is_read and self.source.bytes > MAX_BYTES_FOR_REMARKS:
-            return ()
-        try:
-            return self._pool.remarks
-        except (InvdesignError, OSError):  # the pool was moved or changed; building a row raises the error
-            return ()
+        readable = self._readable_pool
+        return readable.remarks if readable is not None else ()
 
     @property
-    def _pool_is_read(self) -> bool:
-        return "_pool" in self.__dict__ and self._pool.is_read
+    def elements(self) -> frozenset[str] | None:
+        """Symbols of the elements that the rows hold; None where no row names any, or of a large pool that was not yet read."""
+        readable = self._readable_pool
+        return (readable.elements or None) if readable is not None else None
+
+    @property
+    def _readable_pool(self) -> Pool | None:
+        """The pool, read; None where that takes long, or where its file was moved or changed."""
+        read = "_pool" in self.__dict__ and self._pool.is_read
+        if not read and self.source.bytes > MAX_BYTES_FOR_REMARKS:
+            return None
+        try:
+            _ = self._pool.kept_rows
+        except (InvdesignError, OSError):  # building a row raises the error
+            return None
+        return self._pool
 
     @cached_property
     def _pool(self) -> Pool:
@@ -335,10 +345,12 @@ class Pool:
         return self._settings.id or self.source.identifier
 
     @cached_property
-    def _survey_result(self) -> tuple[Rows, IntArray, Points, dict[str, int], tuple[str, ...]]:
+    def _survey_result(
+        self,
+    ) -> tuple[Rows, IntArray, Points, dict[str, int], tuple[str, ...], frozenset[str]]:
         """Survey of all rows, as used by the properties below.
 
-        All rows, rows that stay, their points, counts of rows left out, and remarks on how rows were read.
+        All rows, rows that stay, their points, counts of rows left out, remarks on how rows were read, and their elements.
         """
         settings = self._settings
         survey = Survey(self.source, self.wanted, self._identifier, self.name)
@@ -351,7 +363,7 @@ class Pool:
             *survey.describe_content(self._headings),
             *survey.describe_reading(kept),
         )
-        return survey.rows, kept, points, left_out, remarks
+        return survey.rows, kept, points, left_out, remarks, survey.elements
 
     @property
     def is_read(self) -> bool:
@@ -362,6 +374,11 @@ class Pool:
     def remarks(self) -> tuple[str, ...]:
         """Sentences on how rows were read."""
         return self._survey_result[4]
+
+    @property
+    def elements(self) -> frozenset[str]:
+        """Symbols of the elements in formulas and structures."""
+        return self._survey_result[5]
 
     @property
     def kept_rows(self) -> IntArray:
