@@ -167,10 +167,11 @@ class Electrode(ExchangeEvaluator):
             "lowest_voltage": found.describe_profile(self.working_ion),
             "host_displacement": found.describe_host(),
         }
-        if is_layered(found.series.sites.host):
-            details["insertion_volume_change"] = (
-                "layers: a potential without dispersion leaves the charged volume uncertain by 10 %"
-            )
+        details["insertion_volume_change"] = (
+            "layers: a potential without dispersion leaves the charged volume uncertain by 10 %"
+            if is_layered(found.series.sites.host)
+            else "no error known: not compared with measured volumes"
+        )
         if kind:
             details["less_certain_voltage"] = worse
         if found.changed:
