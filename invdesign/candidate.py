@@ -20,6 +20,7 @@ Genome: TypeAlias = Mapping[str, Json]
 SIGNIFICANT_DIGITS = 12  # of numbers in a genome (chosen)
 PROMOTION = "promotion"  # operator of a proposal that takes a known genome further
 OUTSIDE = "outside"  # operator of a candidate made outside the space, told with its results
+START = "start"  # operator of most spaces that needs no parents
 SEED = "seed"  # operator of a genome the user gave
 UNASKED = "unasked"  # operator of a genome taken from what is left of a finite space
 ORIGINS = {
@@ -27,6 +28,7 @@ ORIGINS = {
     OUTSIDE: "reported from outside the space",
     SEED: "given by the user",
     UNASKED: "chosen among candidates not asked before",
+    START: "drawn from the space",
 }
 """Words in place of "made by", for operators that make no genome of their own."""
 

@@ -11,8 +11,8 @@ from invdesign.properties import describe_property
 from invdesign.report.tables import Facts
 
 SHARED_ERROR = (
-    "Compounds of one kind share most of a method's error, so their order is surer than the error; between unlike compounds the "
-    "order is open."
+    "Similar compounds share a part of that error, so their order may hold all the same; unlike ones share less of it, and these "
+    "differences alone do not tell them apart."
 )
 
 
@@ -43,13 +43,13 @@ def describe_differences(facts: Facts) -> list[str]:
     found = []
     if counted := _list_counts(method):
         found.append(
-            f"Members of the front that differ from another one by less than the method's error: {counted}, of "
-            f"{len(facts.front):,}. {SHARED_ERROR}"
+            f"Of the {len(facts.front):,} members of the front, {counted} differ from another one by less than the method's error. "
+            f"{SHARED_ERROR}"
         )
     if counted := _list_counts(scatter):
         found.append(
-            f"Members of the front that differ from another one by less than the noise of an evaluation: {counted}, of "
-            f"{len(facts.front):,}."
+            f"Of the {len(facts.front):,} members of the front, {counted} differ from another one by less than the noise of an "
+            "evaluation."
         )
     return found
 
@@ -120,6 +120,6 @@ def _join_errors(one: FloatArray, other: FloatArray, *, shared: bool) -> FloatAr
 
 
 def _list_counts(counts: Iterable[tuple[int, str]]) -> str:
-    """`3 in Oxidation limit and 2 in Average voltage`; empty where all are 0."""
-    parts = [f"{count:,} in {label}" for count, label in counts if count]
+    """`3 (in Oxidation limit) and 2 (in Average voltage)`; empty where all are 0."""
+    parts = [f"{count:,} (in {label})" for count, label in counts if count]
     return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 MAX_CARDS = 9  # candidates with picture and properties; chosen
+FLAG_LABEL = "1 where "  # begins the labels of properties that are 1 or 0; a candidate's table says yes or no
 MAX_TREES = 12  # members of the front with a family tree; chosen
 SECTIONS = (
     ("summary", "Result"),
@@ -430,11 +431,15 @@ def _desirability_entry(value: float) -> dict[str, str]:
 
 
 def _property_entry(facts: Facts, name: str, id: int) -> dict[str, str]:
+    label, value = results.property_label(name, facts.units), facts.value_text(name, id)
+    if label.startswith(FLAG_LABEL) and value in {"0", "1"}:
+        label = label.removeprefix(FLAG_LABEL)
+        label, value = label[0].upper() + label[1:], "yes" if value == "1" else "no"
     return {
         "name": name,
-        "label": results.property_label(name, facts.units),
+        "label": label,
         "structure": facts.structures.get(name, ""),
-        "value": facts.value_text(name, id),
+        "value": value,
         "unit": pretty_unit(facts.units[name]),
         "words": facts.mark_words(name, id),
         "detail": facts.detail_text(name, id),

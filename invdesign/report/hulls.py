@@ -129,14 +129,16 @@ def _select_searched(phases: Sequence[Phase]) -> list[Phase]:
 
 
 def _phase_row(phase: Phase, line: _Line | None) -> PhaseRow:
-    above = "" if phase.distance <= ON_HULL else format_number(1000 * phase.distance)
+    above = (
+        "" if phase.distance <= ON_HULL else f"{1000 * phase.distance:.1f}"
+    )  # tenths of a meV, as energies
     origin = phase.name if phase.candidate is None else f"#{phase.candidate}"
     formation = "" if line is None else _format_energy(line.formation_energy(phase))
     return PhaseRow(order_formula(phase.formula), _format_energy(phase.energy), formation, above, origin)
 
 
 def _format_energy(energy: float) -> str:
-    return f"{energy:z.5f}".replace("-", "−")
+    return f"{energy:z.4f}".replace("-", "−")
 
 
 @lru_cache(maxsize=4096)

@@ -586,6 +586,7 @@ def distinct_environments(sessions: Sequence[Mapping[str, Any]]) -> list[Version
     for text, rows in groups.items():
         same = json.loads(text)
         packages = dict(sorted(same.pop("packages", {}).items()))
+        same.pop("evaluators", None)  # they have a table of their own
         found.append(
             Versions(
                 tuple(row["id"] for row in rows),

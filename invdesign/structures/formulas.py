@@ -500,9 +500,12 @@ def _sum_anions(amounts: Mapping[str, float]) -> float:
 
 
 def _are_halogens_oxidised(amounts: Mapping[str, float]) -> bool:
-    """True if chlorine, bromine or iodine of an oxygen compound cannot be halides, for want of cations."""
-    held = any(symbol in amounts for symbol in _HALIDES if symbol != "F")
-    return held and _sum_cations(amounts) < _sum_anions(amounts)
+    """True if the mean state of chlorine, bromine and iodine in an oxygen compound must be at least +1, for want of cations.
+
+    An electrode without its ions lacks cations too, but fewer: Li2OCl of Li3OCl stays an oxide chloride.
+    """
+    count = sum(amounts.get(symbol, 0.0) for symbol in _HALIDES if symbol != "F")
+    return count > 0 and _sum_cations(amounts) + count <= 2 * amounts["O"] + amounts.get("F", 0.0)
 
 
 def _is_hydroxide(amounts: Mapping[str, float]) -> bool:

@@ -161,6 +161,7 @@ def test_structures_are_told_apart_by_what_they_begin_with() -> None:
         ("Li0.45Co1O2", "Li0.45CoO2"),
         ("H4NCl", "NH4Cl"),
         ("Li6PClO5", "Li6PO5Cl"),
+        ("Li2ClO", "Li2OCl"),
         ("LiO4Cl", "LiClO4"),
         ("O7Cl2", "Cl2O7"),
         ("PCl3O", "POCl3"),
