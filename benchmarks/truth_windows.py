@@ -21,7 +21,7 @@ from pymatgen.core import Composition
 
 from surrogates.stability.evaluators import relative_energy_error
 from surrogates.stability.reference import ReferenceSet
-from surrogates.stability.windows import CHARGES, Ion, Reaction, electrochemical_window
+from surrogates.stability.windows import CHARGES, Ion, Reaction, electrochemical_window, window_deviations
 
 KJ_PER_EV = 96.48533212
 """kJ/mol in 1 eV per formula unit (Faraday's constant, CODATA 2018)."""
@@ -208,7 +208,8 @@ def compare_limit(
     except NoDatumError:
         gibbs = None
     value = window.oxidation if side == "oxidation" else window.reduction
-    sigma = reaction.voltage_deviation(relative_energy_error(reference))
+    deviations = window_deviations(reference, composition, window, ion, relative_energy_error(reference))
+    sigma = deviations[f"{side}_limit"]
     return Comparison(formula, str(reaction), value, sigma, measured.value, gibbs, measured.sources)
 
 

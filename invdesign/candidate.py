@@ -20,12 +20,34 @@ Genome: TypeAlias = Mapping[str, Json]
 SIGNIFICANT_DIGITS = 12  # of numbers in a genome (chosen)
 PROMOTION = "promotion"  # operator of a proposal that takes a known genome further
 OUTSIDE = "outside"  # operator of a candidate made outside the space, told with its results
+START = "start"  # operator of most spaces that needs no parents
+SEED = "seed"  # operator of a genome the user gave
+UNASKED = "unasked"  # operator of a genome taken from what is left of a finite space
+ORIGINS = {
+    PROMOTION: "taken further",
+    OUTSIDE: "reported from outside the space",
+    SEED: "given by the user",
+    UNASKED: "chosen among candidates not asked before",
+    START: "drawn from the space",
+}
+"""Words in place of "made by", for operators that make no genome of their own."""
+
 DETAIL_LENGTH = 500  # characters of a detail: a few sentences (chosen)
 # Range of values from which on a number without decimals may be a rounded one (chosen).
 ROUNDED_INTEGER_EXTENT = 20.0
 _NUMBER_TEXT = re.compile(
     r"[+-]?(?P<whole>\d*)(\.(?P<decimals>\d*))?(e(?P<exponent>[+-]?\d+))?", re.IGNORECASE
 )
+
+
+def describe_origin(operator: str) -> str:
+    """Say in words where a candidate of an `operator` came from.
+
+    Examples:
+        >>> describe_origin("mutation"), describe_origin("seed")
+        ('made by mutation', 'given by the user')
+    """
+    return ORIGINS.get(operator) or f"made by {operator}"
 
 
 def round_number(number: float) -> float:

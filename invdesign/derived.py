@@ -114,6 +114,9 @@ def _check_promises(derivation: Derivation, found: Derived, ids: IntArray) -> No
     wanted = dict.fromkeys(derivation.provides, (len(ids),))
     if shapes != wanted:
         raise ValueError(f"it gives columns of shapes {shapes}, and promises {wanted}")
+    errors = {name: np.shape(column) for name, column in found.systematic.items()}
+    if not errors.items() <= wanted.items():
+        raise ValueError(f"it gives systematic errors of shapes {errors}, and promises columns {wanted}")
     for name, said in found.details.items():
         if name not in wanted or not said.keys() <= set(ids.tolist()):
             raise ValueError(f"it gives details of {name} for other trials or properties than promised")

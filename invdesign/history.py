@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Candidate, Failure, Genome, Status, Trial
 from invdesign.derived import Deriver
+from invdesign.errors import InvdesignError
 from invdesign.problem import Merit, Problem, Scores
 from invdesign.protocols import Derivation, StageView
 from invdesign.standing import Standing
@@ -49,6 +50,7 @@ class RunHistory:
             not given, the latest value.
         fetch_relaxed: reads a trial's relaxed genome of one stage from the store.
         derivations: make properties of all ended trials together; their values are up to date whenever they are read.
+        potential_at: gives the fingerprint of the potential of a stage, None where the stage names none.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class RunHistory:
         stages: Sequence[StageView] = (),
         fetch_relaxed: Callable[[int, str], Genome] | None = None,
         derivations: Sequence[Derivation] = (),
+        potential_at: Callable[[str], str | None] = lambda _: None,
     ) -> None:
         self._problem = problem
         self.fetch = fetch
@@ -97,6 +100,7 @@ class RunHistory:
         self._derived = {name: _Column() for item in derivations for name in item.provides}
         self._explained: dict[str, set[int]] = {}  # trials with a derived detail, by property
         self._deriver = Deriver(derivations)
+        self._potential_at = potential_at
         self._standing = Standing()
 
     def __len__(self) -> int:
@@ -164,6 +168,8 @@ class RunHistory:
         for update in self._deriver.derive_due(self):
             for name, values in update.derived.columns.items():
                 self._derived[name].grow_to(self._length)[update.ids] = values
+                errors = update.derived.systematic.get(name, np.nan)
+                self._systematic[name].grow_to(self._length)[update.ids] = errors
                 if update.whole:
                     for id in self._explained.pop(name, ()):
                         self._details.get(id, {}).pop(name, None)
@@ -355,6 +361,8 @@ class RunHistory:
 
     def errors_of(self, name: str, id: int) -> tuple[float | None, float | None]:
         """Noise and systematic error of property `name` for trial `id`; None where unknown."""
+        if name in self._derived:
+            self._update_derived()
         found = [self._trial_values(columns, id).get(name) for columns in (self._noise, self._systematic)]
         return found[0], found[1]
 
@@ -411,8 +419,17 @@ class RunHistory:
         )
 
     def systematic(self, name: str, stage: str | None = None) -> FloatArray:
+        if name in self._derived:
+            self._update_derived()
         known = self._systematic.get(name) if stage is None else self._systematic_by_stage.get((name, stage))
         return self._copy_column(known)
+
+    def potential_of(self, name: str) -> str | None:
+        stage = self._last.get(name)
+        try:
+            return None if stage is None else self._potential_at(stage)
+        except InvdesignError:  # not installed on the machine that reads the run
+            return None
 
     def details_by_trial(self) -> Mapping[int, Mapping[str, str]]:
         """Details by property, by number of the trial."""

@@ -8,7 +8,7 @@ from typing import Any
 from invdesign.candidate import Candidate, Proposal, Status, genome_key
 from invdesign.history import RunHistory
 from invdesign.problem import Objective, Problem
-from invdesign.protocols import Derivation
+from invdesign.protocols import Derivation, StageView
 from invdesign.steps import Built, Finished, StageResult, Step
 from surrogates.stability.hull import Hull
 
@@ -22,9 +22,19 @@ def candidate(id: int) -> Candidate:
     return Candidate(id, genome_key(genome), Proposal(genome))
 
 
-def history(phases: Sequence[tuple[str, float]], derivations: Sequence[Derivation] = (Hull(),)) -> RunHistory:
-    """A history in which these phases were found, one trial each."""
-    made = RunHistory(Problem((Objective(DISTANCE, "minimize"),)), candidate, derivations=derivations)
+def history(
+    phases: Sequence[tuple[str, float]],
+    derivations: Sequence[Derivation] = (Hull(),),
+    potential: str | None = None,
+) -> RunHistory:
+    """A history in which these phases were found, one trial each, relaxed by this potential."""
+    made = RunHistory(
+        Problem((Objective(DISTANCE, "minimize"),)),
+        candidate,
+        (StageView("relax", frozenset({"energy_per_atom"})),),
+        derivations=derivations,
+        potential_at=lambda _: potential,
+    )
     for formula, energy in phases:
         find(made, formula, energy)
     return made

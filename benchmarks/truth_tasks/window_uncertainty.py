@@ -56,6 +56,6 @@ def compare_oxoanions(name: str, *, corrected: bool) -> list[Comparison]:
 
 
 def atoms_per_charge(reaction: Mapping[str, float]) -> float:
-    """Atoms of the reactants per unit of charge exchanged, as `Reaction.deviation` counts them."""
+    """Atoms of the reactants per unit of charge exchanged: how fast an error of their energies moves the limit."""
     atoms = sum(-n * Composition(formula).num_atoms for formula, n in reaction.items() if n < 0)
     return float(atoms) / (CHARGES["Li"] * reaction["Li"])

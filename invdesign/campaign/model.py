@@ -234,16 +234,18 @@ class Campaign:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences that readers of the run should know."""
+        """Sentences that readers of the run should know, each once.
+
+        A remark begins with the places that make it, as in `decomposition_energy, stability_window: ...`.
+        """
         derivations = {registry.name_of(type(plugin)): plugin for plugin in self.derivations}
         named = {"space": self.space, **self.evaluators, **derivations, "optimizer": self.optimizer}
         elements = find_allowed_elements(self.space)
-        remarks = (
-            f"{place}: {remark}"
-            for place, plugin in named.items()
-            if isinstance(plugin, Settings)
-            for remark in plugin.remarks_on(elements)
-        )
+        places: dict[str, list[str]] = {}  # several stages with one reference set share its remarks
+        for place, plugin in named.items():
+            for remark in plugin.remarks_on(elements) if isinstance(plugin, Settings) else ():
+                places.setdefault(remark, []).append(place)
+        remarks = (f"{', '.join(found)}: {remark}" for remark, found in places.items())
         mixed = describe_mixed_roles(
             {o.property: role for o in self.problem.objectives if (role := self.measured_on.get(o.property))}
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from invdesign import registry
 from invdesign.artifacts import label_artifact
 from invdesign.campaign.roles import map_measured_roles
+from invdesign.candidate import describe_origin
 from invdesign.errorbars import ERRORS_EXPLAINED, METHOD_MARK, value_text
 from invdesign.optimizers.choice import ChoosingOptimizer
 from invdesign.properties import describe_property, structure_fate, words_beside
@@ -300,7 +301,7 @@ def describe_candidate(run: Run, id: int) -> list[str]:
     lines = [
         f"candidate {id}: {row['formula'] or '(no formula)'}, {row['status']}",
         f"  genome: {row['genome']}",
-        f"  made by: {row['operator'] or '-'} from {parents}",
+        f"  origin: {describe_origin(row['operator'] or 'an unnamed operator')}; parents: {parents}",
     ]
     if row["outside"]:
         lines.append(f"  outside the space: {row['outside']}")

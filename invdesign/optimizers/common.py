@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.candidate import Genome, Json, Proposal, canonical, genome_key
+from invdesign.candidate import SEED, UNASKED, Genome, Json, Proposal, canonical, genome_key
 from invdesign.problem import Merit
 from invdesign.protocols import (
     Context,
@@ -25,8 +25,6 @@ State: TypeAlias = dict[str, Any]  # JSON: ids and counters
 
 COUNTABLE = 10_000_000  # larger finite spaces are drawn from, not counted through (chosen)
 MAX_TRIES = 100  # draws without a new genome before an optimizer gives up on one proposal (chosen)
-SEED = "seed"  # `Proposal.operator` of a genome the user gave
-UNASKED = "unasked"  # `Proposal.operator` of a genome taken from what is left of a finite space
 
 
 class Draft:

@@ -138,6 +138,9 @@ class MemberHistory:
     def systematic(self, name: str, stage: str | None = None) -> FloatArray:
         return self._history.systematic(name, stage)
 
+    def potential_of(self, name: str) -> str | None:
+        return self._history.potential_of(name)
+
     def seconds(self, stage: str) -> FloatArray:
         return self._history.seconds(stage)
 

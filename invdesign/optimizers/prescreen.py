@@ -16,9 +16,9 @@ import numpy as np
 from pydantic import Field
 
 from invdesign.arrays import FloatArray, IntArray
-from invdesign.candidate import Genome, Status, genome_key
+from invdesign.candidate import UNASKED, Genome, Status, genome_key
 from invdesign.optimizers.breeding import Offspring
-from invdesign.optimizers.common import UNASKED, finite_space, is_training_candidate
+from invdesign.optimizers.common import finite_space, is_training_candidate
 from invdesign.optimizers.models import FittedModel, ModelName, fit_best_model
 from invdesign.optimizers.selection import Region, choose_batch, sort_by_merit
 from invdesign.problem import Merit, Problem, Scores

@@ -20,11 +20,14 @@ class Derived:
         columns: shape (n,) by property, NaN where unknown.
         details: sentences by number of the trial, by property.
         whole: True if values of other trials changed too, so that all are to be derived again.
+        systematic: shape (n,) by property, standard deviation of the method behind `columns`, NaN where unknown; properties without
+            any are left out.
     """
 
     columns: Mapping[str, FloatArray]
     details: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
     whole: bool = False
+    systematic: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 class Derivation(Protocol):

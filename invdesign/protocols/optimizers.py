@@ -122,6 +122,13 @@ class History(Protocol):
         """
         ...
 
+    def potential_of(self, name: str) -> str | None:
+        """Fingerprint of the potential behind property `name`.
+
+        None where its stage names none, and where the potential is not installed.
+        """
+        ...
+
     def seconds(self, stage: str) -> FloatArray:
         """Seconds that `stage` took for each trial, shape (n,).
 

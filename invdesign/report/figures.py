@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray, IntArray
+from invdesign.candidate import describe_origin
 from invdesign.problem import Merit, Objective
 from invdesign.report.growth import find_records
 from invdesign.report.tables import Facts
@@ -213,7 +214,7 @@ def _hover_text(facts: Facts, id: int) -> str:
     if len(known) > MAX_HOVER_LINES:
         lines.append(f"and {len(known) - MAX_HOVER_LINES} more")
     lines += [escape(words) for words in facts.describe_fate(id)[1:] if words]
-    lines.append(f"by {escape(facts.operators[id])}")
+    lines.append(escape(describe_origin(facts.operators[id])))
     return "<br>".join(lines)
 
 

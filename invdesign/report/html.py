@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from markupsafe import Markup
 
-from invdesign.candidate import Json, Status
+from invdesign.candidate import Json, Status, describe_origin
 from invdesign.errorbars import ERRORS_EXPLAINED
 from invdesign.errors import InvdesignError
 from invdesign.problem import Merit
@@ -24,6 +24,7 @@ from invdesign.properties import describe_property
 from invdesign.report import advice as advising
 from invdesign.report import figures as drawing
 from invdesign.report import fronts, hulls, phases, plots, results, structure, tables
+from invdesign.report.differences import describe_differences, describe_unknown_errors
 from invdesign.report.figures import Figure, ShownCandidates
 from invdesign.report.files import replace_file
 from invdesign.report.growth import hypervolume_growth
@@ -38,12 +39,13 @@ from invdesign.report.text import (
 )
 from invdesign.run.run import Run
 from invdesign.version import __version__
-from invdesign.wording import format_duration
+from invdesign.wording import format_duration, join_words
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 MAX_CARDS = 9  # candidates with picture and properties; chosen
+FLAG_LABEL = "1 where "  # begins the labels of properties that are 1 or 0; a candidate's table says yes or no
 MAX_TREES = 12  # members of the front with a family tree; chosen
 SECTIONS = (
     ("summary", "Result"),
@@ -249,6 +251,7 @@ def _head_values(facts: Facts) -> dict[str, Any]:
         "caveats": list_caveats(facts),
         "trust_notes": tables.trust_notes(facts),
         "own": own_value_sentences(facts),
+        "differences": describe_differences(facts),
         "front_size": len(facts.front),
         "front_word": "on the front" if several else "best",
         "has_noise": any(
@@ -256,7 +259,9 @@ def _head_values(facts: Facts) -> dict[str, Any]:
             for o in facts.run.campaign.problem.objectives
         )
         and len(facts.front) > 0,
-        "errors": ERRORS_EXPLAINED if _has_method_errors(facts) else "",
+        "errors": join_words(
+            ERRORS_EXPLAINED if _has_method_errors(facts) else "", describe_unknown_errors(facts)
+        ),
     }
 
 
@@ -279,25 +284,26 @@ def _state_notice(facts: Facts) -> str:
 def _asked_values(facts: Facts) -> dict[str, Any]:
     campaign = facts.run.campaign
     limits = campaign.budget.model_dump(exclude_none=True)
+    written = tables.list_written_texts(facts.run)
     return {
         "objectives": results.objective_texts(facts),
         "constraints": [tables.bounds_text(item, facts.units) for item in campaign.problem.constraints],
         "structures": tables.structure_rows(campaign),
-        "space": _plugin_values(campaign.space),
+        "space": _plugin_values(campaign.space, written),
         "searched": tables.searched_text(facts),
         "campaign_notes": tables.other_notes(facts),
-        "optimizer": _plugin_values(campaign.optimizer),
+        "optimizer": _plugin_values(campaign.optimizer, written),
         "stages": [
-            {"name": stage.name, "settings": tables.plugin_settings(stage.evaluator)}
+            {"name": stage.name, "settings": tables.plugin_settings(stage.evaluator, written)}
             for stage in campaign.stages
         ],
-        "derivations": [_plugin_values(item) for item in campaign.derivations],
+        "derivations": [_plugin_values(item, written) for item in campaign.derivations],
         "budget": ", ".join(f"{value:,} {name}" for name, value in limits.items()),
     }
 
 
-def _plugin_values(plugin: object) -> dict[str, Any]:
-    return {"kind": tables.plugin_kind(plugin), "settings": tables.plugin_settings(plugin)}
+def _plugin_values(plugin: object, written: Sequence[str]) -> dict[str, Any]:
+    return {"kind": tables.plugin_kind(plugin), "settings": tables.plugin_settings(plugin, written)}
 
 
 # Figures.
@@ -398,7 +404,7 @@ def _candidate_card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]
         "others": [
             _property_entry(facts, name, id) for name in facts.known_properties(id) if name not in ranked
         ],
-        "operator": facts.operators[id],
+        "origin": describe_origin(facts.operators[id]),
         "parents": [(parent, facts.formulas[parent]) for parent in facts.parents[id]],
         "svg": None,
         "note": "",
@@ -425,11 +431,15 @@ def _desirability_entry(value: float) -> dict[str, str]:
 
 
 def _property_entry(facts: Facts, name: str, id: int) -> dict[str, str]:
+    label, value = results.property_label(name, facts.units), facts.value_text(name, id)
+    if label.startswith(FLAG_LABEL) and value in {"0", "1"}:
+        label = label.removeprefix(FLAG_LABEL)
+        label, value = label[0].upper() + label[1:], "yes" if value == "1" else "no"
     return {
         "name": name,
-        "label": results.property_label(name, facts.units),
+        "label": label,
         "structure": facts.structures.get(name, ""),
-        "value": facts.value_text(name, id),
+        "value": value,
         "unit": pretty_unit(facts.units[name]),
         "words": facts.mark_words(name, id),
         "detail": facts.detail_text(name, id),
@@ -484,7 +494,8 @@ def _genome_rows(run: Run, id: int) -> list[tuple[str, str]]:
 def _reproducibility_values(facts: Facts) -> dict[str, Any]:
     run = facts.run
     sessions = run.store.session_rows()
-    dump: Json = tables.shorten_texts(run.campaign.dump())
+    settings = tables.restore_paths(run.campaign.dump(), tables.list_written_texts(run))
+    dump: Json = tables.shorten_texts(settings)
     return {
         "file_name": "FILE"
         if run.store.read_entry("campaign_text")

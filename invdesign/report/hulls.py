@@ -29,7 +29,7 @@ from invdesign.report.figures import (
     titled_axis,
 )
 from invdesign.report.tables import Facts
-from invdesign.report.text import format_number, formula_html
+from invdesign.report.text import format_number, formula_html, with_unit
 from invdesign.structures.formulas import order_formula, parse_composition
 
 MAX_ROWS = 60  # phases in the table; chosen
@@ -68,6 +68,7 @@ class HullView:
         stable: number of phases on the hull.
         omitted: number of further phases on or above the hull.
         unknown: (formula, elements without a competing phase).
+        error: of the distances, with its unit; empty where it is not known.
         figure: plot of the energies of formation; None where compositions do not lie on one line.
         label: of the figure.
         ends: compositions at the two ends of the line.
@@ -79,6 +80,7 @@ class HullView:
     stable: int
     omitted: int
     unknown: Sequence[tuple[str, str]]
+    error: str = ""
     figure: Figure | None = None
     label: str = ""
     ends: Sequence[str] = ()
@@ -105,12 +107,16 @@ def _view_hull(facts: Facts, shown: ShownCandidates, derivation: PhaseDerivation
     stable = sum(phase.distance <= ON_HULL for phase in known)
     listed = known[: min(stable + MAX_ABOVE, MAX_ROWS)]
     line = _find_line(phases)
+    name = next(iter(derivation.provides))
+    errors = facts.systematic[name]
+    largest = float(np.nanmax(errors)) if not np.isnan(errors).all() else np.nan
     view = HullView(
-        name=next(iter(derivation.provides)),
+        name=name,
         rows=[_phase_row(phase, line) for phase in listed],
         stable=stable,
         omitted=len(known) - len(listed),
         unknown=[(order_formula(p.formula), ", ".join(p.missing)) for p in phases if np.isnan(p.distance)],
+        error=with_unit(format_number(largest), "eV/atom"),
     )
     return view if line is None else _add_figure(view, line, facts, shown, derivation.energy_property)
 
@@ -123,14 +129,16 @@ def _select_searched(phases: Sequence[Phase]) -> list[Phase]:
 
 
 def _phase_row(phase: Phase, line: _Line | None) -> PhaseRow:
-    above = "" if phase.distance <= ON_HULL else format_number(1000 * phase.distance)
+    above = (
+        "" if phase.distance <= ON_HULL else f"{1000 * phase.distance:.1f}"
+    )  # tenths of a meV, as energies
     origin = phase.name if phase.candidate is None else f"#{phase.candidate}"
     formation = "" if line is None else _format_energy(line.formation_energy(phase))
     return PhaseRow(order_formula(phase.formula), _format_energy(phase.energy), formation, above, origin)
 
 
 def _format_energy(energy: float) -> str:
-    return f"{energy:z.5f}".replace("-", "−")
+    return f"{energy:z.4f}".replace("-", "−")
 
 
 @lru_cache(maxsize=4096)

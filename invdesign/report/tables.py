@@ -6,15 +6,18 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import takewhile
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from invdesign import registry
 from invdesign.arrays import FloatArray, IntArray
+from invdesign.campaign.document import parse_yaml
 from invdesign.campaign.model import Campaign
-from invdesign.candidate import Json, Status
+from invdesign.candidate import ORIGINS, Json, Status, describe_origin
 from invdesign.errors import InvdesignError
 from invdesign.problem import Constraint, Merit, Objective, Scores
 from invdesign.properties import (
@@ -324,7 +327,7 @@ class Ancestor:
 
     id: int
     formula: str
-    operator: str
+    origin: str
     value: str
     parents: tuple[Ancestor, ...] = ()
     repeated: bool = False
@@ -353,7 +356,7 @@ def build_ancestry(
         return Ancestor(
             id=id,
             formula=facts.formulas[id],
-            operator=facts.operators[id],
+            origin=describe_origin(facts.operators[id]),
             value=facts.full_text(first, id),
             parents=()
             if repeated or not room
@@ -388,7 +391,13 @@ def operator_rows(facts: Facts) -> list[OperatorRow]:
     proposed, complete = count_by_operator(np.arange(len(facts))), count_by_operator(facts.ranking)
     feasible, front = count_by_operator(facts.feasible_ids()), count_by_operator(facts.front)
     rows = [
-        OperatorRow(str(name), int(proposed[k]), int(complete[k]), int(feasible[k]), int(front[k]))
+        OperatorRow(
+            ORIGINS.get(str(name), str(name)),
+            int(proposed[k]),
+            int(complete[k]),
+            int(feasible[k]),
+            int(front[k]),
+        )
         for k, name in enumerate(names)
     ]
     return sorted(rows, key=lambda row: (-row.proposed, row.name))
@@ -428,22 +437,20 @@ def searched_text(facts: Facts) -> str:
 
 
 def trust_notes(facts: Facts) -> list[str]:
-    """Notes of the evaluators of `facts`, such as gaps of reference sets.
-
-    Stages with the same note share it.
-    """
-    stages: dict[str, list[str]] = {}
-    for note in facts.run.campaign.notes:
-        stage, _, text = note.partition(": ")
-        if text and stage in facts.run.campaign.evaluators:
-            stages.setdefault(text, []).append(stage)
-    return [f"{', '.join(names)}: {text}" for text, names in stages.items()]
+    """Notes of the evaluators and derivations of `facts`, such as gaps of reference sets."""
+    return [note for note in facts.run.campaign.notes if _is_of_values(facts, note)]
 
 
 def other_notes(facts: Facts) -> list[str]:
     """Notes of the campaign of `facts` on files, functions and structures."""
-    made = facts.run.campaign.evaluators
-    return [note for note in facts.run.campaign.notes if note.partition(": ")[0] not in made]
+    return [note for note in facts.run.campaign.notes if not _is_of_values(facts, note)]
+
+
+def _is_of_values(facts: Facts, note: str) -> bool:
+    """True if a `note` is made by evaluators or derivations."""
+    campaign = facts.run.campaign
+    makers = {*campaign.evaluators, *map(plugin_kind, campaign.derivations)}
+    return makers.issuperset(note.partition(": ")[0].split(", "))
 
 
 def plugin_kind(plugin: Any) -> str:
@@ -451,9 +458,59 @@ def plugin_kind(plugin: Any) -> str:
     return str(plugin.model_dump(mode="json", include=set()).get("kind") or registry.name_of(type(plugin)))
 
 
-def plugin_settings(plugin: Any) -> list[tuple[str, str]]:
-    """Settings of a `plugin` that differ from their defaults, each in one line."""
-    dump: dict[str, Json] = plugin.model_dump(mode="json", exclude_defaults=True)
+def list_written_texts(run: Run) -> list[str]:
+    """Texts in the campaign file of a `run`, to find paths as the user wrote them."""
+    try:
+        document = parse_yaml(run.store.read_entry("campaign_text"))
+    except InvdesignError:  # made in Python, or of another version
+        return []
+    found, left = [], [document.value]
+    while left:
+        value = left.pop()
+        if isinstance(value, str):
+            found.append(value)
+        elif isinstance(value, Mapping):
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+    return found
+
+
+def restore_paths(value: Json, written: Sequence[str]) -> Json:
+    """Write absolute paths in a dumped `value` as the campaign file has them, else as the name of the file.
+
+    Args:
+        value: of settings, as JSON.
+        written: texts in the campaign file.
+    """
+    if isinstance(value, list):
+        return [restore_paths(item, written) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    found: dict[str, Json] = {key: restore_paths(item, written) for key, item in value.items()}
+    path = value.get("path")
+    if isinstance(path, str) and Path(path).is_absolute():
+        alike = [text for text in written if Path(text).name == Path(path).name]
+        found["path"] = max(alike, key=lambda text: _count_shared_parts(text, path), default=Path(path).name)
+    return found
+
+
+def _count_shared_parts(written: str, path: str) -> int:
+    """Number of parts at the end of a `written` path that are those of the absolute `path`."""
+    pairs = zip(reversed(Path(written).parts), reversed(Path(path).parts), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def plugin_settings(plugin: Any, written: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Settings of a `plugin` that differ from their defaults, each in one line.
+
+    Args:
+        plugin: to be described.
+        written: texts in the campaign file, from `list_written_texts`.
+    """
+    dump = cast(
+        "dict[str, Json]", restore_paths(plugin.model_dump(mode="json", exclude_defaults=True), written)
+    )
     return [
         (
             key,
@@ -529,6 +586,7 @@ def distinct_environments(sessions: Sequence[Mapping[str, Any]]) -> list[Version
     for text, rows in groups.items():
         same = json.loads(text)
         packages = dict(sorted(same.pop("packages", {}).items()))
+        same.pop("evaluators", None)  # they have a table of their own
         found.append(
             Versions(
                 tuple(row["id"] for row in rows),

@@ -131,7 +131,7 @@ def shorten_setting(value: Json, limit: int = 120) -> str:
     """Write a setting in one line, cut before a word.
 
     Strings are bare and lists go by commas; a plug-in is its kind and settings; anything with a name (a reference
-    set, an input file) is its name alone. Species without settings of their own are a list.
+    set, an input file) is its name alone, and a file with a path and a hash its path. Species without settings of their own are a list.
 
     Args:
         value: of the setting, as JSON.
@@ -154,6 +154,8 @@ def _write_setting(value: Json) -> str:
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value.get("name"), str):
         return label_artifact(value) or str(value["name"])
+    if isinstance(value.get("path"), str) and "hash" in value:
+        return str(value["path"])
     if isinstance(value.get("kind"), str):
         rest = _write_setting({key: item for key, item in value.items() if key != "kind"})
         return f"{value['kind']} ({rest})" if rest else str(value["kind"])

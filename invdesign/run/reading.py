@@ -61,6 +61,7 @@ class Reading:
                 self.campaign.all_views,
                 store.load_relaxed_genome,
                 self.campaign.derivations,
+                lambda stage: self.campaign.evaluators[stage].potential_id,
             )
         )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -390,17 +391,40 @@ def _is_formula(text: str) -> bool:
 
 # Formulas for people.
 
+_HALIDES = ("F", "Cl", "Br", "I")
+_CENTRES = (
+    "B",
+    "C",
+    "Si",
+    "P",
+    "As",
+)  # of oxoanions; in acid salts hydrogen stands before them: NaHCO3, KH2PO4
+
 
 def write_formula(composition: Composition) -> str:
     """Write a `composition` for people: `Li3OCl`, `LiAlPO4Cl`; see `order_formula`."""
     return order_formula(str(composition.reduced_formula))
 
 
+def tidy_formula(text: str) -> str:
+    """Put the elements of a formula in the usual order, but keep one whose groups are in brackets.
+
+    For formulas that people wrote, as in reference sets: `Li6PClO5` becomes `Li6PO5Cl`, `Li3Sc2(PO4)3` stays.
+
+    Args:
+        text: the formula.
+    """
+    return text if "(" in text else order_formula(text)
+
+
 @lru_cache(maxsize=65536)
 def order_formula(text: str) -> str:
-    """Put the elements of a formula in IUPAC's order, without brackets.
+    """Put the elements of a formula in the usual order, without brackets but those of hydroxide.
 
-    `LiAlPClO4` becomes `LiAlPO4Cl`. Amounts stay, and a text that is no formula is returned unchanged.
+    `LiAlPClO4` becomes `LiAlPO4Cl`. Amounts stay, and a text that is no formula is returned unchanged. The order is IUPAC's,
+    but where an oxidation state calls for another: halogens that oxygen oxidises stand before it (`LiClO4`, `Cl2O7`), hydrogen of
+    hydroxide after it (`LiOH`, `Ca(OH)2`), that of acid salts before the centre of the anion (`KH2PO4`), nitride after oxide
+    (`Li2PO2N`).
 
     Args:
         text: the formula.
@@ -418,7 +442,99 @@ def order_formula(text: str) -> str:
     except InvdesignError:
         return text
     ordered = sorted(amounts, key=lambda symbol: float(Element(symbol).iupac_ordering))
-    return "".join(f"{symbol}{formula_double_format(amounts[symbol])}" for symbol in ordered)
+    written = {symbol: f"{symbol}{formula_double_format(amounts[symbol])}" for symbol in ordered}
+    if "O" in amounts:
+        ordered = _order_around_oxygen(ordered, amounts)
+        if _is_hydroxide(amounts) and amounts["O"] > 1:
+            written |= {"O": f"(OH){formula_double_format(amounts['O'])}", "H": ""}
+    return "".join(written[symbol] for symbol in ordered)
+
+
+def _order_around_oxygen(ordered: Sequence[str], amounts: Mapping[str, float]) -> list[str]:
+    """Move elements of an oxygen compound whose oxidation state is not the one that IUPAC's order means.
+
+    Args:
+        ordered: elements in IUPAC's order.
+        amounts: of each element.
+    """
+    from pymatgen.core import Element
+
+    found = list(ordered)
+    metals = [symbol for symbol in found if Element(symbol).is_metal]
+    nonmetals = [symbol for symbol in found if symbol not in {*metals, *_HALIDES, "H", "O"}]
+    if _are_halogens_oxidised(amounts):
+        halogens = [symbol for symbol in found if symbol in _HALIDES and symbol != "F"]
+        rest = [symbol for symbol in found if symbol not in halogens]
+        place = next(at for at, symbol in enumerate(rest) if symbol in {*nonmetals, "O"})
+        found = [*rest[:place], *halogens, *rest[place:]]
+    if _is_hydroxide(amounts):
+        _move_element(found, "H", found.index("O") + 1)
+    elif metals and nonmetals and set(nonmetals) <= set(_CENTRES) and _is_acid_salt(amounts):
+        _move_element(found, "H", found.index(nonmetals[0]))
+    elif metals and "H" not in amounts and _is_nitride(amounts):
+        _move_element(found, "N", found.index("O") + 1)
+    return found
+
+
+def _move_element(symbols: list[str], symbol: str, place: int) -> None:
+    """Move an element of a list before the one at `place`."""
+    at = symbols.index(symbol)
+    symbols.insert(place, symbol)
+    symbols.pop(at if at < place else at + 1)
+
+
+def _sum_cations(amounts: Mapping[str, float], *others: str) -> float:
+    """Highest charge of all elements together, without oxygen, halogens and `others`."""
+    from pymatgen.core import Element
+
+    return sum(
+        float(Element(symbol).max_oxidation_state) * amount
+        for symbol, amount in amounts.items()
+        if symbol not in {"O", *_HALIDES, *others}
+    )
+
+
+def _sum_anions(amounts: Mapping[str, float]) -> float:
+    """Charge of oxide and halide ions together, without its sign."""
+    return 2 * amounts["O"] + sum(amounts.get(symbol, 0.0) for symbol in _HALIDES)
+
+
+def _are_halogens_oxidised(amounts: Mapping[str, float]) -> bool:
+    """True if the mean state of chlorine, bromine and iodine in an oxygen compound must be at least +1, for want of cations.
+
+    An electrode without its ions lacks cations too, but fewer: Li2OCl of Li3OCl stays an oxide chloride.
+    """
+    count = sum(amounts.get(symbol, 0.0) for symbol in _HALIDES if symbol != "F")
+    return count > 0 and _sum_cations(amounts) + count <= 2 * amounts["O"] + amounts.get("F", 0.0)
+
+
+def _is_hydroxide(amounts: Mapping[str, float]) -> bool:
+    """True if metals, hydroxide and halides are all there is."""
+    from pymatgen.core import Element
+
+    rest = [symbol for symbol in amounts if symbol not in {"H", "O", *_HALIDES}]
+    return (
+        bool(rest)
+        and all(Element(symbol).is_metal for symbol in rest)
+        and amounts.get("H") == amounts["O"]
+        and float(amounts["O"]).is_integer()
+        and not _are_halogens_oxidised(amounts)
+        and _sum_cations(amounts, "H") < _sum_anions(amounts) + amounts["H"]
+    )
+
+
+def _is_acid_salt(amounts: Mapping[str, float]) -> bool:
+    """True if hydrogen is a cation, no hydride, and not that of an organic molecule."""
+    if "H" not in amounts or amounts["H"] > amounts.get("C", math.inf):
+        return False
+    return _sum_cations(amounts, "H") < _sum_anions(amounts) + amounts["H"]
+
+
+def _is_nitride(amounts: Mapping[str, float]) -> bool:
+    """True if the cations balance nitrogen as nitride beside oxide."""
+    if "N" not in amounts:
+        return False
+    return _sum_cations(amounts, "N") >= _sum_anions(amounts) + 3 * amounts["N"]
 
 
 # Elements, and likely slips.

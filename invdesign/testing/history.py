@@ -164,6 +164,10 @@ class MemoryHistory:
             ).get(name)
         )
 
+    def potential_of(self, name: str) -> str | None:
+        del name  # no stage of this history names a potential
+        return None
+
     def seconds(self, stage: str) -> FloatArray:
         return self._collect_column(lambda _, said: said.seconds.get(stage) if said else None)
 

@@ -154,23 +154,33 @@ class Electrode(ExchangeEvaluator):
             write_formula(item.structure.composition) for item in (found.charged, found.discharged)
         )
         looked = ", ".join(
-            f"{len(level.orderings)} of {count} {self.working_ion}"
+            f"{len(level.orderings)} with {count} {self.working_ion}"
             for count, level in sorted(found.series.levels.items())
         )
-        remarks = [f"{ends} against {self.working_ion} metal", f"orderings: {looked}", *found.list_remarks()]
+        remarks = [
+            f"{ends} against {self.working_ion} metal",
+            f"orderings relaxed: {looked}",
+            *found.list_remarks(),
+        ]
+        profile = found.describe_profile(self.working_ion)
+        if self.steps == 1:
+            profile += (
+                "; only the ends were computed, so plateaus on the way are not seen (steps: 4 looks for them)"
+            )
         kind = find_worse_class(found.series.sites.host)
         worse = f"{kind}: CHGNet 0.3.0 errs by 0.25 to 0.61 V in this class" if kind else ""
         unknown = describe_voltage_error(self._potential)
         details = {
             "average_voltage": "; ".join(filter(None, [*remarks, worse, unknown])),
-            "highest_voltage": found.describe_profile(self.working_ion),
-            "lowest_voltage": found.describe_profile(self.working_ion),
+            "highest_voltage": profile,
+            "lowest_voltage": profile,
             "host_displacement": found.describe_host(),
         }
-        if is_layered(found.series.sites.host):
-            details["insertion_volume_change"] = (
-                "layers: a potential without dispersion leaves the charged volume uncertain by 10 %"
-            )
+        details["insertion_volume_change"] = (
+            "layers: a potential without dispersion leaves the charged volume uncertain by 10 %"
+            if is_layered(found.series.sites.host)
+            else "no error known: not compared with measured volumes"
+        )
         if kind:
             details["less_certain_voltage"] = worse
         if found.changed:

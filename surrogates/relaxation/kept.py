@@ -6,11 +6,13 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
+from invdesign import registry
+from invdesign.arrays import BoolArray, FloatArray
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError
 from invdesign.properties import Unit
@@ -23,7 +25,8 @@ from invdesign.roles import (
     find_structure,
     required_structure,
 )
-from invdesign.structures.charges import assign_oxidation_states
+from invdesign.structures.charges import ElementSymbol, assign_oxidation_states
+from invdesign.structures.formulas import write_formula
 from surrogates.relaxation.bonding import (
     Bond,
     Ions,
@@ -105,8 +108,9 @@ class Comparison:
     """A crystal before and after a relaxation.
 
     Attributes:
-        displacement: Å, the largest of a site, without drift and strain.
+        displacement: Å, the largest of a site, without drift and strain; of the host's sites where a working ion is named.
         farthest: element of that site.
+        ion_displacement: Å, the largest of a working ion's site; 0 where none is named.
         volume_change: %.
         polyhedra: those that define the structure.
         others: the other ions of the same sign of charge, so that every bond is seen from one of its ends.
@@ -128,6 +132,7 @@ class Comparison:
     groups: tuple[str, str]
     numbers: tuple[int, int]
     intended: str
+    ion_displacement: float = 0.0
 
     @property
     def coordination_kept(self) -> float:
@@ -145,7 +150,11 @@ def _share_kept(kept: Sequence[bool]) -> float:
 
 
 def compare_structures(
-    before: Structure, after: Structure, sites: Sequence[str] = (), symprec: float = SYMPREC
+    before: Structure,
+    after: Structure,
+    sites: Sequence[str] = (),
+    symprec: float = SYMPREC,
+    working_ion: str | None = None,
 ) -> Comparison:
     """Compare a crystal before and after a relaxation.
 
@@ -155,10 +164,11 @@ def compare_structures(
         sites: elements, or labels of sites where the structure before carries them, whose polyhedra are
             compared; the framework's (`bonding.choose_centres`) where none are named.
         symprec: Å, for the space groups.
+        working_ion: element whose displacements are told apart from those of the host.
 
     Raises:
         DifferentCrystalsError: they hold different atoms.
-        ValueError: a site that is named is not there.
+        ValueError: a site that is named is not there, or nothing but the working ion is.
 
     Source:
         Neighbours: R. Hoppe, Z. Kristallogr. 150, 23 (1979). Bonds: see `bonding.find_covalent_bonds`.
@@ -169,10 +179,15 @@ def compare_structures(
     lengths = find_covalent_bonds(old)
     bonds = find_covalent_bonds(new, lengths)
     groups = [_find_space_group(ions, symprec) for ions in (old, new)]
-    farthest = int(match.displacements.argmax())
+    moved = match.displacements
+    ions = np.array([symbol == working_ion for symbol in old.symbols])
+    if ions.any():
+        moved = np.zeros(len(ions))
+        moved[~ions] = _find_host_displacements(before, after, ions, str(working_ion))
+    farthest = int(moved.argmax())
     polyhedra, others = _compare_polyhedra(old, new, _find_sites(before, sites))
     return Comparison(
-        displacement=float(match.displacements.max()),
+        displacement=float(moved.max()),
         farthest=old.symbols[farthest],
         volume_change=100.0 * (float(after.volume / before.volume) - 1.0),
         polyhedra=polyhedra,
@@ -184,7 +199,34 @@ def compare_structures(
         intended=_find_space_group(old, LOOSE_SYMPREC)[0]
         if 0 < groups[0][1] <= LAST_MONOCLINIC
         else groups[0][0],
+        ion_displacement=float(match.displacements[ions].max(initial=0.0)),
     )
+
+
+def _find_host_displacements(
+    before: Structure, after: Structure, ions: BoolArray, working_ion: str
+) -> FloatArray:
+    """Displacements of the host alone, Å: without the working ion, the drift is the host's own.
+
+    Args:
+        before, after: of `compare_structures`.
+        ions: shape (n,), True for sites of the working ion before.
+        working_ion: its symbol.
+
+    Returns:
+        Of the sites of the host, in their order before.
+    """
+    if ions.all():
+        raise ValueError(
+            f"{write_formula(before.composition)} holds nothing but {working_ion}: it has no host"
+        )
+    from pymatgen.core import Structure
+
+    hosts = [
+        Structure.from_sites([site for site in item if site.specie.symbol != working_ion])
+        for item in (before, after)
+    ]
+    return match_structures(*hosts).displacements
 
 
 def _oxidation_states(structure: Structure) -> Mapping[str, float]:
@@ -213,7 +255,7 @@ def _find_sites(structure: Structure, names: Sequence[str]) -> tuple[int, ...]:
     if names and not found:
         held = ", ".join(dict.fromkeys(site.specie.symbol for site in structure))
         raise ValueError(
-            f"{structure.composition.reduced_formula} has no site {' or '.join(names)}; it holds {held}"
+            f"{write_formula(structure.composition)} has no site {' or '.join(names)}; it holds {held}"
         )
     return tuple(sorted(set(found)))
 
@@ -309,10 +351,21 @@ class StructureKept(StructureEvaluator):
     """Share of these ions that must keep their neighbours."""
     displacement: Annotated[float, Field(gt=0)] | None = MAX_DISPLACEMENT
     """Largest displacement allowed, without drift and strain, Å; `null` for no limit."""
+    working_ion: ElementSymbol | None = None
+    """The mobile ion, `Li`: it may move further than `displacement`, which then limits the host alone."""
     volume_change: Annotated[float, Field(gt=0)] | None = None
     """Largest change of volume allowed, either way, %."""
     symprec: Annotated[float, Field(gt=0, le=1)] = SYMPREC
     """Tolerance of the space groups, Å."""
+
+    @model_serializer(mode="wrap")
+    def _omit_no_ion(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the working ion where none is named, as before there was a choice.
+
+        So stored campaigns keep the fingerprint they had.
+        """
+        fields: dict[str, Any] = {"kind": registry.name_of(type(self)), **handler(self)}
+        return {name: value for name, value in fields.items() if (name, value) != ("working_ion", None)}
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -355,7 +408,7 @@ class StructureKept(StructureEvaluator):
     def _compare_candidate(self, before: Structure, after: Structure) -> Evaluation:
         began = time.perf_counter()
         try:
-            found = compare_structures(before, after, self.sites, self.symprec)
+            found = compare_structures(before, after, self.sites, self.symprec, self.working_ion)
         except (DifferentCrystalsError, ValueError) as error:
             return Evaluation(failure=Failure("error", "", str(error)))
         losses = self.list_losses(found)
@@ -413,6 +466,8 @@ class StructureKept(StructureEvaluator):
         else:
             others = _join_words(_describe_others(found.others))
             what = f"{self.list_kept(found)} kept: still {called}{f', but {others}' if others else ''}"
+        if self.displacement is not None and found.ion_displacement > self.displacement:
+            what += f"; {self.working_ion} moved up to {found.ion_displacement:.2f} Å, which is not judged"
         return f"{what}; {_describe_groups(found)}"
 
     def list_kept(self, found: Comparison) -> str:

@@ -11,6 +11,7 @@ from itertools import combinations
 from typing import Final
 
 from invdesign.errors import MissingReferenceError
+from invdesign.structures.formulas import tidy_formula
 from invdesign.wording import list_first
 from surrogates.stability.reference import ReferenceSet, Skipped
 
@@ -102,6 +103,15 @@ class Gaps:
     binaries: tuple[Gap, ...]
     ternaries: tuple[Gap, ...]
     phases: tuple[Skipped, ...]
+
+    def without(self, others: Gaps) -> Gaps:
+        """Gaps that are not among `others`."""
+        return Gaps(
+            tuple(item for item in self.elements if item not in others.elements),
+            tuple(item for item in self.binaries if item not in others.binaries),
+            tuple(item for item in self.ternaries if item not in others.ternaries),
+            tuple(item for item in self.phases if item not in others.phases),
+        )
 
 
 def find_gaps(reference: ReferenceSet, elements: Iterable[str] | None = None) -> Gaps:
@@ -226,7 +236,9 @@ def is_required_by_former_rule(first: str, second: str) -> bool:
 
 
 @lru_cache(maxsize=64)
-def coverage_notes(reference: ReferenceSet, elements: frozenset[str] | None = None) -> tuple[str, ...]:
+def coverage_notes(
+    reference: ReferenceSet, elements: frozenset[str] | None = None, told: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
     """Sentences on the gaps of `reference` in a chemical system.
 
     They name candidates that fail, and those that may look too stable.
@@ -234,10 +246,13 @@ def coverage_notes(reference: ReferenceSet, elements: frozenset[str] | None = No
     Args:
         reference: the set.
         elements: of the search space; None where they are not known.
+        told: elements of a system whose gaps are told elsewhere, and left out here.
     """
     if elements is None and not reference.systems:
         elements = reference.elements
     gaps = find_gaps(reference, elements)
+    if told:
+        gaps = gaps.without(find_gaps(reference, told))
     bare = set(gaps.elements)
     refused = {frozenset(gap.system) for gap in gaps.binaries}
     open_ternaries = [
@@ -262,7 +277,7 @@ def coverage_notes(reference: ReferenceSet, elements: frozenset[str] | None = No
             f"the reference set '{reference.name}' has no compound of {pairs}: candidates with both elements fail"
         )
     if ternaries:
-        named = list_first([gap.known[0].formula for gap in ternaries], LISTED_SYSTEMS)
+        named = list_first([tidy_formula(gap.known[0].formula) for gap in ternaries], LISTED_SYSTEMS)
         notes.append(
             f"these known compounds are not in the set: {named}. The reference set '{reference.name}' holds nothing of their "
             "three elements, so candidates of these may look more stable than they are; `invdesign reference show` "
@@ -277,7 +292,7 @@ def coverage_notes(reference: ReferenceSet, elements: frozenset[str] | None = No
 
 
 def _describe_example(gap: Gap) -> str:
-    return f" ({gap.known[0].formula} is known)" if gap.known else ""
+    return f" ({tidy_formula(gap.known[0].formula)} is known)" if gap.known else ""
 
 
 def _sort_by_abundance(reference: ReferenceSet, gaps: Sequence[Gap]) -> list[Gap]:

@@ -28,6 +28,7 @@ from surrogates.stability.windows import (
     Window,
     electrochemical_window,
     products,
+    window_deviations,
 )
 
 if TYPE_CHECKING:
@@ -56,12 +57,19 @@ theory by 40 to 50 meV/atom for Li3OCl."""
 
 
 def relative_energy_error(reference: ReferenceSet) -> float:
-    """Systematic error of energies in one reference set, eV/atom.
+    """Systematic error of energies in one reference set, eV/atom: that of the potential."""
+    return potential_energy_error(reference.potential.fingerprint)
 
-    It is that of the potential. A corrected potential has the error that its correction leaves in compounds it
-    was not fitted to.
+
+def potential_energy_error(fingerprint: str) -> float:
+    """Systematic error of the energies of one potential against one another, eV/atom.
+
+    A corrected potential has the error that its correction leaves in compounds it was not fitted to.
+
+    Args:
+        fingerprint: of the potential.
     """
-    correction = find_correction(reference.potential.fingerprint)
+    correction = find_correction(fingerprint)
     return UNCERTAINTY if correction is None else correction.error_per_atom
 
 
@@ -217,12 +225,12 @@ class StabilityWindow(ReferenceEvaluator):
 
     They are measured against the ion's metal. A candidate on the hull of the reference set (within 1 meV/atom)
     or below it has its own window; one above it gets the window of its decomposition products, and
-    `window_of_products` is 1. The reaction that sets a limit is its detail; through it the energies' deviation
-    becomes the limit's, which is systematic.
+    `window_of_products` is 1. The reaction that sets a limit is its detail. The systematic error of a limit is how far it moves
+    when the energies err.
     """
 
-    # 2: phases within 1 meV/atom of the hull are on it; 3: details on oxygen and the hull.
-    version: ClassVar[str] = "3"
+    # 2: phases within 1 meV/atom of the hull are on it; 3: details on oxygen and the hull; 4: bounded errors.
+    version: ClassVar[str] = "4"
 
     ion: Ion
     """The working ion; a candidate without it fails."""
@@ -234,6 +242,7 @@ class StabilityWindow(ReferenceEvaluator):
     def _evaluate_energy(self, composition: Composition, energy_per_atom: float) -> Evaluation:
         reference = self.reference.load()
         window = electrochemical_window(reference, composition, energy_per_atom, self.ion)
+        error = relative_energy_error(reference)
         return Evaluation(
             properties={
                 "reduction_limit": window.reduction,
@@ -241,38 +250,26 @@ class StabilityWindow(ReferenceEvaluator):
                 "window_width": window.width,
                 "window_of_products": float(window.of_products),
             },
-            systematic=window_deviations(window, relative_energy_error(reference)),
+            systematic=window_deviations(reference, composition, window, self.ion, error),
             details=window_details(
                 window,
                 self.ion,
                 write_oxygen_remarks(reference, composition, energy_per_atom, window, self.ion),
+                error,
             ),
         )
 
 
-def window_deviations(window: Window, per_atom: float) -> dict[str, float]:
-    """Standard deviations of the limits and of the width, V.
-
-    Only limits set by a reaction have one. Both limits come from the energy of the same phase, with opposite
-    signs: an error of it moves them apart or together, so that the width's deviation is the sum of theirs. A
-    limit without a reaction (0 V, stable against the metal) adds nothing.
-
-    Args:
-        window: the limits with their reactions.
-        per_atom: standard deviation of the energies of the phases against one another, eV/atom.
-    """
-    reactions = {"reduction_limit": window.reduction_reaction, "oxidation_limit": window.oxidation_reaction}
-    found = {name: item.voltage_deviation(per_atom) for name, item in reactions.items() if item is not None}
-    return {**found, "window_width": sum(found.values())} if found else {}
-
-
-def window_details(window: Window, ion: Ion, remarks: Mapping[str, str] | None = None) -> dict[str, str]:
+def window_details(
+    window: Window, ion: Ion, remarks: Mapping[str, str] | None = None, per_atom: float = 0.0
+) -> dict[str, str]:
     """Sentence for each number of a window: limiting reactions and decomposition.
 
     Args:
         window: the limits with their reactions.
         ion: the working ion.
         remarks: on limits, from `write_oxygen_remarks`.
+        per_atom: standard deviation of the energies of the phases against one another, eV/atom.
     """
     fate, remarks = describe_fate(window), remarks or {}
     end = f"; {fate}" if fate else ""
@@ -288,7 +285,7 @@ def window_details(window: Window, ion: Ion, remarks: Mapping[str, str] | None =
         name: f"{text} ({remarks[name]}){end}" if name in remarks else text + end
         for name, text in details.items()
     }
-    return {**said, "window_of_products": fate} if fate else said
+    return {**said, "window_of_products": fate + describe_nearness(window, per_atom)} if fate else said
 
 
 def describe_fate(window: Window) -> str:
@@ -304,3 +301,16 @@ def describe_fate(window: Window) -> str:
     parts = ", ".join(window.decomposition)
     alone = len(window.decomposition) == 1  # the same compound in another form
     return f"a form of {parts} is more stable" if alone else f"it decomposes into {parts}"
+
+
+def describe_nearness(window: Window, per_atom: float) -> str:
+    """Say that the phase of `window` may be stable, since it lies within the error of the hull; else nothing.
+
+    Args:
+        window: of the phase.
+        per_atom: standard deviation of the energies of the phases against one another, eV/atom.
+    """
+    if not window.of_products or window.above_hull >= per_atom:
+        return ""
+    distance = f"{1000 * window.above_hull:.2g} meV/atom above the hull, within the error"
+    return f" ({distance}: if it is stable, its own window is at least as wide)"

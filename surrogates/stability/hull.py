@@ -18,6 +18,7 @@ from invdesign.properties import Unit
 from invdesign.protocols import DerivationSettings, Derived, History, Phase
 from invdesign.structures.formulas import parse_composition
 from surrogates.stability.coverage import coverage_notes
+from surrogates.stability.evaluators import potential_energy_error
 from surrogates.stability.phases import Composition, PhaseTable, parse_fractions, to_fractions
 from surrogates.stability.reference import ReferenceField
 
@@ -124,7 +125,16 @@ class Hull(DerivationSettings):
         distances = np.where(complete[rows], np.maximum(distances, 0.0), distances)
         unknown = np.flatnonzero(np.isnan(distances) & ~np.isnan(energies[rows])).tolist()
         details = {int(rows[at]): _describe_unknown(table, int(places[at])) for at in unknown}
-        return Derived({self.distance_property: distances}, {self.distance_property: details}, whole)
+        error = self._find_error(history)
+        errors = (
+            {} if error is None else {self.distance_property: np.where(np.isnan(distances), np.nan, error)}
+        )
+        return Derived({self.distance_property: distances}, {self.distance_property: details}, whole, errors)
+
+    def _find_error(self, history: History) -> float | None:
+        """Systematic error of the distances, eV/atom: that of the potential; None where no potential is named."""
+        potential = self.potential_id or history.potential_of(self.energy)
+        return None if potential is None else potential_energy_error(potential)
 
     def _start_table(self) -> PhaseTable:
         """Table of the reference set's phases."""

@@ -14,7 +14,7 @@ from invdesign.errors import InvdesignError, MissingReferenceError
 from invdesign.properties import Unit
 from invdesign.settings import STORED_FOLDER, Frozen, validation_context
 from invdesign.structures.formulas import list_element_symbols, parse_composition
-from surrogates.stability.coverage import require_coverage
+from surrogates.stability.coverage import coverage_notes, require_coverage
 from surrogates.stability.evaluators import ReferenceEvaluator, relative_energy_error
 from surrogates.stability.mixing_line import MixingLine
 from surrogates.stability.mutual_reaction import MutualReaction, Reactant
@@ -215,11 +215,14 @@ class InterfaceReaction(ReferenceEvaluator):
 
     def remarks_on(self, elements: frozenset[str] | None) -> tuple[str, ...]:
         """Sentences on gaps of the set for candidates and counterparts together, and on counterparts that are no phases of it."""
-        if elements is not None:
-            elements = elements.union(*(list_element_symbols(item.composition) for item in self.against))
         found = super().remarks_on(elements)
         try:
             reference = self.reference.load()
+            if (
+                elements is not None
+            ):  # the candidates' own gaps stand in the notes of all stages with this set
+                joined = elements.union(*(list_element_symbols(item.composition) for item in self.against))
+                found = (*found, *coverage_notes(reference, joined, elements))
             absent = [
                 item.formula
                 for item in self.against

@@ -10,7 +10,7 @@ import numpy as np
 
 from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError
-from invdesign.structures.formulas import parse_composition
+from invdesign.structures.formulas import order_formula, parse_composition, tidy_formula
 from surrogates.stability.coverage import require_coverage
 from surrogates.stability.reference import Phase, ReferenceSet
 
@@ -86,6 +86,6 @@ def read_formula_unit(phase: Phase) -> tuple[str, float]:
     except InvdesignError:
         written = None
     if written is not None and written.fractional_composition.almost_equals(cell.fractional_composition):
-        return phase.formula, float(written.num_atoms)
+        return tidy_formula(phase.formula), float(written.num_atoms)
     formula, factor = cell.get_reduced_formula_and_factor()
-    return formula, float(cell.num_atoms / factor)
+    return order_formula(formula), float(cell.num_atoms / factor)

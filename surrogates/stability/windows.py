@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,7 @@ from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError
 from invdesign.structures.formulas import write_formula
 from surrogates.stability.hulls import phase_diagram
-from surrogates.stability.phase_arrays import tabulate_phases
+from surrogates.stability.phase_arrays import SAME_COMPOSITION, tabulate_phases
 from surrogates.stability.reference import ReferenceSet
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ ENERGY_ROUNDING = 1e-6  # eV/atom: energies are kept to a millionth of an eV per
 LP_SLACK = 1e-9  # eV/atom; chosen: rounding then makes no linear program infeasible
 TRACE_AMOUNT = 1e-7  # formula units per ion; smaller amounts in a reaction are rounding; chosen
 PROBE_CHANGE = 1e-4  # relative change of the ion's amount that shows the phases beyond a limit; chosen
+LEAST_DEVIATION = 1e-6  # V; smaller changes of a limit are rounding; chosen
 LARGEST_DENOMINATOR = 64  # of coefficients written as fractions; chosen, no published reaction needs more
 
 
@@ -44,7 +45,6 @@ class Reaction:
         ion: the working ion.
         ions: ions given off; negative where they are taken up.
         voltage: V against the ion's metal, from the energies of the phases.
-        n_atoms: atoms of the reactants.
     """
 
     reactants: Mapping[str, float]
@@ -53,15 +53,6 @@ class Reaction:
     ion: Ion
     ions: float
     voltage: float
-    n_atoms: float
-
-    def voltage_deviation(self, per_atom: float) -> float:
-        """Standard deviation of the voltage, V.
-
-        An error of `per_atom` (eV/atom) in the energy of the reacting phases against their products changes the
-        reaction's energy by that times their atoms, and the voltage by the charge's share.
-        """
-        return per_atom * self.n_atoms / (CHARGES[self.ion] * abs(self.ions))
 
     def __str__(self) -> str:
         """Reaction in chemical notation, `Li2O -> 1/2 Li2O2 + Li`."""
@@ -146,6 +137,35 @@ def electrochemical_window(
     """
     system = _PhaseSystem.gather_phases(reference, composition, ion)
     return system.find_window(system.decompose(), energy_per_atom)
+
+
+def window_deviations(
+    reference: ReferenceSet, composition: Composition, window: Window, ion: Ion, per_atom: float
+) -> dict[str, float]:
+    """Standard deviations of the limits of a window and of its width, V.
+
+    The energy of the reacting phases is raised and lowered by `per_atom` against all other phases, and the limits are found
+    again. Their root mean square change is the deviation. While the same reaction sets a limit, that is `per_atom` times the
+    atoms that react, over the charge that is exchanged. Near the hull little charge may be exchanged; the limit then moves
+    only as far as the next reaction, or that of the decomposition products, takes over.
+
+    Args:
+        reference: the competing phases; all forms of a compound err alike.
+        composition: of the phase whose window it is.
+        window: from `electrochemical_window`.
+        ion: the working ion.
+        per_atom: standard deviation of the energies of phases against one another, eV/atom.
+
+    Returns:
+        By `reduction_limit`, `oxidation_limit` and `window_width`; without those that do not move.
+    """
+    system = _PhaseSystem.gather_phases(reference, composition, ion)
+    found = (
+        system.shift_products(window, per_atom)
+        if window.of_products
+        else system.shift_phase(window, per_atom)
+    )
+    return {name: value for name, value in found.items() if value > LEAST_DEVIATION}
 
 
 def products(
@@ -293,6 +313,57 @@ class _PhaseSystem:
             above_hull=energy - hull,
         )
 
+    def shift_phase(self, window: Window, per_atom: float) -> dict[str, float]:
+        """Deviations of the limits of a phase of its own, V, when its energy is shifted.
+
+        The width changes by both: a lower energy raises the oxidation limit and lowers the reduction limit.
+
+        Args:
+            window: of the phase.
+            per_atom: shift of its energy, and of that of other forms of the compound, eV/atom.
+        """
+        energy = float(self.decompose() @ self.energies) + min(window.above_hull, 0.0)
+        same = np.abs(self.fractions - self.here).max(axis=1) < SAME_COMPOSITION
+        moved = []
+        for shift in (per_atom, -per_atom):
+            other = replace(self, energies=np.where(same, self.energies + shift, self.energies))
+            moved.append(other.find_window(other.decompose(), energy + shift))
+        return {
+            "reduction_limit": _root_mean_square(item.reduction - window.reduction for item in moved),
+            "oxidation_limit": _root_mean_square(item.oxidation - window.oxidation for item in moved),
+            "window_width": _root_mean_square(item.width - window.width for item in moved),
+        }
+
+    def shift_products(self, window: Window, per_atom: float) -> dict[str, float]:
+        """Deviations of the limits of decomposition products, V, when the energies of those that react are shifted.
+
+        The width's is the sum of both.
+
+        Args:
+            window: of the products.
+            per_atom: shift of the energies, eV/atom.
+        """
+        limits = {
+            "reduction_limit": (-1.0, window.reduction, window.reduction_reaction),
+            "oxidation_limit": (1.0, window.oxidation, window.oxidation_reaction),
+        }
+        found = {}
+        for name, (side, limit, reaction) in limits.items():
+            if reaction is None:
+                continue
+            rows = self.fractions[
+                [place for place, phase in enumerate(self.names) if phase in reaction.reactants]
+            ]
+            apart = np.abs(self.fractions[:, None] - rows[None]).max(axis=2)
+            same = (apart < SAME_COMPOSITION).any(axis=1)
+            moved = []
+            for shift in (per_atom, -per_atom):
+                other = replace(self, energies=np.where(same, self.energies + shift, self.energies))
+                voltage, _ = other.find_products_limit(other.decompose(), side, own=False)
+                moved.append(max(0.0, voltage) - limit)
+            found[name] = _root_mean_square(moved)
+        return {**found, "window_width": sum(found.values())}
+
     def name_shares(self, amounts: FloatArray) -> dict[str, float]:
         """Nonzero `amounts` by the phase's name."""
         return {self.names[j]: float(amounts[j]) for j in _nonzero_indices(amounts)}
@@ -439,7 +510,6 @@ class _PhaseSystem:
             ion=self.ion,
             ions=scale * ions,
             voltage=float(change / ions + self.metal) / CHARGES[self.ion],
-            n_atoms=scale * (phase + float(consumed.sum())),
         )
 
     def _count_formula_units(self, atoms: FloatArray) -> dict[str, float]:
@@ -447,6 +517,10 @@ class _PhaseSystem:
         return {
             self.names[j]: float(atoms[j] / self.units[j]) for j in _nonzero_indices(atoms > TRACE_AMOUNT)
         }
+
+
+def _root_mean_square(changes: Iterable[float]) -> float:
+    return float(np.sqrt(np.mean(np.square(list(changes)))))
 
 
 def _nonzero_indices(mask: NDArray[Any]) -> list[int]:

@@ -11,9 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from invdesign.arrays import FloatArray
-from invdesign.candidate import Genome, Proposal, Status, genome_key
+from invdesign.candidate import SEED, Genome, Proposal, Status, genome_key
 from invdesign.optimizers.breeding import Offspring
-from invdesign.optimizers.common import SEED, draw_operator, operators_by_arity
+from invdesign.optimizers.common import draw_operator, operators_by_arity
 from invdesign.optimizers.genetic import Genetic
 from invdesign.optimizers.prescreen import Prescreen
 from invdesign.pareto import hypervolume

@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
 
+from invdesign.campaign.load import load_campaign
 from invdesign.report.files import OutputError
 from invdesign.report.html import render_report, script_json, write_report
+from invdesign.report.tables import restore_paths
 from invdesign.run.run import Run
 from invdesign.store.store import STORE_FILE, Store
 from tests.report.conftest import EVIL, PLUGINS, crystals, parameters
@@ -124,8 +126,6 @@ def test_it_says_how_to_repeat_the_run(crystal_page: Page, crystal_run: Run) -> 
 
 def test_the_campaign_text_is_shown_verbatim(tmp_path: Path) -> None:
     """Comments and spacing of the file survive, escaped."""
-    from invdesign.campaign.load import load_campaign
-
     file = tmp_path / "toy.yaml"
     text = "# <why> & what for\n" + json.dumps(parameters(candidates=5), indent=2) + "\n"
     file.write_text(text, encoding="utf-8")
@@ -133,6 +133,40 @@ def test_the_campaign_text_is_shown_verbatim(tmp_path: Path) -> None:
     page = Page(render_report(run))
     assert text.strip() in page.text
     assert "# &lt;why&gt; &amp; what for" in render_report(run)
+
+
+def test_a_pool_is_named_as_the_campaign_names_it(tmp_path: Path) -> None:
+    """No absolute path, neither under what was asked nor among all settings; rows are told in plain words as not asked before."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "rows.csv").write_text("x,y\n0.1,0.2\n0.3,0.4\n0.5,0.9\n")
+    file = tmp_path / "pool.yaml"
+    file.write_text(
+        "version: 1\nname: rows\nspace: {kind: pool, source: data/rows.csv, columns: [x, y]}\n"
+        "evaluate: [{landscape: {function: sphere}}]\nobjectives: [{minimize: height}]\n"
+        "optimizer: random\nbudget: {candidates: 3}\n"
+    )
+    page = Page(render_report(finished(load_campaign(file), tmp_path / "run"), model=False))
+    assert "source data/rows.csv" in page.text
+    assert '"path": "data/rows.csv"' in page.text
+    assert str(tmp_path / "data") not in page.text
+    assert "Chosen among candidates not asked before, without parents" in page.text
+    assert "unasked" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        (["a/rows.csv", "b/rows.csv"], "b/rows.csv"),
+        (["../b/rows.csv"], "../b/rows.csv"),
+        (["other.csv"], "rows.csv"),
+        ([], "rows.csv"),
+    ],
+)
+def test_paths_are_those_of_the_campaign_file(written: list[str], shown: str) -> None:
+    """Of several files of one name the one whose folders agree; the name alone of a campaign made in Python."""
+    assert restore_paths([{"path": "/home/me/b/rows.csv", "hash": "1"}], written) == [
+        {"path": shown, "hash": "1"}
+    ]
 
 
 def test_pictures_and_figures_of_the_best_are_there(crystal_page: Page, crystal_run: Run) -> None:

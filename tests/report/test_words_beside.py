@@ -141,3 +141,12 @@ def test_words_stand_in_the_table(limits_run: Run, tmp_path: Path) -> None:
     theirs = table["window_of_products"] == 1.0
     assert table["oxidation_limit_detail"].str.startswith(f"{WORDS}; Li2O").tolist() == theirs.tolist()
     assert 0 < theirs.sum() < len(table)
+
+
+def test_flags_are_said_as_yes_or_no(limits_run: Run) -> None:
+    """What is 1 or 0 is a statement in the table of a candidate."""
+    page = render_report(limits_run, model=False)
+    table = page[page.index('id="best"') :]
+    assert "The window is that of the decomposition products" in table
+    assert '<td class="num">yes' in table
+    assert "1 where the window" not in table[: table.index('id="funnel"')]

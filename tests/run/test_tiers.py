@@ -168,7 +168,7 @@ def test_the_best_are_sent_on_and_run(tmp_path: Path) -> None:
     assert after.status().state == "finished"
     origin = after.trial(12).candidate.proposal.parents[0]
     assert "taken further by: candidate 12, complete" in said(folder, "show", origin)
-    assert f"made by: promotion from {origin}" in said(folder, "show", 12)
+    assert f"origin: taken further; parents: {origin}" in said(folder, "show", 12)
     assert "  f2: " in said(folder, "show", 12)
 
 

@@ -17,6 +17,7 @@ from invdesign.structures.formulas import (
     describe_likely_slip,
     order_formula,
     parse_composition,
+    tidy_formula,
     write_formula,
 )
 
@@ -159,14 +160,40 @@ def test_structures_are_told_apart_by_what_they_begin_with() -> None:
         ("Li12SBr(ClO)3", "Li12SO3BrCl3"),
         ("Li0.45Co1O2", "Li0.45CoO2"),
         ("H4NCl", "NH4Cl"),
+        ("Li6PClO5", "Li6PO5Cl"),
+        ("Li2ClO", "Li2OCl"),
+        ("LiO4Cl", "LiClO4"),
+        ("O7Cl2", "Cl2O7"),
+        ("PCl3O", "POCl3"),
+        ("FeClO", "FeOCl"),
+        ("AlCl3O12", "AlCl3O12"),
+        ("HClO4", "HClO4"),
+        ("LiHO", "LiOH"),
+        ("Li2HClO", "Li2OHCl"),
+        ("CaH2O2", "Ca(OH)2"),
+        ("Li3HO", "Li3HO"),
+        ("H2O", "H2O"),
+        ("NaHCO3", "NaHCO3"),
+        ("KPH2O4", "KH2PO4"),
+        ("Li2PNO2", "Li2PO2N"),
+        ("LiNO3", "LiNO3"),
         ("O2", "O2"),
         ("no. 3", "no. 3"),
         ("", ""),
     ],
 )
-def test_formulas_are_shown_in_the_order_of_iupac(stored: str, shown: str) -> None:
-    """Oxygen before the halogens, no brackets over what is no group; what is no formula stays."""
+def test_formulas_are_shown_in_the_usual_order(stored: str, shown: str) -> None:
+    """Oxides before halides, oxidised halogens before oxygen, no brackets over what is no group; what is no formula stays."""
     assert order_formula(stored) == shown
+
+
+def test_formulas_with_groups_in_brackets_stay() -> None:
+    """As reference sets have them; only one without groups is put in order."""
+    assert [tidy_formula(text) for text in ("Li3Sc2(PO4)3", "LiBr(H2O)", "Li6PClO5")] == [
+        "Li3Sc2(PO4)3",
+        "LiBr(H2O)",
+        "Li6PO5Cl",
+    ]
 
 
 @given(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pymatgen.core import Composition
 from typer.testing import CliRunner
 
+from invdesign.campaign.load import load_campaign
 from invdesign.errors import MissingReferenceError
 from invdesign.settings import load
 from surrogates import commands
@@ -23,6 +24,7 @@ from surrogates.stability.coverage import (
     require_coverage,
 )
 from surrogates.stability.reference import ReferenceSet
+from tests.support import ROOT
 from tests.surrogates.references import made
 
 
@@ -117,3 +119,22 @@ def test_missing_compounds_of_three_elements_are_noted(tmp_path: Path) -> None:
         "missing"
     ]
     assert [item["elements"] for item in missing] == [["Li", "P", "S"]]
+
+
+def test_gaps_that_are_told_elsewhere_are_left_out() -> None:
+    """A counterpart adds the gaps of its own elements, and says no other a second time."""
+    energies = {"Li": -2.0, "P": -5.0, "S": -4.0, "Li3P": -4.0, "Li2S": -4.0, "P2S5": -4.5}
+    reference, elements = made(energies), frozenset({"Li", "P", "S"})
+    (own,) = coverage_notes(reference, elements)
+    assert "Li3PS4" in own
+    (more,) = coverage_notes(reference, elements | {"Co"}, elements)
+    assert more == "the reference set 'toy' has no elemental phase of Co: candidates with it fail"
+    assert coverage_notes(reference, elements, elements) == ()
+
+
+def test_stages_with_one_set_share_its_notes() -> None:
+    """The note names the stages; no sentence stands twice."""
+    notes = load_campaign(ROOT / "campaigns" / "sulfide_electrolyte.yaml").notes
+    sentences = [note.partition(": ")[2] for note in notes]
+    assert len(sentences) == len(set(sentences))
+    assert any(note.startswith("decomposition_energy, stability_window, to_cathode, ") for note in notes)

@@ -16,6 +16,7 @@ from invdesign.candidate import Failure, Status
 from invdesign.protocols import Derived, History
 from invdesign.steps import Finished
 from surrogates.stability import lower_hull
+from surrogates.stability.evaluators import UNCERTAINTY
 from surrogates.stability.hull import Hull
 from tests.hulls import DISTANCE, KNOWN, find, history
 from tests.surrogates.references import made
@@ -154,6 +155,20 @@ def test_reference_phases_belong_to_the_hull(tmp_path: Path) -> None:
         ("O2", "O2", None),
         ("Si", "Si", None),
     ]
+
+
+def test_distances_have_the_error_of_their_potential(tmp_path: Path) -> None:
+    """That of the stage or of the reference set; a method without a name has none, nor has a distance that is unknown."""
+    unnamed = history(KNOWN)
+    assert np.isnan(unnamed.systematic(DISTANCE)).all()
+    relaxed = history([*KNOWN, ("Li3Si", -3.0)], potential="chgnet-0.3.0-abc")
+    np.testing.assert_array_equal(relaxed.systematic(DISTANCE), [UNCERTAINTY] * 3 + [np.nan])
+    assert relaxed.errors_of(DISTANCE, 0) == (None, UNCERTAINTY)
+    assert relaxed.trial(1).systematic == {DISTANCE: UNCERTAINTY}
+    file = tmp_path / "toy.json"
+    file.write_text(made({"Sr": -2.0, "Ti": -5.0, "O2": -4.9}).to_json())
+    against = history(KNOWN, [Hull(reference=str(file))])
+    np.testing.assert_array_equal(against.systematic(DISTANCE), UNCERTAINTY)
 
 
 def test_hull_of_dft_energies() -> None:

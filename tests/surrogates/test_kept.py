@@ -293,6 +293,34 @@ def test_limits_are_settings() -> None:
         compare_structures(before, after, ["P"])
 
 
+def test_a_working_ion_may_move() -> None:
+    """Lithium that takes another site is no loss where it is named, and the sentence tells how far it went; the host is still judged."""
+    before = crystal("olivine")
+    lithium = [k for k, site in enumerate(before) if site.specie.symbol == "Li"]
+    hosts = [k for k, site in enumerate(before) if site.specie.symbol == "Fe"]
+    after = before.copy()
+    after.translate_sites(lithium[:1], [0, 1.8, 0], frac_coords=False)
+    judged, free = StructureKept(sites=["P"]), StructureKept(sites=["P"], working_ion="Li")
+    (loss,) = judged.list_losses(compare_structures(before, after, ["P"]))
+    assert loss.startswith("Li moved 1.7")
+    found = compare_structures(before, after, ["P"], working_ion="Li")
+    assert free.list_losses(found) == []
+    assert found.displacement == pytest.approx(0, abs=1e-6)
+    assert re.search(r"Li moved up to 1\.7\d Å, which is not judged", free.write_sentence(found, []))
+    after.translate_sites(hosts[:1], [0, 1.7, 0], frac_coords=False)
+    (loss,) = free.list_losses(compare_structures(before, after, ["P"], working_ion="Li"))
+    assert loss.startswith("Fe moved 1.6")
+
+
+def test_a_crystal_of_the_working_ion_alone_has_no_host() -> None:
+    """And the fingerprint of a stage that names no ion is the one it was before ions could be named."""
+    metal = Structure(Lattice.cubic(3.4), ["Li", "Li"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    with pytest.raises(ValueError, match="Li holds nothing but Li: it has no host"):
+        compare_structures(metal, metal, working_ion="Li")
+    assert "working_ion" not in StructureKept().model_dump(mode="json")
+    assert StructureKept(working_ion="Li").model_dump(mode="json")["working_ion"] == "Li"
+
+
 def test_other_atoms_are_refused() -> None:
     """A structure of another composition is no later state of this one, and the candidate fails and says so."""
     before, after = antiperovskite(), antiperovskite("S")

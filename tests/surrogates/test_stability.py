@@ -120,7 +120,18 @@ def test_a_limit_carries_its_reaction_and_deviation() -> None:
     assert theirs.systematic["oxidation_limit"] == pytest.approx(UNCERTAINTY * 11 / 6)
     assert theirs.noise == {}
     form = evaluate("stability_window", "Li2O", phase_energy("Li2O") + 0.05)
-    assert form.details["window_of_products"] == "a form of Li2O is more stable"
+    assert form.details["window_of_products"].startswith("a form of Li2O is more stable")
+
+
+def test_a_phase_within_the_error_of_the_hull_may_have_its_own_window() -> None:
+    """Its number is the products' all the same; the sentence says so, and ends where the error does."""
+    near = evaluate("stability_window", "Li3OI", hull("Li3OI") + 0.02).details
+    far = evaluate("stability_window", "Li3OI", hull("Li3OI") + 0.06).details
+    assert near["window_of_products"] == (
+        "it decomposes into LiI, Li2O (20 meV/atom above the hull, within the error: if it is stable, its own window is at "
+        "least as wide)"
+    )
+    assert far["window_of_products"] == "it decomposes into LiI, Li2O"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,14 @@ from invdesign.errors import MissingReferenceError
 from invdesign.structures.formulas import write_formula
 from surrogates.stability.hulls import phase_diagram
 from surrogates.stability.reference import ReferenceSet, load_shipped_set
-from surrogates.stability.windows import CHARGES, ON_HULL, Reaction, electrochemical_window, products
+from surrogates.stability.windows import (
+    CHARGES,
+    ON_HULL,
+    Reaction,
+    electrochemical_window,
+    products,
+    window_deviations,
+)
 from tests.surrogates.references import made
 
 NAME = "lithium-chalcohalides"
@@ -294,8 +302,8 @@ def test_the_deviation_of_a_limit_counts_atoms_per_charge(
     anion = next(symbol for symbol in composition.get_el_amt_dict() if symbol != ion)
     reference = made({ion: -2.0, anion: -5.0, formula: -6.0})
     window = electrochemical_window(reference, composition, -6.0, ion)
-    assert window.oxidation_reaction is not None
-    assert window.oxidation_reaction.voltage_deviation(0.05) == pytest.approx(0.05 * atoms_per_charge)
+    found = window_deviations(reference, composition, window, ion, 0.05)
+    assert found["oxidation_limit"] == pytest.approx(0.05 * atoms_per_charge)
 
 
 @settings(max_examples=20, deadline=None)
@@ -306,10 +314,43 @@ def test_the_deviation_is_the_slope_of_the_limit(
     """Below the hull, an error of the candidate's energy moves each limit by that many volts."""
     reference, composition, offset = system
     energy = hull(reference, composition) - 0.05 - abs(offset)
-    first, again = (electrochemical_window(reference, composition, energy - x, "Li") for x in (0.0, shift))
-    if str(first.oxidation_reaction) == str(again.oxidation_reaction) and first.oxidation_reaction:
-        moved = first.oxidation_reaction.voltage_deviation(shift)
-        assert again.oxidation - first.oxidation == pytest.approx(moved, abs=1e-6)
-    if str(first.reduction_reaction) == str(again.reduction_reaction) and first.reduction_reaction:
-        moved = first.reduction_reaction.voltage_deviation(shift)
-        assert first.reduction - again.reduction == pytest.approx(moved, abs=1e-6)
+    less, first, more = (
+        electrochemical_window(reference, composition, energy + x, "Li") for x in (shift, 0.0, -shift)
+    )
+    found = window_deviations(reference, composition, first, "Li", shift)
+    if str(less.oxidation_reaction) == str(first.oxidation_reaction) == str(more.oxidation_reaction):
+        assert found.get("oxidation_limit", 0.0) == pytest.approx(more.oxidation - first.oxidation, abs=2e-6)
+    if str(less.reduction_reaction) == str(first.reduction_reaction) == str(more.reduction_reaction):
+        assert found.get("reduction_limit", 0.0) == pytest.approx(first.reduction - more.reduction, abs=2e-6)
+
+
+def test_near_the_hull_the_next_reaction_bounds_the_deviation() -> None:
+    """By hand: Li20S19 below LiS and Li2S gives off one ion of 39 atoms; that reaction alone would err by 1.95 V.
+
+    50 meV/atom lower it turns to sulfur at 2.10 V, and 50 higher it is LiS and Li2S, whose limit is 1.90 V.
+    """
+    reference = made({"Li": 0.0, "S": 0.0, "LiS": -1.0, "Li2S": -1.3})
+    composition = Composition("Li20S19")
+    on_hull = -(19 * 2.0 + 1.9) / 39
+    window = electrochemical_window(reference, composition, on_hull - 0.002, "Li")
+    assert str(window.oxidation_reaction) == "Li20S19 -> 19 LiS + Li"
+    assert window.oxidation == pytest.approx(1.9 + 0.078)
+    found = window_deviations(reference, composition, window, "Li", 0.05)
+    lower = (19 * 2.0 + 1.9 + 39 * 0.052) / 20
+    expected = np.sqrt(((lower - window.oxidation) ** 2 + 0.078**2) / 2)
+    assert found["oxidation_limit"] == pytest.approx(expected, abs=1e-4)
+    assert found["oxidation_limit"] < 0.11
+
+
+def test_limits_of_products_move_with_the_energies_of_the_phases_that_react() -> None:
+    """LiI and 3 Li2O are 11 atoms, and give off 6 ions; the width's deviation is the sum of both limits'."""
+    reference, composition = load_shipped_set(NAME), Composition("Li3OI")
+    window = electrochemical_window(reference, composition, hull(reference, composition) + 0.1, "Li")
+    assert str(window.oxidation_reaction) == "LiI + 3 Li2O -> LiIO3 + 6 Li"
+    found = window_deviations(reference, composition, window, "Li", 0.05)
+    assert found == {
+        "oxidation_limit": pytest.approx(0.05 * 11 / 6, rel=0.02),
+        "window_width": pytest.approx(found["oxidation_limit"]),
+    }
+    narrow = window_deviations(reference, composition, window, "Li", 1e-3)
+    assert narrow["oxidation_limit"] == pytest.approx(1e-3 * 11 / 6)

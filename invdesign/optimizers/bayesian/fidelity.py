@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from invdesign.optimizers.common import SEED, Draft
+from invdesign.candidate import SEED
+from invdesign.optimizers.common import Draft
 from invdesign.problem import Problem
 from invdesign.protocols import Context, StageView, count_stages_until
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from invdesign import settings
-from invdesign.candidate import Proposal, Status, genome_key
+from invdesign.candidate import SEED, Proposal, Status, genome_key
 from invdesign.optimizers.bayesian.candidates import FiniteSearch, breed_best
 from invdesign.optimizers.bayesian.frame import collect_trials, group_columns, make_frame
-from invdesign.optimizers.common import SEED
 from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context
 from invdesign.rng import rng_for
