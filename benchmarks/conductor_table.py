@@ -1,4 +1,4 @@
-"""Write `campaigns/data/conductors.csv`: six ordered crystals of lithium conductors for molecular dynamics.
+"""Write `campaigns/data/conductors.csv`: five ordered crystals of lithium conductors for molecular dynamics.
 
 `python benchmarks/conductor_table.py` takes them from the package: the published crystals of the reference set `battery-phases`, and the
 prototype Li10GeP2S12. Argyrodites stand in their cubic cell of 52 atoms.
@@ -15,7 +15,7 @@ from invdesign.structures.crystallography import Crystal, read_crystals
 from invdesign.structures.prototypes import find_prototype
 
 OUTPUT = Path(__file__).parents[1] / "campaigns" / "data" / "conductors.csv"
-PHASES = ("Li6PS5Cl-F-43m", "Li6PS5I-F-43m", "Li3N-P6/mmm", "Li3PS4-Pmn2_1", "Li6PS5Br-F-43m")
+PHASES = ("Li6PS5Cl-F-43m", "Li6PS5I-F-43m", "Li3N-P6/mmm", "Li3PS4-Pmn2_1")
 PROTOTYPE = "Li10GeP2S12"
 
 
