@@ -3,11 +3,13 @@
 No measured topotactic window of an electrolyte is known to us: what is measured there is where it decomposes. Insertion compounds
 show the same two limits. Where a couple changes in two phases, the plateau is where both are in equilibrium; the first ion then leaves
 the discharged phase at that voltage or above, and enters the charged one at that voltage or below. So each plateau is a bound of one limit:
-`within_bound` counts those that hold within the 0.33 V by which `voltage_couples` errs, `excess_v` is the limit less the plateau, positive in
-the direction that the bound allows. Measured plateaus, their sources and the crystals are those of `voltage_couples`.
+`within_bound` counts those that hold within the error given, `excess_v` is the limit less the plateau, positive in the direction that the
+bound allows, and `rms_excess_v` the error that the evaluator gives. Measured plateaus, their sources and the crystals are those of `voltage_couples`.
 """
 
 from __future__ import annotations
+
+import math
 
 from common import Row
 from truth_windows import mean_row
@@ -59,4 +61,7 @@ def measure() -> list[Row]:
     return [
         Row("truth", TASK, "invdesign", "within_bound", sum(held), "limits", len(held), 0.0),
         mean_row(TASK, "invdesign", "excess_v", excesses, "V"),
+        mean_row(
+            TASK, "invdesign", "rms_excess_v", [math.sqrt(sum(e**2 for e in excesses) / len(excesses))], "V"
+        ),
     ]

@@ -285,7 +285,7 @@ def _format_or_dash(value: float | None) -> str:
 
 def property_caveats(names: Sequence[str]) -> list[str]:
     """Caveats of the properties called `names`, once each."""
-    return list(dict.fromkeys(text for text in (describe_property(name).caveat for name in names) if text))
+    return list(dict.fromkeys(text for text in (describe_property(name).remark for name in names) if text))
 
 
 def _in_brackets(role: str | None) -> str:

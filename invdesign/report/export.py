@@ -200,7 +200,7 @@ def cif_text(item: Ranked, units: Mapping[str, str]) -> str:
 
 
 def _list_caveats(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(text for text in (describe_property(name).caveat for name in names) if text))
+    return list(dict.fromkeys(text for text in (describe_property(name).remark for name in names) if text))
 
 
 # ASE.

@@ -204,8 +204,8 @@ def list_caveats(facts: Facts) -> list[Caveat]:
     labels: dict[str, list[str]] = {}
     for name in facts.run.campaign.problem.properties:
         item = describe_property(name)
-        if item.caveat:
-            labels.setdefault(item.caveat, []).append(item.label)
+        if item.remark:
+            labels.setdefault(item.remark, []).append(item.label)
     return [Caveat(", ".join(names), text) for text, names in labels.items()]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
@@ -42,16 +43,20 @@ class ExchangeEvaluator(PotentialEvaluator):
         return Limits(self.fmax, self.smax, self.relaxation_steps, self.rattle)
 
 
-def find_voltage_error(potential: Potential) -> float | None:
-    """Systematic error of voltages by a potential, V; None where it was not measured."""
+def find_voltage_error(potential: Potential, errors: Mapping[str, float] = VOLTAGE_ERRORS) -> float | None:
+    """Systematic error of voltages by a potential, V; None where it was not measured.
+
+    Args:
+        potential: that computed them.
+        errors: V, by the beginning of a fingerprint.
+    """
     return next(
-        (error for name, error in VOLTAGE_ERRORS.items() if potential.fingerprint.startswith(f"{name}-")),
-        None,
+        (error for name, error in errors.items() if potential.fingerprint.startswith(f"{name}-")), None
     )
 
 
-def describe_voltage_error(potential: Potential) -> str:
+def describe_voltage_error(potential: Potential, errors: Mapping[str, float] = VOLTAGE_ERRORS) -> str:
     """Say that the error of a potential's voltages is unknown; nothing where it was measured."""
-    if find_voltage_error(potential) is not None:
+    if find_voltage_error(potential, errors) is not None:
         return ""
     return f"the error of voltages by {potential.label} was not measured"
