@@ -18,15 +18,16 @@ from surrogates.electrode.capacity import find_capacity
 from surrogates.electrode.electrons import describe_electron_limit, find_electron_limit
 from surrogates.electrode.exchange import (
     ENERGY_SCATTER,
+    VOLTAGE_ERRORS,
     ExchangeEvaluator,
     describe_voltage_error,
-    find_voltage_error,
 )
 from surrogates.electrode.hosts import find_worse_class, is_layered
 from surrogates.electrode.insertion import Ordering, Series, relax_series
 from surrogates.electrode.metals import WorkingIon, find_metal_energy
 from surrogates.electrode.sites import InsertionError, IonSites, choose_supercell, find_ion_sites
 from surrogates.electrode.voltage import Profile, find_profile
+from surrogates.potentials.evaluator import find_known_error
 from surrogates.stability.windows import CHARGES
 
 if TYPE_CHECKING:
@@ -297,7 +298,7 @@ def find_voltage_errors(potential: Potential, properties: Mapping[str, float]) -
         potential: of the energies.
         properties: of the electrode.
     """
-    error = find_voltage_error(potential)
+    error = find_known_error(potential, VOLTAGE_ERRORS)
     if error is None:
         return {}
     voltages = dict.fromkeys(("average_voltage", "lowest_voltage", "highest_voltage"), error)

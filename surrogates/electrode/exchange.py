@@ -9,7 +9,7 @@ from pydantic import Field
 
 from invdesign.protocols import Potential
 from surrogates.electrode.insertion import HostRule, Limits
-from surrogates.potentials.evaluator import PotentialEvaluator
+from surrogates.potentials.evaluator import PotentialEvaluator, find_known_error
 
 VOLTAGE_ERRORS = {"chgnet-0.3.0": 0.33}
 """V, by the beginning of the potential's fingerprint: root mean square error of nine average voltages against measured ones
@@ -43,20 +43,8 @@ class ExchangeEvaluator(PotentialEvaluator):
         return Limits(self.fmax, self.smax, self.relaxation_steps, self.rattle)
 
 
-def find_voltage_error(potential: Potential, errors: Mapping[str, float] = VOLTAGE_ERRORS) -> float | None:
-    """Systematic error of voltages by a potential, V; None where it was not measured.
-
-    Args:
-        potential: that computed them.
-        errors: V, by the beginning of a fingerprint.
-    """
-    return next(
-        (error for name, error in errors.items() if potential.fingerprint.startswith(f"{name}-")), None
-    )
-
-
 def describe_voltage_error(potential: Potential, errors: Mapping[str, float] = VOLTAGE_ERRORS) -> str:
     """Say that the error of a potential's voltages is unknown; nothing where it was measured."""
-    if find_voltage_error(potential, errors) is not None:
+    if find_known_error(potential, errors) is not None:
         return ""
     return f"the error of voltages by {potential.label} was not measured"

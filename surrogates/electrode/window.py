@@ -18,7 +18,6 @@ from surrogates.electrode.exchange import (
     ExchangeEvaluator,
     Positive,
     describe_voltage_error,
-    find_voltage_error,
 )
 from surrogates.electrode.insertion import Level, Limits, Ordering, compare_level, relax_level
 from surrogates.electrode.metals import WorkingIon, find_metal_energy
@@ -31,6 +30,7 @@ from surrogates.electrode.sites import (
     find_radii,
 )
 from surrogates.electrode.voltage import average_voltage
+from surrogates.potentials.evaluator import find_known_error
 from surrogates.relaxation.relax import relax_structure
 from surrogates.stability.windows import CHARGES
 
@@ -80,7 +80,7 @@ class TopotacticWindow(ExchangeEvaluator):
 
     def _evaluate_structure(self, structure: Structure) -> Evaluation:
         found = self._exchange_one(structure)
-        known = find_voltage_error(self._potential, LIMIT_ERRORS)
+        known = find_known_error(self._potential, LIMIT_ERRORS)
         limits = ("topotactic_reduction_limit", "topotactic_oxidation_limit")
         systematic: dict[str, float] = {}
         if known is not None:
@@ -174,7 +174,7 @@ class TopotacticWindow(ExchangeEvaluator):
 
     def _write_details(self, found: _Window) -> dict[str, str]:
         cell = f"one {self.ion} more or less in {write_formula(found.intact.structure.composition)}, {len(found.intact.structure)} atoms"
-        known = find_voltage_error(self._potential, LIMIT_ERRORS) is not None
+        known = find_known_error(self._potential, LIMIT_ERRORS) is not None
         error = "error as measured on five limits of insertion compounds, of no electrolyte" if known else ""
         details = {
             "topotactic_window_width": "; ".join(

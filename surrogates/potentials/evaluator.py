@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,18 @@ class PotentialEvaluator(StructureEvaluator):
             evaluate: makes the evaluation; an `InvdesignError` is a failure with its message.
         """
         return [_time_evaluation(evaluate, self.structure_of(item)) for item in inputs]
+
+
+def find_known_error(potential: Potential, errors: Mapping[str, float]) -> float | None:
+    """Systematic error of a quantity by a potential; None where it was not measured.
+
+    Args:
+        potential: that computes it.
+        errors: by the beginning of a fingerprint, `chgnet-0.3.0`.
+    """
+    return next(
+        (error for name, error in errors.items() if potential.fingerprint.startswith(f"{name}-")), None
+    )
 
 
 def _time_evaluation(evaluate: Callable[[Structure], Evaluation], structure: Structure) -> Evaluation:

@@ -56,12 +56,12 @@ def test_the_evaluator_keeps_its_contract() -> None:
 
 
 def test_a_barrier_comes_with_what_it_was_made_of() -> None:
-    """Systematic error, the highest arrangement, the path and the effort."""
+    """The highest arrangement, the path and the effort; no systematic error, since none was measured for effective medium theory."""
     found = evaluated(copper(), supercell=7.0)
     one, two, three = (found.properties[f"migration_barrier_{n}d"] for n in (1, 2, 3))
     assert one == two == three
     assert 0.6 < one < 0.9  # 0.7 eV in effective medium theory
-    assert found.systematic.keys() == found.properties.keys()
+    assert not found.systematic
     assert len(found.structures["saddle"]) == 26
     assert found.cost["potential_calls"] > found.cost["images"] > 0
     assert (
