@@ -14,7 +14,7 @@ from invdesign.candidate import Evaluation, Input
 from invdesign.functions import FitnessFunction
 from invdesign.problem import Constraint
 from invdesign.properties import Unit, is_structure
-from invdesign.protocols import Batch, Evaluator, EvaluatorSettings, FolderEvaluator
+from invdesign.protocols import Batch, Evaluator, EvaluatorSettings, FolderEvaluator, find_side_structures
 from invdesign.settings import EvaluatorField
 
 Suffix = Annotated[str, Field(pattern=r"^[A-Za-z0-9]+$")]
@@ -96,6 +96,11 @@ class Suffixed(EvaluatorSettings):
     @property
     def needs_trust(self) -> bool:
         return self._inner.needs_trust
+
+    @property
+    def side_structures(self) -> frozenset[str]:
+        """Those of the evaluator, with the suffix."""
+        return frozenset(add_suffix(name, self.suffix) for name in find_side_structures(self._inner))
 
     @property
     def remarks(self) -> tuple[str, ...]:

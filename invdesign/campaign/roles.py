@@ -14,7 +14,7 @@ from invdesign import registry
 from invdesign.errors import nearest
 from invdesign.evaluation import Stage
 from invdesign.properties import STRUCTURE_PREFIX, is_structure
-from invdesign.protocols import SearchSpace, TypedSpace
+from invdesign.protocols import SearchSpace, TypedSpace, find_side_structures
 from invdesign.roles import INITIAL, LATEST, Path, find_open_roles, find_open_types, roles_by_path, with_roles
 
 OpenRoles = Mapping[str, tuple[Path, ...]]
@@ -33,7 +33,8 @@ def roles_in(names: Iterable[str]) -> list[str]:
 def resolve_latest(stages: Sequence[Stage], of_design: Sequence[str]) -> tuple[list[Stage], OpenRoles]:
     """Replace `latest` by the role of the structure made last before.
 
-    A structure that the stage makes itself does not count: a second relaxation starts from what the first one did.
+    A structure that the stage makes itself does not count: a second relaxation starts from what the first one did. Nor does one
+    that is not the candidate, as a saddle.
 
     Args:
         stages: the funnel after the build stage.
@@ -54,8 +55,19 @@ def resolve_latest(stages: Sequence[Stage], of_design: Sequence[str]) -> tuple[l
             opened[stage.name] = paths
         else:
             resolved.append(stage)
-        made += own
+        aside = find_side_roles([stage])
+        made += [role for role in own if role not in aside]
     return resolved, opened
+
+
+def find_side_roles(stages: Iterable[Stage]) -> frozenset[str]:
+    """Roles of structures that stages make and that are not the candidate: a saddle, a crystal with an ion less.
+
+    Args:
+        stages: of a funnel.
+    """
+    evaluators = [stage.evaluator for stage in stages if stage.evaluator is not None]
+    return frozenset(role for item in evaluators for role in roles_in(find_side_structures(item)))
 
 
 def name_structures(stages: Sequence[Stage], space: SearchSpace) -> list[Stage]:
@@ -187,7 +199,7 @@ def _find_field(stage: Stage, role: str) -> Path:
 def map_measured_roles(stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
     """Map each property to the structure it describes, by stage.
 
-    It is the structure that the stage makes; else the latest of those it reads; else that of the properties it
+    It is the structure that the stage makes, if that is the candidate; else the latest of those it reads; else that of the properties it
     requires. Properties of compositions and of parameters alone are left out.
 
     Args:
@@ -200,7 +212,9 @@ def map_measured_roles(stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
         evaluator = stage.evaluator
         if evaluator is None:
             continue
-        made, read = roles_in(evaluator.provides), roles_in(sorted(evaluator.requires))
+        aside = find_side_roles([stage])
+        made = [role for role in roles_in(evaluator.provides) if role not in aside]
+        read = roles_in(sorted(evaluator.requires))
         order += [role for role in (*read, *made) if role not in order]
         by = made[-1:] or read or [known[name] for name in sorted(evaluator.requires) if name in known]
         names = [name for name in evaluator.provides if not is_structure(name)]

@@ -13,7 +13,6 @@ from invdesign.errorbars import ERRORS_EXPLAINED, METHOD_MARK, value_text
 from invdesign.optimizers.choice import ChoosingOptimizer
 from invdesign.properties import describe_property, structure_fate, words_beside
 from invdesign.protocols import RowSpace
-from invdesign.roles import INITIAL
 from invdesign.wording import align_columns, format_duration, join_words
 
 if TYPE_CHECKING:
@@ -339,9 +338,9 @@ def describe_candidate(run: Run, id: int) -> list[str]:
     structure = run.structure(id)
     if structure is not None:
         lattice = ", ".join(f"{value:.4f}" for value in (*structure.lattice.abc, *structure.lattice.angles))
-        made = run.trial(id).structures
-        role = made[-1] if made else INITIAL
-        lines.append(f"  structure ({role}): {len(structure)} atoms, a b c α β γ = {lattice}")
+        lines.append(
+            f"  structure ({run.structure_role(id)}): {len(structure)} atoms, a b c α β γ = {lattice}"
+        )
     refused = run.trial(id).adoption_refused
     if refused:
         lines.append(f"  breeds nothing: {refused}")

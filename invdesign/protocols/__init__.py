@@ -23,6 +23,7 @@ from invdesign.protocols.evaluators import (
     FolderEvaluator,
     JobEvaluator,
     MeasuredEvaluator,
+    find_side_structures,
     is_evaluator,
 )
 from invdesign.protocols.generators import (
@@ -136,6 +137,7 @@ __all__ = [
     "descriptors_of",
     "design_of",
     "find_allowed_elements",
+    "find_side_structures",
     "is_evaluator",
     "is_finite",
     "is_near",

@@ -106,8 +106,18 @@ class EvaluatorSettings(Settings):
     def needs_trust(self) -> bool:
         return False
 
+    @property
+    def side_structures(self) -> frozenset[str]:
+        """Names of structures it makes that are not the candidate: a saddle, a crystal with an ion less."""
+        return frozenset()
+
     def prepare(self) -> None:
         """Do nothing: there is no model to load."""
+
+
+def find_side_structures(evaluator: Evaluator) -> frozenset[str]:
+    """Names of structures that an evaluator makes and that are not the candidate; no stage reads them as `latest`."""
+    return frozenset(getattr(evaluator, "side_structures", ()))
 
 
 def is_evaluator(plugin: object) -> TypeGuard[Evaluator]:

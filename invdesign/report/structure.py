@@ -17,7 +17,6 @@ from markupsafe import Markup, escape
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.report.figures import Figure, round_for_json
-from invdesign.roles import INITIAL
 from invdesign.run.run import Run
 from invdesign.structures.cells import measure_heights
 
@@ -49,8 +48,7 @@ def last_structure(run: Run, id: int) -> tuple[Structure | None, str]:
     Raises:
         InvdesignError: the space cannot build it here.
     """
-    made = run.trial(id).structures
-    role = made[-1] if made else INITIAL
+    role = run.structure_role(id)
     return run.structure(id, role), role
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from invdesign import pareto
 from invdesign.campaign.model import Campaign
+from invdesign.campaign.roles import find_side_roles
 from invdesign.candidate import Design, Input, Status, Trial
 from invdesign.errors import RunError, candidates_text
 from invdesign.history import RunHistory
@@ -18,6 +19,7 @@ from invdesign.measurements import Measurement
 from invdesign.properties import words_beside
 from invdesign.protocols import Context, collect_notes, design_of
 from invdesign.rng import derived_seed
+from invdesign.roles import INITIAL
 from invdesign.run.changes import find_handed_out
 from invdesign.run.loop import STOPPED, WAITS_FOR_MEASUREMENTS
 from invdesign.run.status import RunStatus, describe_origin, take_snapshot
@@ -114,10 +116,10 @@ class Reading:
 
         Args:
             id: number of the candidate.
-            role: "relaxed", "initial", ...; by default the last one an evaluator made, else the initial one.
+            role: "relaxed", "initial", ...; by default that of `structure_role`.
         """
         trial = self.trial(id)
-        role = role or (trial.structures[-1] if trial.structures else "initial")
+        role = role or self.structure_role(id)
         if role in trial.structures:
             blob = self.store.load_structure(id, role)
             if blob is not None:
@@ -131,6 +133,14 @@ class Reading:
         if trial.status is Status.INFEASIBLE:
             return None
         return self.design(id).structures.get(role)
+
+    def structure_role(self, id: int) -> str:
+        """Role of the structure of candidate `id` that an evaluator made last, `initial` if none did.
+
+        A structure that is not the candidate, as a saddle, does not count.
+        """
+        aside = find_side_roles(self.campaign.funnel)
+        return next((role for role in reversed(self.trial(id).structures) if role not in aside), INITIAL)
 
     def _unpack_structure(self, blob: bytes, id: int, role: str) -> Structure:
         with translate_value_errors(

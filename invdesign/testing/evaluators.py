@@ -24,7 +24,7 @@ from invdesign.candidate import (
     to_json,
 )
 from invdesign.properties import STRUCTURE_PREFIX, describe_property, is_structure
-from invdesign.protocols import Evaluator
+from invdesign.protocols import Evaluator, find_side_structures
 from invdesign.structures.files import structure_to_json
 from invdesign.testing.common import check_settings, expect, reload_plugin
 
@@ -143,6 +143,10 @@ def _check_declarations(evaluator: Evaluator) -> None:
         "an evaluator that requires nothing gets one cached result for all candidates",
     )
     expect(not evaluator.requires & set(provides), "what it provides it cannot require")
+    expect(
+        find_side_structures(evaluator) <= {name for name in provides if is_structure(name)},
+        "side_structures are names of structures that it provides",
+    )
     expect(evaluator.batch.size > 0, f"batch.size is 1 or more, got {evaluator.batch.size}")
     expect(evaluator.potential_id is None or evaluator.potential_id, "potential_id is a fingerprint or None")
     for gate in evaluator.gates:

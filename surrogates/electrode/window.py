@@ -71,6 +71,11 @@ class TopotacticWindow(ExchangeEvaluator):
             "structure:ion_inserted": "",
         }
 
+    @property
+    def side_structures(self) -> frozenset[str]:
+        """A crystal with an ion less or more is not the candidate."""
+        return frozenset({"structure:ion_removed", "structure:ion_inserted"})
+
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """Remove one ion from each of `inputs`, and insert one.
 

@@ -101,6 +101,17 @@ def test_a_relaxation_starts_from_what_a_costlier_one_left() -> None:
     assert [stored(made, n)["structure"] for n in range(3)] == ["initial", "dft", "relaxed"]
 
 
+def test_what_is_not_the_candidate_is_not_its_latest_structure() -> None:
+    """A saddle, also one with a suffix, and a crystal with an ion less are read only where a stage names them."""
+    band: Data = {"neb_barrier": {"ion": "Li", "potential": LJ, "suffix": "neb"}}
+    window: Data = {"topotactic_window": {"ion": "Li", "potential": LJ}}
+    made = campaign(RELAX, band, window, RADIUS)
+    assert [stored(made, n)["structure"] for n in (2, 3)] == ["relaxed", "relaxed"]
+    assert made.measured_on["topotactic_oxidation_limit"] == "relaxed"
+    named = campaign(RELAX, band, {"bottleneck_radius": {"ion": "Li", "structure": "saddle_neb"}})
+    assert stored(named, 2)["structure"] == "saddle_neb"
+
+
 @pytest.mark.parametrize("kind", READERS)
 @pytest.mark.parametrize(
     ("before", "role", "message"),

@@ -57,6 +57,11 @@ class NebBarrier(PotentialEvaluator):
         return dict.fromkeys(self._names, "eV") | {"structure:saddle": ""}
 
     @property
+    def side_structures(self) -> frozenset[str]:
+        """The highest arrangement on the way is not the candidate."""
+        return frozenset({"structure:saddle"})
+
+    @property
     def _names(self) -> tuple[str, ...]:
         return tuple(f"migration_barrier_{n}d" for n in range(1, self.directions + 1))
 
