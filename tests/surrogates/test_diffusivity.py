@@ -170,6 +170,15 @@ def test_unconverged_candidates_are_kept_where_asked() -> None:
     assert "moves too little at 700 K" in kept.details["diffusion_converged"]
 
 
+def test_ions_that_move_no_faster_when_it_is_hotter_have_no_activation_energy() -> None:
+    """Three temperatures so close that chance decides."""
+    close = {"temperatures": [1100.0, 1101.0, 1103.0]}
+    assert "Li does not rise with temperature: 1.36e-03 at 1103 K" in failure_of(**close)[1]
+    kept = evaluate(None, unconverged="keep", **close)
+    assert kept.properties["activation_energy"] < 0
+    assert kept.properties["diffusion_converged"] == 0
+
+
 def test_a_framework_that_melts_is_a_failure() -> None:
     """Chlorine on a flat landscape leaves its sites at once."""
     flat = {**SETTINGS["potential"], "arguments": {"divisions": 4, "framework": 0.02}}

@@ -73,7 +73,7 @@ class Diffusivity(PotentialEvaluator):
     supercell: Annotated[float, Field(ge=0, le=50)] = 10.0
     """Smallest distance of two opposite faces of the simulated cell, Å: the crystal is repeated until it is reached."""
     unconverged: Literal["fail", "keep"] = "fail"
-    """Treatment of a candidate whose ions move by less than 10 Å^2 at some temperature."""
+    """Treatment of a candidate whose ions move by less than 10 Å^2 at some temperature, or no faster at higher ones."""
 
     _work_folder: Path | None = PrivateAttr(default=None)
 
@@ -201,6 +201,11 @@ class Diffusivity(PotentialEvaluator):
             [motion.diffusion.diffusivity for motion in motions],
             [motion.diffusion.samples for motion in motions],
         )
+        if line.activation_energy <= 0:
+            flat = _describe_flat_line(plan, motions)
+            if self.unconverged == "fail":
+                raise DynamicsError(flat)
+            shortfalls = [*shortfalls, flat]
         ions = atoms.get_chemical_symbols().count(plan.ion)
         # log10 of the conductivity of 1 cm^2/s
         per_diffusivity = math.log10(nernst_einstein(1.0, ions / atoms.get_volume(), CHARGES[plan.ion]))
@@ -245,7 +250,7 @@ def _describe_line(
     atoms: Atoms, plan: Plan, motions: Sequence[Motion], line: Arrhenius, per_diffusivity: float
 ) -> dict[str, str]:
     """Sentences beside the three numbers, with their 95 % intervals."""
-    points = ", ".join(f"{m.diffusion.diffusivity:.2e} at {m.temperature:g} K" for m in motions)
+    points = _list_diffusivities(motions)
     grown = ", ".join(f"{m.diffusion.growth:.3g}" for m in motions)
     energy, room = interval_of(line.energies), interval_of(line.rooms)
     bulk = tuple(end + per_diffusivity for end in room)
@@ -260,6 +265,18 @@ def _describe_line(
     }
 
 
+def _list_diffusivities(motions: Sequence[Motion]) -> str:
+    return ", ".join(f"{m.diffusion.diffusivity:.2e} at {m.temperature:g} K" for m in motions)
+
+
+def _describe_flat_line(plan: Plan, motions: Sequence[Motion]) -> str:
+    """Say that ions move no faster at higher temperatures."""
+    return (
+        f"the diffusivity of {plan.ion} does not rise with temperature: {_list_diffusivities(motions)} (cm^2/s), so nothing can be "
+        "extrapolated to 298 K: the ions move as in a melt, or the temperatures lie too close. Take lower ones further apart, or a longer 'duration'"
+    )
+
+
 def _describe_oddities(motions: Sequence[Motion], line: Arrhenius) -> list[str]:
     """Sentences on observations that do not stop a candidate."""
     found = []
@@ -267,6 +284,11 @@ def _describe_oddities(motions: Sequence[Motion], line: Arrhenius) -> list[str]:
         found.append(
             f"a temperature lies {line.misfit:.1f} standard deviations off the Arrhenius line: the mechanism or the phase may "
             "change between the temperatures"
+        )
+    low, _ = interval_of(line.energies)
+    if low <= 0 < line.activation_energy:
+        found.append(
+            "the 95 % interval of the activation energy holds 0: the extrapolation to 298 K may mean nothing"
         )
     moved = list_moved(motions)
     if moved:
