@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, TypeAlias, Union
 
+from invdesign.properties import find_latest_role
+
 if TYPE_CHECKING:
     from pymatgen.core import Composition, Structure
 
@@ -233,14 +235,17 @@ class Input:
 
     @property
     def structure(self) -> Structure:
-        """Structure that an earlier stage made last, else the one the space built.
+        """Structure of the candidate that an earlier stage made last, else the one the space built.
+
+        Saddles and cells with ions less or more are not the candidate's own (`properties.OTHER_STATES`).
 
         Raises:
             LookupError: candidates of this space have none.
         """
         if not self.structures:
             raise LookupError("this candidate has no structure")
-        return self.structures[list(self.structures)[-1]]
+        made = list(self.structures)
+        return self.structures[find_latest_role(made) or made[-1]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from invdesign import registry
 from invdesign.errors import nearest
 from invdesign.evaluation import Stage
-from invdesign.properties import STRUCTURE_PREFIX, is_structure
+from invdesign.properties import STRUCTURE_PREFIX, find_latest_role, is_structure
 from invdesign.protocols import SearchSpace, TypedSpace
 from invdesign.roles import INITIAL, LATEST, Path, find_open_roles, find_open_types, roles_by_path, with_roles
 
@@ -33,7 +33,8 @@ def roles_in(names: Iterable[str]) -> list[str]:
 def resolve_latest(stages: Sequence[Stage], of_design: Sequence[str]) -> tuple[list[Stage], OpenRoles]:
     """Replace `latest` by the role of the structure made last before.
 
-    A structure that the stage makes itself does not count: a second relaxation starts from what the first one did.
+    A structure that the stage makes itself does not count: a second relaxation starts from what the first one did. Nor does
+    another state of the candidate, such as the saddle of a hop.
 
     Args:
         stages: the funnel after the build stage.
@@ -49,7 +50,7 @@ def resolve_latest(stages: Sequence[Stage], of_design: Sequence[str]) -> tuple[l
         own = roles_in(stage.evaluator.provides) if stage.evaluator is not None else []
         paths = find_open_roles(stage.evaluator) if isinstance(stage.evaluator, BaseModel) else ()
         if paths:
-            latest = next((role for role in reversed(made) if role not in own), INITIAL)
+            latest = find_latest_role([role for role in made if role not in own]) or INITIAL
             resolved.append(_with_roles(stage, dict.fromkeys(paths, latest)))
             opened[stage.name] = paths
         else:
@@ -187,7 +188,7 @@ def _find_field(stage: Stage, role: str) -> Path:
 def map_measured_roles(stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
     """Map each property to the structure it describes, by stage.
 
-    It is the structure that the stage makes; else the latest of those it reads; else that of the properties it
+    It is the structure that the stage makes, unless that is another state of the candidate; else the latest of those it reads; else that of the properties it
     requires. Properties of compositions and of parameters alone are left out.
 
     Args:
@@ -202,7 +203,12 @@ def map_measured_roles(stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
             continue
         made, read = roles_in(evaluator.provides), roles_in(sorted(evaluator.requires))
         order += [role for role in (*read, *made) if role not in order]
-        by = made[-1:] or read or [known[name] for name in sorted(evaluator.requires) if name in known]
+        latest = find_latest_role(made)
+        by = (
+            [latest]
+            if latest is not None
+            else read or [known[name] for name in sorted(evaluator.requires) if name in known]
+        )
         names = [name for name in evaluator.provides if not is_structure(name)]
         if by:
             found[stage.name] = dict.fromkeys(names, max(by, key=order.index))

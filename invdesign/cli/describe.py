@@ -11,7 +11,7 @@ from invdesign.campaign.roles import map_measured_roles
 from invdesign.candidate import describe_origin
 from invdesign.errorbars import ERRORS_EXPLAINED, METHOD_MARK, value_text
 from invdesign.optimizers.choice import ChoosingOptimizer
-from invdesign.properties import describe_property, structure_fate, words_beside
+from invdesign.properties import describe_property, find_latest_role, structure_fate, words_beside
 from invdesign.protocols import RowSpace
 from invdesign.roles import INITIAL
 from invdesign.wording import align_columns, format_duration, join_words
@@ -262,9 +262,10 @@ def format_table(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[
 
 
 def _row_marks(row: Mapping[str, Any]) -> str:
-    """Marks of a candidate: a star on the front, changed structures."""
+    """Marks of a candidate: a star on the front, violated constraints, changed structures."""
     lost, words = structure_fate(row["properties"], row["details"])
     marks = ["*"] if row["on_front"] else ["outside the space"] if row["outside"] else []
+    marks += [] if row["feasible"] or row["outside"] else ["violates a constraint"]
     return " ".join([*marks, *([words] if lost else [])])
 
 
@@ -340,7 +341,7 @@ def describe_candidate(run: Run, id: int) -> list[str]:
     if structure is not None:
         lattice = ", ".join(f"{value:.4f}" for value in (*structure.lattice.abc, *structure.lattice.angles))
         made = run.trial(id).structures
-        role = made[-1] if made else INITIAL
+        role = find_latest_role(made) or INITIAL
         lines.append(f"  structure ({role}): {len(structure)} atoms, a b c α β γ = {lattice}")
     refused = run.trial(id).adoption_refused
     if refused:

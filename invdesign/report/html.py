@@ -294,8 +294,7 @@ def _asked_values(facts: Facts) -> dict[str, Any]:
         "campaign_notes": tables.other_notes(facts),
         "optimizer": _plugin_values(campaign.optimizer, written),
         "stages": [
-            {"name": stage.name, "settings": tables.plugin_settings(stage.evaluator, written)}
-            for stage in campaign.stages
+            {"name": stage.name, **_plugin_values(stage.evaluator, written)} for stage in campaign.stages
         ],
         "derivations": [_plugin_values(item, written) for item in campaign.derivations],
         "budget": ", ".join(f"{value:,} {name}" for name, value in limits.items()),
@@ -372,7 +371,9 @@ def _count_values(facts: Facts, figures: dict[str, Figure]) -> dict[str, Any]:
         "causes": tables.group_failures(facts),
         "lost": tables.count_lost_tasks(facts),
         "operators": tables.operator_rows(facts),
-        "trees": [tables.build_ancestry(facts, int(id)) for id in facts.front[:MAX_TREES]],
+        "trees": [tables.build_ancestry(facts, int(id)) for id in facts.front[:MAX_TREES]]
+        if any(facts.parents[id] for id in facts.front)
+        else [],
     }
 
 

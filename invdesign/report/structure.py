@@ -16,6 +16,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from invdesign.arrays import FloatArray, IntArray
+from invdesign.properties import find_latest_role
 from invdesign.report.figures import Figure, round_for_json
 from invdesign.roles import INITIAL
 from invdesign.run.run import Run
@@ -44,13 +45,13 @@ EDGE_SEGMENTS = 24  # pieces of a cell edge, each behind or in front of the atom
 
 
 def last_structure(run: Run, id: int) -> tuple[Structure | None, str]:
-    """Structure of candidate `id` that was made last, with its role; None if it has none.
+    """Structure of candidate `id` that was made last and is its own, with its role; None if it has none.
 
     Raises:
         InvdesignError: the space cannot build it here.
     """
     made = run.trial(id).structures
-    role = made[-1] if made else INITIAL
+    role = find_latest_role(made) or INITIAL
     return run.structure(id, role), role
 
 

@@ -82,6 +82,15 @@ def test_the_latest_structure_is_the_default(kind: str) -> None:
     assert named.stages[2].evaluator.structure == "initial"  # type: ignore[union-attr]  # as above
 
 
+def test_no_other_state_of_a_candidate_is_its_latest_structure() -> None:
+    """The saddle of a hop holds a vacancy: what follows works on the relaxed crystal, also under a suffix."""
+    neb = {"neb_barrier": {"ion": "Li", "potential": LJ, "directions": 1, "suffix": "neb"}}
+    made = campaign(RELAX, neb, RADIUS)
+    assert "structure:relaxed" in made.stages[2].evaluator.requires  # type: ignore[union-attr]  # it looks at one
+    assert made.measured_on["migration_barrier_1d_neb"] == "relaxed"
+    assert made.measured_on["bottleneck_radius"] == "relaxed"
+
+
 def test_a_command_writes_the_latest_structure() -> None:
     """The file of an outside program, a setting within a setting, follows the funnel as well."""
     job: Data = {
