@@ -29,6 +29,7 @@ from invdesign.report.figures import Figure, ShownCandidates
 from invdesign.report.files import replace_file
 from invdesign.report.growth import hypervolume_growth
 from invdesign.report.marks import own_value_sentences
+from invdesign.report.next_steps import list_next_steps
 from invdesign.report.tables import Facts, read_facts
 from invdesign.report.text import (
     format_measured,
@@ -252,6 +253,7 @@ def _head_values(facts: Facts) -> dict[str, Any]:
         "trust_notes": tables.trust_notes(facts),
         "own": own_value_sentences(facts),
         "differences": describe_differences(facts),
+        "next_steps": list_next_steps(facts),
         "front_size": len(facts.front),
         "front_word": "on the front" if several else "best",
         "has_noise": any(
@@ -294,7 +296,8 @@ def _asked_values(facts: Facts) -> dict[str, Any]:
         "campaign_notes": tables.other_notes(facts),
         "optimizer": _plugin_values(campaign.optimizer, written),
         "stages": [
-            {"name": stage.name, **_plugin_values(stage.evaluator, written)} for stage in campaign.stages
+            {"name": stage.name, "on_demand": stage.on_demand, **_plugin_values(stage.evaluator, written)}
+            for stage in campaign.stages
         ],
         "derivations": [_plugin_values(item, written) for item in campaign.derivations],
         "budget": ", ".join(f"{value:,} {name}" for name, value in limits.items()),

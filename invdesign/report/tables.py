@@ -422,6 +422,20 @@ def structure_rows(campaign: Campaign) -> list[tuple[str, str]]:
     return [(role, makers.get(role, "the search space builds it")) for role in roles]
 
 
+def count_searched(facts: Facts) -> tuple[int, int] | None:
+    """Distinct candidates that were asked, and the size of the space; None where it cannot be counted.
+
+    Args:
+        facts: of the run.
+    """
+    try:
+        size = facts.run.campaign.count_space()
+    except InvdesignError:  # files of the space are gone
+        return None
+    distinct = len(facts) - len({*facts.outside, *facts.run.history.superseded()})
+    return None if size is None else (distinct, size)
+
+
 def searched_text(facts: Facts) -> str:
     """Searched part of a countable space, or an empty text.
 
@@ -430,14 +444,8 @@ def searched_text(facts: Facts) -> str:
     Args:
         facts: of the run.
     """
-    try:
-        size = facts.run.campaign.count_space()
-    except InvdesignError:  # files of the space are gone
-        return ""
-    if size is None:
-        return ""
-    distinct = len(facts) - len({*facts.outside, *facts.run.history.superseded()})
-    return f"{distinct:,} of {size:,} candidates were asked"
+    searched = count_searched(facts)
+    return "" if searched is None else f"{searched[0]:,} of {searched[1]:,} candidates were asked"
 
 
 def trust_notes(facts: Facts) -> list[str]:

@@ -196,6 +196,25 @@ def test_candidates_that_share_the_best_value_are_counted(tmp_path: Path) -> Non
     ]
 
 
+def test_a_finished_report_says_what_next(tmp_path: Path) -> None:
+    """Stages on demand, more candidates of a space that is not exhausted; nothing of a run that goes on."""
+    data = parameters(
+        candidates=4,
+        evaluate=[
+            {"landscape": {"function": "sphere"}},
+            {"landscape": {"name": "dear", "function": "rastrigin", "suffix": "two", "on_demand": True}},
+        ],
+    )
+    run = finished(data, tmp_path / "a run")
+    text = " ".join(Page(render_report(run, model=False)).text.split())
+    assert "to the stage dear (landscape), which runs on demand alone" in text
+    assert f"invdesign promote '{tmp_path}/a run' --top 3 --stage dear" in text
+    assert f"invdesign resume '{tmp_path}/a run' --candidates 8" in text
+    assert "dear landscape on demand" in text
+    begun = Run.create(campaign(data), tmp_path / "begun")
+    assert "What next" not in render_report(begun, model=False)
+
+
 @pytest.mark.parametrize(
     ("written", "shown"),
     [
