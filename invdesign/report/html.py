@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 MAX_CARDS = 9  # candidates with picture and properties; chosen
 FLAG_LABEL = "1 where "  # begins the labels of properties that are 1 or 0; a candidate's table says yes or no
+MAX_CHOICE_LETTERS = 160  # of a genome that tells candidates of one formula apart; chosen
 MAX_TREES = 12  # members of the front with a family tree; chosen
 SECTIONS = (
     ("summary", "Result"),
@@ -402,6 +403,7 @@ def _candidate_card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]
         "feasible": facts.scores.merit[id] == Merit.FEASIBLE,
         "outside": id in facts.outside,
         "lost": facts.describe_fate(id)[1] if facts.describe_fate(id)[0] else "",
+        "asked": _describe_choice(facts, id),
         "barren": facts.run.history.adoption_refusal(id),
         "properties": score
         + [_property_entry(facts, name, id) for name in facts.known_properties(id) if name in ranked],
@@ -415,6 +417,15 @@ def _candidate_card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]
         "parameters": [],
     }
     return card | _candidate_picture(facts, id, figures)
+
+
+def _describe_choice(facts: Facts, id: int) -> str:
+    """Short genome of a candidate whose formula others share; empty where the formula or nothing short tells it."""
+    formula = facts.formulas[id]
+    if not formula or facts.formulas.count(formula) < 2:
+        return ""
+    text = shorten_setting(dict(facts.run.trial(id).genome), MAX_CHOICE_LETTERS)
+    return "" if text.endswith("…") else text
 
 
 def _has_method_errors(facts: Facts) -> bool:

@@ -196,6 +196,27 @@ def test_candidates_that_share_the_best_value_are_counted(tmp_path: Path) -> Non
     ]
 
 
+def test_candidates_of_one_formula_are_told_apart(tmp_path: Path) -> None:
+    """Argyrodites with the halide on either site share a formula: cards say which ion is where."""
+    data = {
+        "version": 1,
+        "name": "ions",
+        "space": {
+            "kind": "substitution",
+            "parent": "argyrodite",
+            "primitive": True,
+            "sites": {"S2": ["S", "Cl"], "X": ["S", "Cl"]},
+        },
+        "evaluate": ["minimum_distance"],
+        "objectives": [{"maximize": "minimum_distance_ratio"}],
+        "optimizer": "random",
+        "budget": {"candidates": 2},
+    }
+    page = Page(render_report(finished(data, tmp_path / "run"), model=False))
+    assert "Asked as S2: Cl; X: S" in page.text
+    assert "Asked as S2: S; X: Cl" in page.text
+
+
 def test_a_finished_report_says_what_next(tmp_path: Path) -> None:
     """Stages on demand, more candidates of a space that is not exhausted; nothing of a run that goes on."""
     data = parameters(
