@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 METHOD_MARK = "(method)"
+FINEST_DECIMALS = {"V": 3}  # of a voltage whose method has an error: cells are measured to a millivolt
 MOST_DECIMALS, LARGEST_WITH_DECIMALS = 6, 1e6  # beyond these, four significant digits are written (chosen)
 ERRORS_EXPLAINED = (
     "± is one standard deviation of repeating the evaluation; ± with (method) is that of its method, an error that candidates "
@@ -22,8 +23,9 @@ def count_decimals(
 ) -> int | None:
     """Decimals to write a value with; None where four significant digits suffice.
 
-    Two digits of the noise decide. Of a method's error, which neighbours in a ranking share, one more digit is kept to tell
-    them apart. Energies per atom keep tenths of a meV.
+    Two digits of the noise decide, but no digit is written that lies far below a method's error. Of that error, which
+    neighbours in a ranking share, one more digit than two is kept to tell them apart: tenths of a meV of energies per atom,
+    millivolts of voltages.
 
     Args:
         value: in `unit`.
@@ -32,10 +34,11 @@ def count_decimals(
         unit: decides on digits alone.
     """
     own, shared = known_error(noise), known_error(systematic)
-    if not math.isnan(own):
-        decimals = 1 - math.floor(math.log10(own))
-    elif not math.isnan(shared):
-        decimals = 2 - math.floor(math.log10(shared))
+    allowed = [1 - math.floor(math.log10(own))] if not math.isnan(own) else []
+    if not math.isnan(shared):
+        allowed.append(min(2 - math.floor(math.log10(shared)), FINEST_DECIMALS.get(unit, MOST_DECIMALS)))
+    if allowed:
+        decimals = min(allowed)
     elif unit == "eV/atom" and abs(value) >= 1:
         decimals = 4
     else:
@@ -60,9 +63,20 @@ def value_text(
     """
     error, decimals = known_error(noise), count_decimals(value, noise, systematic, unit)
     own = f"{value:z.4g}" if decimals is None else f"{value:z.{decimals}f}"
-    if not math.isnan(error):
-        own += f" ± {float(f'{error:.2g}'):.4g}" if decimals is None else f" ± {error:.{decimals}f}"
-    return own + method_text(systematic)
+    return own + noise_text(error, decimals) + method_text(systematic)
+
+
+def noise_text(noise: float, decimals: int | None) -> str:
+    """Write the `noise` as ` ± 0.045`; empty where it is unknown.
+
+    Args:
+        noise: standard deviation of repeating the evaluation, or NaN.
+        decimals: of the value; where they hold fewer than two digits of the noise, it is written with two digits.
+    """
+    if math.isnan(noise):
+        return ""
+    short = decimals is None or decimals < 1 - math.floor(math.log10(noise))
+    return f" ± {float(f'{noise:.2g}'):.4g}" if short else f" ± {noise:.{decimals}f}"
 
 
 def method_text(systematic: float | None) -> str:

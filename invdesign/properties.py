@@ -90,6 +90,10 @@ _MOVING_HULL_CAVEAT = (
     "that nothing lower was found, not that the phase is stable. It grows when the run finds a lower phase; distances of two "
     "runs are not comparable."
 )
+_WINDOW_CAVEAT = (
+    "Voltages against the metal of the ion, in equilibrium with the products: slow reactions let a phase last beyond them, and layers of "
+    "products may protect it."
+)
 _GAP_CAVEAT = "Semilocal functionals (PBE, r2SCAN) underestimate band gaps."
 _BARRIER_CAVEAT = (
     "Bond-valence barriers rank compounds within some frameworks, never across them: against 67 computed barriers "
@@ -111,13 +115,14 @@ _ENERGY_CAVEAT = (
     "between orderings below about 30 meV per transition metal are not claimed: CHGNet knows no spin."
 )
 _REACTION_CAVEAT = (
-    "The energy that two phases can gain by reacting, by thermodynamics alone: how fast they do, and whether their products "
+    "The energy that two phases can gain by reacting, per atom of both phases together (an ion that is open at a voltage is not counted), "
+    "at the worst mixing ratio, by thermodynamics alone: how fast they do, and whether their products "
     "stop it, is not asked. 0 says that no reaction among the phases of the reference set gains energy. CHGNet makes salts of "
     "oxoanions too stable, so that reactions which form sulfates or phosphates come out too strong without the correction for "
     "oxygen."
 )
 _VOLTAGE_CAVEAT = (
-    "Voltages are those of one host whose ions leave or enter (topotactic), at 0 K. CHGNet 0.3.0 misses nine measured ones by 0.28 V "
+    "Voltages against the metal of the ion, of one host whose ions leave or enter (topotactic), at 0 K. CHGNet 0.3.0 misses nine measured ones by 0.28 V "
     "on average: good to rank, and up to 0.6 V wrong for titanates, layered cobalt oxides and van der Waals layers."
 )
 _TOPOTACTIC_CAVEAT = (
@@ -163,9 +168,9 @@ _VOCABULARY = {
         Property("energy_above_hull", "eV/atom", "Energy above hull", _HULL_CAVEAT),
         Property("distance_to_hull", "eV/atom", "Distance to the hull", _MOVING_HULL_CAVEAT),
         Property("dft_distance_to_hull", "eV/atom", "Distance to the hull by DFT", _MOVING_HULL_CAVEAT),
-        Property("reduction_limit", "V", "Reduction limit", mark=_OF_PRODUCTS),
-        Property("oxidation_limit", "V", "Oxidation limit", mark=_OF_PRODUCTS),
-        Property("window_width", "V", "Width of the stability window", mark=_OF_PRODUCTS),
+        Property("reduction_limit", "V", "Reduction limit", _WINDOW_CAVEAT, _OF_PRODUCTS),
+        Property("oxidation_limit", "V", "Oxidation limit", _WINDOW_CAVEAT, _OF_PRODUCTS),
+        Property("window_width", "V", "Width of the stability window", _WINDOW_CAVEAT, _OF_PRODUCTS),
         Property("window_of_products", "", "1 where the window is that of the decomposition products"),
         Property("mutual_reaction_energy", "eV/atom", "Mutual reaction energy", _REACTION_CAVEAT),
         Property("interface_reaction_energy", "eV/atom", "Interface reaction energy", _REACTION_CAVEAT),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+LARGEST_LOG_DENSITY = 100.0  # larger ones say no more; chosen
+
 
 def format_duration(seconds: float, *, fine: bool = False) -> str:
     """Write a time in the two units that fit it: `12 s`, `3 min 20 s`, `2 h 5 min`; empty for NaN.
@@ -77,3 +79,8 @@ def align_columns(rows: Sequence[Sequence[str]]) -> list[str]:
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
+
+
+def format_log_density(value: float) -> str:
+    """Format a mean negative logarithm of a density; `> 100` where a value lies many deviations outside."""
+    return f"{value:.2f}" if value <= LARGEST_LOG_DENSITY else f"> {LARGEST_LOG_DENSITY:g}"

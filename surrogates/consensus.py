@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from invdesign.candidate import Evaluation, Input
+from invdesign.errorbars import value_text
 from invdesign.properties import Unit, check_unit, describe_property
 from invdesign.protocols import EvaluatorSettings
 
@@ -75,7 +76,8 @@ class Consensus(EvaluatorSettings):
         systematic: dict[str, float] = {}
         details: dict[str, str] = {}
         for name in self.of:
-            values = [item.properties[source] for source in self._list_sources(name)]
+            sources = list(self._list_sources(name))
+            values = [item.properties[source] for source in sources]
             spread = statistics.stdev(values)
             properties[f"{name}_mean"] = statistics.fmean(values)
             properties[f"{name}_spread"] = spread
@@ -85,6 +87,10 @@ class Consensus(EvaluatorSettings):
             if own is not None:
                 systematic |= dict.fromkeys((f"{name}_lowest", f"{name}_highest"), own)
             details[f"{name}_mean"] = self._describe_values(name, values, spread)
+            details |= {
+                f"{name}_{part}": f"that of {sources[values.index(extreme)]}"
+                for part, extreme in (("lowest", min(values)), ("highest", max(values)))
+            }
         return Evaluation(properties=properties, systematic=systematic, details=details)
 
     def _describe_values(self, name: str, values: Sequence[float], spread: float) -> str:
@@ -92,6 +98,7 @@ class Consensus(EvaluatorSettings):
         unit = self.units.get(name, describe_property(name).unit)
         own = self.systematic.get(name)
         labels = ("", *(f" ({suffix})" for suffix in self.suffixes))
-        listed = ", ".join(f"{value:.4g}{label}" for value, label in zip(values, labels, strict=True))
+        texts = [value_text(value, systematic=own, unit=unit).partition(" ")[0] for value in values]
+        listed = ", ".join(text + label for text, label in zip(texts, labels, strict=True))
         error = "" if own is None else f"; systematic error of one {own:.2g}"
-        return f"{listed}: spread {spread:.2g}{error} {unit}".rstrip()
+        return f"{listed}: standard deviation {spread:.2g}{error} {unit}".rstrip()

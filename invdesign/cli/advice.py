@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from invdesign.cli.describe import explain_errors, property_caveats
 from invdesign.errorbars import value_text
 from invdesign.report.text import AS_MEASURED, format_interval
-from invdesign.wording import align_columns
+from invdesign.wording import align_columns, format_log_density
 
 if TYPE_CHECKING:
     from invdesign.recommendation.values import (
@@ -105,7 +105,7 @@ def _calibration_table(found: Sequence[Calibration]) -> list[str]:
         "rank corr.",
         "in 68 %",
         "in 95 %",
-        "log density",
+        "-log density",
         "of the mean",
     ]
     rows = [
@@ -117,8 +117,8 @@ def _calibration_table(found: Sequence[Calibration]) -> list[str]:
             "-" if item.rank_correlation is None else f"{item.rank_correlation:.2f}",
             f"{100 * item.inside_68:.0f} %",
             f"{100 * item.inside_95:.0f} %",
-            f"{item.log_density:.2f}",
-            f"{item.mean_log_density:.2f}",
+            format_log_density(item.log_density),
+            format_log_density(item.mean_log_density),
         ]
         for item in found
     ]

@@ -261,10 +261,14 @@ def format_table(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[
 
 
 def _row_marks(row: Mapping[str, Any]) -> str:
-    """Marks of a candidate: a star on the front, changed structures."""
+    """Marks of a candidate: a star on the front, violated constraints, changed structures."""
     lost, words = structure_fate(row["properties"], row["details"])
-    marks = ["*"] if row["on_front"] else ["outside the space"] if row["outside"] else []
-    return " ".join([*marks, *([words] if lost else [])])
+    said = [
+        *(["outside the space"] if row["outside"] and not row["on_front"] else []),
+        *([] if row["feasible"] or row["outside"] else ["violates a constraint"]),
+        *([words] if lost else []),
+    ]
+    return " ".join(filter(None, ["*" if row["on_front"] else "", ", ".join(said)]))
 
 
 def explain_errors(cells: Iterable[str]) -> list[str]:

@@ -42,6 +42,7 @@ from invdesign.report.text import (
     pretty_unit,
     with_unit,
 )
+from invdesign.wording import format_log_density
 
 MAX_BARS = 12  # variables in a figure; chosen
 LEAST_EFFECT = 0.005  # smaller effects are not drawn; chosen
@@ -102,7 +103,7 @@ class Advice:
     models: tuple[JudgedModel, ...]
 
 
-MODEL_HEADS = ("Rows", "R²", "RMSE", "Rank corr.", "In 68 %", "In 95 %", "Log density", "Of the mean")
+MODEL_HEADS = ("Rows", "R²", "RMSE", "Rank corr.", "In 68 %", "In 95 %", "−log density", "Of the mean")
 
 
 def build_advice(facts: Facts, found: Recommendation, figures: dict[str, Figure]) -> Advice:
@@ -203,8 +204,8 @@ def _statistics_cells(item: Calibration) -> tuple[str, ...]:
         "" if item.rank_correlation is None else f"{item.rank_correlation:.2f}".replace("-", "−"),
         f"{100 * item.inside_68:.0f} %",
         f"{100 * item.inside_95:.0f} %",
-        f"{item.log_density:.2f}".replace("-", "−"),
-        f"{item.mean_log_density:.2f}".replace("-", "−"),
+        format_log_density(item.log_density).replace("-", "−"),
+        format_log_density(item.mean_log_density).replace("-", "−"),
     )
 
 

@@ -29,6 +29,7 @@ from invdesign.report.figures import Figure, ShownCandidates
 from invdesign.report.files import replace_file
 from invdesign.report.growth import hypervolume_growth
 from invdesign.report.marks import own_value_sentences
+from invdesign.report.next_steps import list_next_steps
 from invdesign.report.tables import Facts, read_facts
 from invdesign.report.text import (
     format_measured,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 MAX_CARDS = 9  # candidates with picture and properties; chosen
 FLAG_LABEL = "1 where "  # begins the labels of properties that are 1 or 0; a candidate's table says yes or no
+MAX_CHOICE_LETTERS = 160  # of a genome that tells candidates of one formula apart; chosen
 MAX_TREES = 12  # members of the front with a family tree; chosen
 SECTIONS = (
     ("summary", "Result"),
@@ -252,6 +254,7 @@ def _head_values(facts: Facts) -> dict[str, Any]:
         "trust_notes": tables.trust_notes(facts),
         "own": own_value_sentences(facts),
         "differences": describe_differences(facts),
+        "next_steps": list_next_steps(facts),
         "front_size": len(facts.front),
         "front_word": "on the front" if several else "best",
         "has_noise": any(
@@ -294,7 +297,7 @@ def _asked_values(facts: Facts) -> dict[str, Any]:
         "campaign_notes": tables.other_notes(facts),
         "optimizer": _plugin_values(campaign.optimizer, written),
         "stages": [
-            {"name": stage.name, "settings": tables.plugin_settings(stage.evaluator, written)}
+            {"name": stage.name, "on_demand": stage.on_demand, **_plugin_values(stage.evaluator, written)}
             for stage in campaign.stages
         ],
         "derivations": [_plugin_values(item, written) for item in campaign.derivations],
@@ -372,7 +375,9 @@ def _count_values(facts: Facts, figures: dict[str, Figure]) -> dict[str, Any]:
         "causes": tables.group_failures(facts),
         "lost": tables.count_lost_tasks(facts),
         "operators": tables.operator_rows(facts),
-        "trees": [tables.build_ancestry(facts, int(id)) for id in facts.front[:MAX_TREES]],
+        "trees": [tables.build_ancestry(facts, int(id)) for id in facts.front[:MAX_TREES]]
+        if any(facts.parents[id] for id in facts.front)
+        else [],
     }
 
 
@@ -398,6 +403,7 @@ def _candidate_card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]
         "feasible": facts.scores.merit[id] == Merit.FEASIBLE,
         "outside": id in facts.outside,
         "lost": facts.describe_fate(id)[1] if facts.describe_fate(id)[0] else "",
+        "asked": _describe_choice(facts, id),
         "barren": facts.run.history.adoption_refusal(id),
         "properties": score
         + [_property_entry(facts, name, id) for name in facts.known_properties(id) if name in ranked],
@@ -411,6 +417,15 @@ def _candidate_card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]
         "parameters": [],
     }
     return card | _candidate_picture(facts, id, figures)
+
+
+def _describe_choice(facts: Facts, id: int) -> str:
+    """Short genome of a candidate whose formula others share; empty where the formula or nothing short tells it."""
+    formula = facts.formulas[id]
+    if not formula or facts.formulas.count(formula) < 2:
+        return ""
+    text = shorten_setting(dict(facts.run.trial(id).genome), MAX_CHOICE_LETTERS)
+    return "" if text.endswith("…") else text
 
 
 def _has_method_errors(facts: Facts) -> bool:

@@ -69,6 +69,7 @@ class HullView:
         omitted: number of further phases on or above the hull.
         unknown: (formula, elements without a competing phase).
         error: of the distances, with its unit; empty where it is not known.
+        with_reference: True if phases of a reference set are on the hull or above it.
         figure: plot of the energies of formation; None where compositions do not lie on one line.
         label: of the figure.
         ends: compositions at the two ends of the line.
@@ -81,6 +82,7 @@ class HullView:
     omitted: int
     unknown: Sequence[tuple[str, str]]
     error: str = ""
+    with_reference: bool = False
     figure: Figure | None = None
     label: str = ""
     ends: Sequence[str] = ()
@@ -117,6 +119,7 @@ def _view_hull(facts: Facts, shown: ShownCandidates, derivation: PhaseDerivation
         omitted=len(known) - len(listed),
         unknown=[(order_formula(p.formula), ", ".join(p.missing)) for p in phases if np.isnan(p.distance)],
         error=with_unit(format_number(largest), "eV/atom"),
+        with_reference=any(phase.candidate is None for phase in known),
     )
     return view if line is None else _add_figure(view, line, facts, shown, derivation.energy_property)
 

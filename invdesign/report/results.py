@@ -70,12 +70,21 @@ def _objective_text(item: Objective, units: Mapping[str, str], structure: str) -
 
 @dataclass(frozen=True, slots=True)
 class BestValue:
-    """Best value of an objective, or its value at the best score."""
+    """Best value of an objective, or its value at the best score.
+
+    Attributes:
+        words: the objective.
+        value: with errors and unit; empty where none is known.
+        candidate: number of the first candidate with it.
+        formula: of that candidate.
+        alike: number of other feasible candidates with the same value.
+    """
 
     words: str
     value: str
     candidate: int | None
     formula: str
+    alike: int = 0
 
 
 def best_values(facts: Facts) -> list[BestValue]:
@@ -90,8 +99,16 @@ def best_values(facts: Facts) -> list[BestValue]:
             continue
         scored = facts.scalarized and not rows
         value = format_number(best.value or 0.0) if scored else facts.full_text(best.property, best.candidate)
-        rows.append(BestValue(words, value, best.candidate, facts.formulas[best.candidate]))
+        alike = 0 if facts.scalarized else _count_alike(facts, best.property, best.candidate)
+        rows.append(BestValue(words, value, best.candidate, facts.formulas[best.candidate], alike))
     return rows
+
+
+def _count_alike(facts: Facts, name: str, id: int) -> int:
+    """Count feasible candidates other than `id` with its value of property `name`."""
+    column = facts.columns[name]
+    others = [other for other in facts.feasible_ids() if other != id]
+    return int(np.isclose(column[others], column[id], rtol=1e-9, atol=1e-9).sum())
 
 
 # Hypervolume.

@@ -43,7 +43,7 @@ EDGE_SEGMENTS = 24  # pieces of a cell edge, each behind or in front of the atom
 
 
 def last_structure(run: Run, id: int) -> tuple[Structure | None, str]:
-    """Structure of candidate `id` that was made last, with its role; None if it has none.
+    """Structure of candidate `id` that was made last and is its own, with its role; None if it has none.
 
     Raises:
         InvdesignError: the space cannot build it here.

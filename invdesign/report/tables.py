@@ -40,6 +40,7 @@ from invdesign.run.run import Run
 from invdesign.run.status import RunStatus
 from invdesign.store import schema
 from invdesign.structures.formulas import order_formula
+from invdesign.suffixed import Suffixed
 
 MAX_TREE_DEPTH = 5  # generations; chosen
 MAX_TREE_NODES = 40  # candidates in a family tree; chosen
@@ -407,15 +408,32 @@ def operator_rows(facts: Facts) -> list[OperatorRow]:
 
 
 def structure_rows(campaign: Campaign) -> list[tuple[str, str]]:
-    """Roles of structures in properties of the `campaign`, each with its maker."""
-    roles = list(dict.fromkeys(campaign.measured_on.values()))
+    """Roles of structures in properties of the `campaign` in the order in which they are made, each with its maker."""
     makers = {
         name.removeprefix(STRUCTURE_PREFIX): f"stage {stage.name} leaves it"
         for stage in campaign.stages
         for name in (stage.evaluator.provides if stage.evaluator is not None else ())
         if is_structure(name)
     }
+    order = list(makers)
+    roles = sorted(
+        set(campaign.measured_on.values()), key=lambda role: order.index(role) if role in makers else -1
+    )
     return [(role, makers.get(role, "the search space builds it")) for role in roles]
+
+
+def count_searched(facts: Facts) -> tuple[int, int] | None:
+    """Distinct candidates that were asked, and the size of the space; None where it cannot be counted.
+
+    Args:
+        facts: of the run.
+    """
+    try:
+        size = facts.run.campaign.count_space()
+    except InvdesignError:  # files of the space are gone
+        return None
+    distinct = len(facts) - len({*facts.outside, *facts.run.history.superseded()})
+    return None if size is None else (distinct, size)
 
 
 def searched_text(facts: Facts) -> str:
@@ -426,14 +444,8 @@ def searched_text(facts: Facts) -> str:
     Args:
         facts: of the run.
     """
-    try:
-        size = facts.run.campaign.count_space()
-    except InvdesignError:  # files of the space are gone
-        return ""
-    if size is None:
-        return ""
-    distinct = len(facts) - len({*facts.outside, *facts.run.history.superseded()})
-    return f"{distinct:,} of {size:,} candidates were asked"
+    searched = count_searched(facts)
+    return "" if searched is None else f"{searched[0]:,} of {searched[1]:,} candidates were asked"
 
 
 def trust_notes(facts: Facts) -> list[str]:
@@ -454,7 +466,8 @@ def _is_of_values(facts: Facts, note: str) -> bool:
 
 
 def plugin_kind(plugin: Any) -> str:
-    """Name of a `plugin` in campaign files."""
+    """Name of a `plugin` in campaign files; of one with a suffix, that of the evaluator inside."""
+    plugin = plugin.evaluator if isinstance(plugin, Suffixed) else plugin
     return str(plugin.model_dump(mode="json", include=set()).get("kind") or registry.name_of(type(plugin)))
 
 
@@ -508,6 +521,10 @@ def plugin_settings(plugin: Any, written: Sequence[str] = ()) -> list[tuple[str,
         plugin: to be described.
         written: texts in the campaign file, from `list_written_texts`.
     """
+    if isinstance(
+        plugin, Suffixed
+    ):  # as the campaign file has it: the suffix beside the evaluator's own settings
+        return [("suffix", plugin.suffix), *plugin_settings(plugin.evaluator, written)]
     dump = cast(
         "dict[str, Json]", restore_paths(plugin.model_dump(mode="json", exclude_defaults=True), written)
     )

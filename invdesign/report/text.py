@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 
 from invdesign.artifacts import label_artifact
 from invdesign.candidate import Json
-from invdesign.errorbars import count_decimals, known_error, method_text
+from invdesign.errorbars import count_decimals, known_error, method_text, noise_text
 from invdesign.problem import Objective
 from invdesign.properties import describe_property
 
@@ -51,8 +51,10 @@ def format_measured(
         return format_number(value)
     error, decimals = known_error(noise), count_decimals(value, noise, systematic, unit)
     own = format_number(value) if decimals is None else f"{value:z.{decimals}f}"
-    if not math.isnan(error):
-        own += f" ± {format_number(float(f'{error:.2g}')) if decimals is None else f'{error:.{decimals}f}'}"
+    if decimals is None and not math.isnan(error):
+        own += f" ± {format_number(float(f'{error:.2g}'))}"
+    elif not math.isnan(error):
+        own += noise_text(error, decimals)
     return (own + method_text(systematic)).replace("-", "−")
 
 
@@ -150,6 +152,12 @@ def _write_setting(value: Json) -> str:
         return value
     if isinstance(value, list) and all(isinstance(item, str | int | float) for item in value):
         return ", ".join(map(_write_setting, value))
+    if isinstance(value, list):
+        formulas = [
+            item["formula"] for item in value if isinstance(item, Mapping) and list(item) == ["formula"]
+        ]
+        if len(formulas) == len(value):
+            return ", ".join(map(_write_setting, formulas))
     if not isinstance(value, Mapping):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value.get("name"), str):

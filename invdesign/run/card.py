@@ -150,7 +150,12 @@ def _best_table(run: Reading, most: int) -> str:
         cells = [str(row["rank"]), f"{row['candidate']}{mark}", _candidate_label(row)]
         cells += [_format_number(row.get("desirability"))] if judged else []
         cells += [
-            _format_number(row["properties"].get(name), row["noise"].get(name), row["systematic"].get(name))
+            _format_number(
+                row["properties"].get(name),
+                row["noise"].get(name),
+                row["systematic"].get(name),
+                units.get(name, ""),
+            )
             + escape(f" {words_beside(name, row['properties'].get)}".rstrip())
             for name in names
         ]
@@ -175,8 +180,10 @@ def _format_value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _format_number(value: float | None, noise: float | None = None, systematic: float | None = None) -> str:
-    return "–" if value is None else escape(value_text(value, noise, systematic))
+def _format_number(
+    value: float | None, noise: float | None = None, systematic: float | None = None, unit: str = ""
+) -> str:
+    return "–" if value is None else escape(value_text(value, noise, systematic, unit))
 
 
 # The picture.

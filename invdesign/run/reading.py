@@ -16,6 +16,7 @@ from invdesign.candidate import Design, Input, Status, Trial
 from invdesign.errors import RunError, candidates_text
 from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
+from invdesign.problem import Merit
 from invdesign.properties import words_beside
 from invdesign.protocols import Context, collect_notes, design_of
 from invdesign.rng import derived_seed
@@ -215,14 +216,16 @@ class Reading:
     def top(self, n: int = 10) -> list[dict[str, Any]]:
         """The `n` best complete trials as mappings, best first.
 
-        A genome that was taken further appears as it ended.
+        A genome that was taken further appears as it ended. `feasible` is False where a constraint is violated.
         """
         status, earlier = self._history.status_by_trial(), set(self._history.superseded())
         complete = [id for id in self.ranking() if status[id] == Status.COMPLETE and id not in earlier][:n]
         front = set(self.front())
-        judged = self.desirability()
+        judged, scores = self.desirability(), self._history.scores()
+        feasible = set(scores.ids[scores.merit == Merit.FEASIBLE].tolist())
         rows = [
-            {"rank": rank, **self.row(id), "on_front": id in front} for rank, id in enumerate(complete, 1)
+            {"rank": rank, **self.row(id), "on_front": id in front, "feasible": id in feasible}
+            for rank, id in enumerate(complete, 1)
         ]
         if judged is not None:
             for row in rows:

@@ -83,6 +83,11 @@ class Electrode(ExchangeEvaluator):
             "structure:discharged": "",
         }
 
+    @property
+    def side_structures(self) -> frozenset[str]:
+        """The charged host is not the candidate."""
+        return frozenset({"structure:charged"})
+
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """Exchange the ions of each of `inputs`.
 

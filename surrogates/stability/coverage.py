@@ -279,8 +279,8 @@ def coverage_notes(
     if ternaries:
         named = list_first([tidy_formula(gap.known[0].formula) for gap in ternaries], LISTED_SYSTEMS)
         notes.append(
-            f"these known compounds are not in the set: {named}. The reference set '{reference.name}' holds nothing of their "
-            "three elements, so candidates of these may look more stable than they are; `invdesign reference show` "
+            f"these known compounds are not in the set: {named}. The reference set '{reference.name}' holds no compound of the "
+            "same three elements, so candidates that hold all three may look more stable than they are; `invdesign reference show` "
             "lists sources"
         )
     if lacking:

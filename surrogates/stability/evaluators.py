@@ -51,6 +51,7 @@ __all__ = [
 
 ENERGY = "energy_per_atom"
 UNCERTAINTY = 0.05
+LEAST_SHOWN = 5e-5  # eV/atom; less is written as zero
 """eV/atom, one standard deviation given for hull distances by machine-learned potentials: two checkpoints of
 CHGNet differ by 21 meV/atom on average over 31 anti-perovskites, and CHGNet 0.3.0 and density functional
 theory by 40 to 50 meV/atom for Li3OCl."""
@@ -291,10 +292,12 @@ def window_details(
 def describe_fate(window: Window) -> str:
     """Describe the decomposition of the phase of `window`.
 
-    The text is empty on the hull and below it. A phase less than `ON_HULL` above the hull is described as
+    The text is empty on the hull and below it, also within the last digit that energies are written with. A phase less than `ON_HULL` above the hull is described as
     counted as on the hull.
     """
     if window.counted_as_on_hull:
+        if window.above_hull < LEAST_SHOWN:
+            return ""
         return f"counted as on the hull ({1000 * window.above_hull:.1g} meV/atom above)"
     if not window.of_products:
         return ""

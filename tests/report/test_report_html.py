@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from plotly.offline import get_plotlyjs
 
 from invdesign.campaign.load import load_campaign
+from invdesign.cli.describe import format_table
 from invdesign.report.files import OutputError
 from invdesign.report.html import render_report, script_json, write_report
 from invdesign.report.tables import restore_paths
@@ -149,8 +150,90 @@ def test_a_pool_is_named_as_the_campaign_names_it(tmp_path: Path) -> None:
     assert "source data/rows.csv" in page.text
     assert '"path": "data/rows.csv"' in page.text
     assert str(tmp_path / "data") not in page.text
-    assert "Chosen among candidates not asked before, without parents" in page.text
+    assert "Chosen among candidates not asked before" in page.text
     assert "unasked" not in page.text
+
+
+def test_a_stage_with_a_suffix_is_named_by_its_evaluator(tmp_path: Path) -> None:
+    """Its settings stand as in the campaign file; the wrapper has no name for people."""
+    page = Page(
+        render_report(
+            finished(
+                parameters(
+                    candidates=3,
+                    evaluate=[
+                        {"landscape": {"function": "sphere"}},
+                        {"landscape": {"name": "again", "function": "rastrigin", "suffix": "two"}},
+                    ],
+                ),
+                tmp_path / "run",
+            ),
+            model=False,
+        )
+    )
+    assert "again landscape suffix two, function rastrigin" in " ".join(page.text.split())
+    assert "suffixed" not in page.text.partition("All settings")[0]
+
+
+def test_candidates_that_share_the_best_value_are_counted(tmp_path: Path) -> None:
+    """The first of them is named; no family trees are shown where no candidate has parents."""
+    (tmp_path / "rows.csv").write_text("x,y\n0.1,0.2\n0.2,0.1\n0.5,0.9\n")
+    file = tmp_path / "pool.yaml"
+    file.write_text(
+        "version: 1\nname: rows\nspace: {kind: pool, source: rows.csv, columns: [x, y]}\n"
+        "evaluate: [{landscape: {function: sphere}}]\nobjectives: [{minimize: height}]\n"
+        "constraints: [{height: {max: 0.2}}]\noptimizer: random\nbudget: {candidates: 3}\n"
+    )
+    run = finished(load_campaign(file), tmp_path / "run")
+    page = Page(render_report(run, model=False))
+    assert "and 1 more with this value" in " ".join(page.text.split())
+    assert "Lineage" not in page.text
+    assert [row["feasible"] for row in run.top()] == [True, True, False]
+    assert ["violates a constraint" in line for line in format_table(run.top(), run.campaign)[1:4]] == [
+        False,
+        False,
+        True,
+    ]
+
+
+def test_candidates_of_one_formula_are_told_apart(tmp_path: Path) -> None:
+    """Argyrodites with the halide on either site share a formula: cards say which ion is where."""
+    data = {
+        "version": 1,
+        "name": "ions",
+        "space": {
+            "kind": "substitution",
+            "parent": "argyrodite",
+            "primitive": True,
+            "sites": {"S2": ["S", "Cl"], "X": ["S", "Cl"]},
+        },
+        "evaluate": ["minimum_distance"],
+        "objectives": [{"maximize": "minimum_distance_ratio"}],
+        "optimizer": "random",
+        "budget": {"candidates": 2},
+    }
+    page = Page(render_report(finished(data, tmp_path / "run"), model=False))
+    assert "Asked as S2: Cl; X: S" in page.text
+    assert "Asked as S2: S; X: Cl" in page.text
+
+
+def test_a_finished_report_says_what_next(tmp_path: Path) -> None:
+    """Stages on demand, more candidates of a space that is not exhausted; nothing of a run that goes on."""
+    data = parameters(
+        candidates=4,
+        evaluate=[
+            {"landscape": {"function": "sphere"}},
+            {"landscape": {"name": "dear", "function": "rastrigin", "suffix": "two", "on_demand": True}},
+        ],
+    )
+    run = finished(data, tmp_path / "a run")
+    text = " ".join(Page(render_report(run, model=False)).text.split())
+    assert "to the stage dear (landscape), which runs on demand alone" in text
+    assert f"invdesign promote '{tmp_path}/a run' --top 3 --stage dear" in text
+    assert f"invdesign resume '{tmp_path}/a run' --candidates 8" in text
+    assert "dear landscape on demand" in text
+    begun = Run.create(campaign(data), tmp_path / "begun")
+    assert "What next" not in render_report(begun, model=False)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from invdesign.report.text import (
     pretty_unit,
     shorten_setting,
 )
-from invdesign.wording import format_duration
+from invdesign.wording import format_duration, format_log_density
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_number_says_its_value(value: float) -> None:
 
 
 def test_digits_follow_the_errors_and_tell_neighbours_apart() -> None:
-    """A method's error leaves one digit more than noise does; energies per atom show tenths of a meV."""
+    """A method's error leaves one digit more than noise does; energies per atom show tenths of a meV, voltages no more than mV."""
     shown = [format_measured(value, systematic=0.05) for value in (0.0006698, 0.0009392, -0.02034)]
     assert shown == ["0.0007 ± 0.05 (method)", "0.0009 ± 0.05 (method)", "−0.0203 ± 0.05 (method)"]
     assert format_measured(0.7754, systematic=0.25) == "0.775 ± 0.25 (method)"
@@ -61,7 +61,18 @@ def test_digits_follow_the_errors_and_tell_neighbours_apart() -> None:
     assert value_text(-6.53712, unit="eV/atom") == "-6.5371"
     assert value_text(0.00026, 2e-5) == "0.000260 ± 0.000020"
     assert value_text(1200.0, 150.0) == "1200 ± 150"
-    assert value_text(2423.4, 1.1, 203.0) == "2423.4 ± 1.1 ± 200 (method)"
+    assert value_text(2423.4, 1.1, 203.0) == "2423 ± 1.1 ± 200 (method)"
+    assert value_text(4.0589, 0.0018, 0.33, "V") == "4.059 ± 0.0018 ± 0.33 (method)"
+    assert format_measured(2.20641, systematic=0.075, unit="V") == "2.206 ± 0.075 (method)"
+
+
+def test_a_log_density_without_meaning_has_no_digits() -> None:
+    """Where all values but one are equal, a density at that one is next to nothing."""
+    assert [format_log_density(value) for value in (-1.694, 6.25e21)] == ["-1.69", "> 100"]
+
+
+def test_counterparts_are_written_as_formulas() -> None:
+    assert shorten_setting([{"formula": "LiCoO2"}, {"formula": "Li0.5CoO2"}]) == "LiCoO2, Li0.5CoO2"
 
 
 def test_no_zero_has_a_minus() -> None:

@@ -149,8 +149,10 @@ def test_mean_spread_and_extremes_of_three_sources() -> None:
     assert found.systematic["oxidation_limit_lowest"] == 0.1
     assert (
         found.details["oxidation_limit_mean"]
-        == "2, 2.6 (7net), 2.3 (dft): spread 0.3; systematic error of one 0.1 V"
+        == "2.000, 2.600 (7net), 2.300 (dft): standard deviation 0.3; systematic error of one 0.1 V"
     )
+    assert found.details["oxidation_limit_lowest"] == "that of oxidation_limit"
+    assert found.details["oxidation_limit_highest"] == "that of oxidation_limit_7net"
 
 
 @given(st.lists(st.floats(-10, 10), min_size=3, max_size=3), st.floats(0, 1))
@@ -308,7 +310,7 @@ def test_a_search_is_constrained_by_the_worse_of_two_potentials(folder: Path, tm
         assert values["decomposition_energy_highest"] == max(both)
         assert values["decomposition_energy_mean"] == pytest.approx(sum(both) / 2)
         assert row["systematic"]["decomposition_energy_mean"] >= 0.05
-        assert "(lj): spread" in row["details"]["decomposition_energy_mean"]
+        assert "(lj): standard deviation" in row["details"]["decomposition_energy_mean"]
         assert "relaxed_lj" in run.history.trial(row["candidate"]).structures
     # Lennard-Jones holds all alloys of equal atoms for as stable as their elements; EMT does not.
     assert max(abs(row["properties"]["decomposition_energy_lj"]) for row in rows) < 0.01

@@ -178,7 +178,8 @@ def test_a_potential_without_a_correction_has_the_warning_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("above", "words"), [(9.4e-4, "counted as on the hull (0.9 meV/atom above)"), (0.0, ""), (-0.01, "")]
+    ("above", "words"),
+    [(9.4e-4, "counted as on the hull (0.9 meV/atom above)"), (4e-6, ""), (0.0, ""), (-0.01, "")],
 )
 def test_a_phase_that_counts_as_on_the_hull_says_so(above: float, words: str) -> None:
     """Its decomposition energy is positive and its window its own: the sentence says why."""
