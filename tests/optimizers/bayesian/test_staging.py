@@ -12,13 +12,13 @@ import torch
 from invdesign import settings
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome, Proposal
+from invdesign.learning.data import Inputs, Rows
+from invdesign.learning.gaussian.process import GaussianProcess, build_process, fit_hyperparameters
+from invdesign.learning.settings import GaussianSettings
 from invdesign.optimizers.bayesian.acquisition import Incumbents, MarginalAcquisition, ModelSet
 from invdesign.optimizers.bayesian.contracts import AcquisitionFunction
-from invdesign.optimizers.bayesian.data import Inputs, Rows
 from invdesign.optimizers.bayesian.fidelity import Fidelities, build_fidelities
 from invdesign.optimizers.bayesian.goals import goals_for
-from invdesign.optimizers.bayesian.process import GaussianProcess, build_process, fit_hyperparameters
-from invdesign.optimizers.bayesian.settings import GaussianSettings
 from invdesign.optimizers.bayesian.staging import (
     StageAcquisition,
     StageChooser,

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.data import ColumnKind, Inputs, Rows
-from invdesign.optimizers.bayesian.process import GaussianProcess, build_process, fit_hyperparameters
-from invdesign.optimizers.bayesian.settings import GaussianSettings
+from invdesign.learning.data import ColumnKind, Inputs, Rows
+from invdesign.learning.gaussian.process import GaussianProcess, build_process, fit_hyperparameters
+from invdesign.learning.settings import GaussianSettings
 from invdesign.optimizers.bayesian.staging import source_correlation
 from invdesign.threads import one_thread
 
