@@ -1,4 +1,4 @@
-"""Cheap models of a property, fitted on a run's own data, with an estimate of their trust.
+"""Cheap models of a property, with an estimate of their trust.
 
 A few hundred rows at most, so that fitting takes a fraction of a second. Smoothing follows from leave-one-out errors
 in closed form; the choice of the model, and its trust, from cross-validation.

@@ -146,6 +146,14 @@ def agreements(model: GaussianProcess, x: FloatArray, source: int = 1) -> FloatA
     return found
 
 
+def test_agreement_is_high_where_a_source_would_settle_much() -> None:
+    """An evaluation of the target itself tells most; one of another source as much as it shares."""
+    model, new = learned(early=True), np.linspace(0.05, 0.95, 20)[:, None]
+    own, other = agreements(model, new, 0), agreements(model, new)
+    assert (own > other).all()
+    assert ((other >= -1.0) & (own <= 1.0)).all()
+
+
 def test_agreement_has_gradients() -> None:
     """The slope of the agreement is that of differences."""
     model = learned(early=True)
