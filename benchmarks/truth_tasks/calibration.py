@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from common import Row
 
-from invdesign.recommendation.values import DEVIATIONS_95
+from invdesign.learning.calibration import DEVIATIONS_95
 from truth_tasks.structure_kept import finished_run
 
 PROPERTY = "decomposition_energy"

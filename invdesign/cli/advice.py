@@ -11,14 +11,9 @@ from invdesign.report.text import AS_MEASURED, format_interval
 from invdesign.wording import align_columns, format_log_density
 
 if TYPE_CHECKING:
-    from invdesign.recommendation.values import (
-        Calibration,
-        Estimate,
-        Importance,
-        Member,
-        Recommendation,
-        Share,
-    )
+    from invdesign.learning.calibration import Calibration
+    from invdesign.learning.importance import Importance, Share
+    from invdesign.recommendation.values import Estimate, Member, Recommendation
 
 BAR_CHARACTERS = 30  # of a bar that stands for the whole variance (chosen)
 MAX_VARIABLES = 8  # listed for each property (chosen)

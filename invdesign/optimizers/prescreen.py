@@ -17,9 +17,9 @@ from pydantic import Field
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import UNASKED, Genome, Status, genome_key
+from invdesign.learning.quick import FittedModel, ModelName, fit_best_model
 from invdesign.optimizers.breeding import Offspring
 from invdesign.optimizers.common import finite_space, is_training_candidate
-from invdesign.optimizers.models import FittedModel, ModelName, fit_best_model
 from invdesign.optimizers.selection import Region, choose_batch, sort_by_merit
 from invdesign.problem import Merit, Problem, Scores
 from invdesign.protocols import Context, FiniteSpace

@@ -10,22 +10,16 @@ import numpy as np
 from invdesign import pareto
 from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError, nearest
+from invdesign.learning.calibration import DEVIATIONS_95, Calibration, judge_predictions
+from invdesign.learning.importance import Importance, group_contributions, variance_shares
+from invdesign.learning.settings import GaussianSettings
 from invdesign.optimizers.bayesian.priors import PriorTable
-from invdesign.optimizers.bayesian.settings import BayesianSettings, GaussianSettings, Modelling
+from invdesign.optimizers.bayesian.settings import BayesianSettings, Modelling
 from invdesign.problem import Merit, Problem, Scores
 from invdesign.properties import words_beside
 from invdesign.protocols import Context
-from invdesign.recommendation.calibration import judge_predictions
-from invdesign.recommendation.importance import group_contributions, variance_shares
-from invdesign.recommendation.learning import PropertyModel, Trials, choose_trials, fit_property
-from invdesign.recommendation.values import (
-    DEVIATIONS_95,
-    Calibration,
-    Estimate,
-    Importance,
-    Member,
-    Recommendation,
-)
+from invdesign.recommendation.models import PropertyModel, Trials, choose_trials, fit_property
+from invdesign.recommendation.values import Estimate, Member, Recommendation
 from invdesign.threads import one_thread
 
 MAX_MEMBERS = 50  # listed members of a front; chosen

@@ -5,21 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Literal
 
 from invdesign.candidate import Json
-
-DEVIATIONS_95 = (
-    1.959963984540054  # standard deviations on either side that hold 95 % of a normal distribution
-)
-
-Verdict = Literal[
-    "well calibrated",
-    "intervals too wide",
-    "intervals too narrow",
-    "too few to tell",
-    "no better than the mean",
-]
+from invdesign.learning.calibration import DEVIATIONS_95, Calibration
+from invdesign.learning.importance import Importance
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,102 +60,6 @@ class Member:
     estimates: tuple[Estimate, ...]
     desirability: float | None
     measured_best: bool
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """Leave-one-out prediction of a candidate; the deviation includes its noise."""
-
-    candidate: int
-    measured: float
-    predicted: float
-    deviation: float
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Accuracy of a model's leave-one-out predictions.
-
-    Attributes:
-        property, unit: of the property.
-        rows: the predictions.
-        rmse: root mean square error, in the property's unit.
-        r2: share of the variance it predicts, relative to the mean of the other rows; negative where it is worse.
-        rank_correlation: Spearman's; None if the predictions do not vary.
-        inside_68, inside_95: share of values inside the central 68 % and 95 % of their predictions.
-        log_density: mean negative logarithm of the predicted density at the values; smaller is better.
-        mean_log_density: the same for a normal distribution with the mean and spread of the other rows.
-        widen: factor by which intervals must be widened so that those of 95 % hold 95 %.
-        verdict: in a few words; `words` in a sentence or two.
-        best_span: range of the best quarter of the values, in the property's unit; None if the property is no
-            objective, or with few values.
-    """
-
-    property: str
-    unit: str
-    rows: tuple[LeftOut, ...]
-    rmse: float
-    r2: float
-    rank_correlation: float | None
-    inside_68: float
-    inside_95: float
-    log_density: float
-    mean_log_density: float
-    widen: float
-    verdict: Verdict
-    words: str
-    best_span: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """Importance of a variable or a group to the model of a property.
-
-    Attributes:
-        name, group: of the variable.
-        effect: share of the model's variance that is lost with it, among the candidates that were evaluated.
-        relevance: by the model's own lengthscales, normalised to the sum 1; None for groups.
-        trend: rank correlation of the variable with the model's means, from -1 to 1; None for groups and categories.
-    """
-
-    name: str
-    group: str
-    effect: float
-    relevance: float | None = None
-    trend: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Contribution:
-    """Contribution of a group to the predictions of an additive model.
-
-    Attributes:
-        group: its name.
-        spread: standard deviation of its contributions over the evaluated candidates, in the property's unit.
-        share: of the variances of all groups.
-        of_best: its contribution to the best candidate beyond its mean; None if no candidate is the best.
-    """
-
-    group: str
-    spread: float
-    share: float
-    of_best: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Importance:
-    """Importance of variables and groups to one property, largest effects first.
-
-    Attributes:
-        property: its name.
-        variables, groups: their effects.
-        contributions: of the groups if the model is a sum over them; else empty.
-    """
-
-    property: str
-    variables: tuple[Share, ...]
-    groups: tuple[Share, ...]
-    contributions: tuple[Contribution, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

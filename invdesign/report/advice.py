@@ -9,16 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from invdesign.recommendation.values import (
-    DEVIATIONS_95,
-    Calibration,
-    Contribution,
-    Estimate,
-    Importance,
-    Member,
-    Recommendation,
-    Share,
-)
+from invdesign.learning.calibration import DEVIATIONS_95, Calibration
+from invdesign.learning.importance import Contribution, Importance, Share
+from invdesign.recommendation.values import Estimate, Member, Recommendation
 from invdesign.report.figures import (
     BLUE,
     GREEN,

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from invdesign import pareto
 from invdesign.candidate import Proposal
-from invdesign.optimizers.bayesian.settings import GaussianSettings, Modelling
+from invdesign.learning.settings import GaussianSettings
+from invdesign.optimizers.bayesian.settings import Modelling
 from invdesign.problem import Objective, Problem
 from invdesign.protocols import Context, StageView
-from invdesign.recommendation.learning import MAX_CANDIDATES
+from invdesign.recommendation.models import MAX_CANDIDATES
 from invdesign.recommendation.recommend import RecommendationError
 from invdesign.rng import Rng, rng_for
 from invdesign.spaces.parameters.space import ParameterSpace

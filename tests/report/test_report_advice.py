@@ -7,14 +7,9 @@ from typing import Any
 
 import pytest
 
-from invdesign.recommendation.values import (
-    Calibration,
-    Contribution,
-    Importance,
-    LeftOut,
-    Recommendation,
-    Share,
-)
+from invdesign.learning.calibration import Calibration, LeftOut
+from invdesign.learning.importance import Contribution, Importance, Share
+from invdesign.recommendation.values import Recommendation
 from invdesign.report.advice import build_advice, contribution_figure, importance_figure, parity_figure
 from invdesign.report.html import render_report
 from invdesign.report.tables import read_facts

@@ -30,7 +30,7 @@ from linear_operator.operators import DiagLinearOperator
 from torch import Tensor
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.contracts import Regressor
+from invdesign.learning.contracts import Regressor
 from invdesign.optimizers.bayesian.goals import DEVIATION_FLOOR, Goals
 
 Measure = Literal["improvement", "hypervolume", "bound", "sample", "feasible", "curiosity"]

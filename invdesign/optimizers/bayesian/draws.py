@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from invdesign.arrays import FloatArray
+from invdesign.learning.contracts import Regressor
+from invdesign.learning.data import Rows
+from invdesign.learning.gaussian.process import GaussianProcess
 from invdesign.optimizers.bayesian.acquisition import ModelSet
-from invdesign.optimizers.bayesian.contracts import AcquisitionFunction, Regressor
-from invdesign.optimizers.bayesian.data import Rows
-from invdesign.optimizers.bayesian.process import GaussianProcess
+from invdesign.optimizers.bayesian.contracts import AcquisitionFunction
 from invdesign.rng import Rng
 
 DISTANCE_FLOOR = 1e-8  # so that the logarithm of a distance of 0 exists (chosen)

@@ -10,7 +10,7 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome
-from invdesign.optimizers.bayesian.data import ColumnKind, Inputs
+from invdesign.learning.data import ColumnKind, Inputs
 from invdesign.optimizers.common import finite_space, is_training_candidate, operators_by_arity
 from invdesign.problem import Merit, Scores
 from invdesign.protocols import (

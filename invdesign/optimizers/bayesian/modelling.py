@@ -9,13 +9,14 @@ from typing import Any, cast
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
+from invdesign.learning.contracts import Hyperparameters, Regressor
+from invdesign.learning.data import Rows
+from invdesign.learning.settings import ADDITIVE_ABOVE
 from invdesign.optimizers.bayesian.acquisition import ModelSet
-from invdesign.optimizers.bayesian.contracts import Hyperparameters, Regressor
-from invdesign.optimizers.bayesian.data import Rows
 from invdesign.optimizers.bayesian.fidelity import source_stages
 from invdesign.optimizers.bayesian.frame import Frame, KnownTrials
 from invdesign.optimizers.bayesian.priors import PriorData
-from invdesign.optimizers.bayesian.settings import ADDITIVE_ABOVE, Modelling
+from invdesign.optimizers.bayesian.settings import Modelling
 from invdesign.optimizers.common import State
 from invdesign.problem import Merit
 from invdesign.protocols import Context
@@ -131,7 +132,7 @@ def _build_regressor(
     options: Modelling, event: ModellingEvent, name: str, rows: Rows, sources: int
 ) -> Regressor:
     """Build the model of one property; refit it if that is due."""
-    from invdesign.optimizers.bayesian.limits import describe_limit, select_rows
+    from invdesign.learning.limits import describe_limit, select_rows
 
     order, centre = _rank_rows(event, name, rows)
     kept = rows
@@ -140,12 +141,12 @@ def _build_regressor(
         event.notes.setdefault("rows", describe_limit(options.rows))
     inputs = event.frame.inputs
     if options.model != "gaussian_process":
-        from invdesign.optimizers.bayesian.forest import grow_boosted, grow_forest
+        from invdesign.learning.trees import grow_boosted, grow_forest
 
         make = grow_forest if options.model == "random_forest" else grow_boosted
         seed = event.context.derived_seed(f"model of {name}")
         return make(kept, inputs, options.trees, seed)
-    from invdesign.optimizers.bayesian.process import build_process, fit_hyperparameters
+    from invdesign.learning.gaussian.process import build_process, fit_hyperparameters
 
     few = (
         rows
@@ -167,7 +168,7 @@ def _refit_if_due(states: State, name: str, n: int, fit: FitFunction, afresh: fl
 
     Fresh starts are tried beside them whenever there are `afresh` times as many rows as when they last were.
     """
-    from invdesign.optimizers.bayesian.limits import is_refit_due
+    from invdesign.learning.limits import is_refit_due
 
     entry = states.get(name)
     if entry is None or is_refit_due(n, entry["n"]):

@@ -12,6 +12,7 @@ import torch
 from invdesign import pareto
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome
+from invdesign.learning.contracts import ExplainedRegressor
 from invdesign.optimizers.bayesian.acquisition import (
     N_SAMPLES,
     Incumbents,
@@ -20,7 +21,7 @@ from invdesign.optimizers.bayesian.acquisition import (
     ModelSet,
 )
 from invdesign.optimizers.bayesian.candidates import FiniteSearch, IsNew, breed_best
-from invdesign.optimizers.bayesian.contracts import AcquisitionFunction, ExplainedRegressor
+from invdesign.optimizers.bayesian.contracts import AcquisitionFunction
 from invdesign.optimizers.bayesian.draws import AveragedAcquisition, SuccessAcquisition, draw_functions
 from invdesign.optimizers.bayesian.fidelity import (
     Fidelities,

@@ -29,12 +29,13 @@ from torch import Tensor
 from invdesign import pareto
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import PROMOTION, Genome, genome_key
+from invdesign.learning.contracts import Regressor
+from invdesign.learning.gaussian.kernels import MEAN_VARIANCE
+from invdesign.learning.gaussian.process import GaussianProcess
 from invdesign.optimizers.bayesian.acquisition import CANDIDATES_PER_BLOCK, MarginalAcquisition, ModelSet
-from invdesign.optimizers.bayesian.contracts import AcquisitionFunction, Regressor
+from invdesign.optimizers.bayesian.contracts import AcquisitionFunction
 from invdesign.optimizers.bayesian.fidelity import Fidelities, is_whole_due
 from invdesign.optimizers.bayesian.goals import Goals
-from invdesign.optimizers.bayesian.kernels import MEAN_VARIANCE
-from invdesign.optimizers.bayesian.process import GaussianProcess
 from invdesign.optimizers.common import Draft, inherited_genomes
 from invdesign.problem import Merit, Scores
 

@@ -22,17 +22,17 @@ import torch
 from torch import Tensor
 
 from invdesign.arrays import BoolArray, FloatArray, IntArray
-from invdesign.optimizers.bayesian.contracts import Hyperparameters
-from invdesign.optimizers.bayesian.data import Inputs
-from invdesign.optimizers.bayesian.kernels import (
+from invdesign.learning.contracts import Hyperparameters
+from invdesign.learning.data import Inputs
+from invdesign.learning.gaussian.kernels import (
     CATEGORY_WIDTH,
     LOG_CUBE_SIDE,
     category_correlation,
     distance_correlation,
     squared_distances,
 )
-from invdesign.optimizers.bayesian.limits import scale_to_ranges, select_farthest
-from invdesign.optimizers.bayesian.scaling import ColumnScales
+from invdesign.learning.gaussian.scaling import ColumnScales
+from invdesign.learning.limits import scale_to_ranges, select_farthest
 
 MOST_ROWS = 400  # training rows of the classifier (chosen)
 MOST_FITTED_ROWS = 250  # of these, rows that lengthscales are fitted on (chosen)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from botorch.acquisition.analytic import LogExpectedImprovement
 
+from invdesign.learning.data import Inputs, Rows
+from invdesign.learning.gaussian.process import build_process, fit_hyperparameters
+from invdesign.learning.settings import GaussianSettings
 from invdesign.optimizers.bayesian.acquisition import Incumbents, MarginalAcquisition, ModelSet
-from invdesign.optimizers.bayesian.data import Inputs, Rows
 from invdesign.optimizers.bayesian.draws import AveragedAcquisition, SuccessAcquisition, draw_functions
 from invdesign.optimizers.bayesian.goals import goals_for
-from invdesign.optimizers.bayesian.process import build_process, fit_hyperparameters
-from invdesign.optimizers.bayesian.settings import GaussianSettings
 from invdesign.pareto import hypervolume
 from invdesign.problem import Constraint, Objective, Problem
 

@@ -12,13 +12,13 @@ import torch
 from invdesign import settings
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Genome, Proposal
+from invdesign.learning.data import Inputs, Rows
+from invdesign.learning.gaussian.process import GaussianProcess, build_process, fit_hyperparameters
+from invdesign.learning.settings import GaussianSettings
 from invdesign.optimizers.bayesian.acquisition import Incumbents, MarginalAcquisition, ModelSet
 from invdesign.optimizers.bayesian.contracts import AcquisitionFunction
-from invdesign.optimizers.bayesian.data import Inputs, Rows
 from invdesign.optimizers.bayesian.fidelity import Fidelities, build_fidelities
 from invdesign.optimizers.bayesian.goals import goals_for
-from invdesign.optimizers.bayesian.process import GaussianProcess, build_process, fit_hyperparameters
-from invdesign.optimizers.bayesian.settings import GaussianSettings
 from invdesign.optimizers.bayesian.staging import (
     StageAcquisition,
     StageChooser,
@@ -144,6 +144,14 @@ def agreements(model: GaussianProcess, x: FloatArray, source: int = 1) -> FloatA
     """Correlations at x (q, d), shape (q,), without gradients."""
     found: FloatArray = source_correlation(model, torch.as_tensor(x), source).detach().numpy()
     return found
+
+
+def test_agreement_is_high_where_a_source_would_settle_much() -> None:
+    """An evaluation of the target itself tells most; one of another source as much as it shares."""
+    model, new = learned(early=True), np.linspace(0.05, 0.95, 20)[:, None]
+    own, other = agreements(model, new, 0), agreements(model, new)
+    assert (own > other).all()
+    assert ((other >= -1.0) & (own <= 1.0)).all()
 
 
 def test_agreement_has_gradients() -> None:

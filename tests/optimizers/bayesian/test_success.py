@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invdesign.optimizers.bayesian.data import Inputs
+from invdesign.learning.data import Inputs
 from invdesign.optimizers.bayesian.success import SuccessClassifier, build_success_model, fit_success
 
 Shape = Callable[[np.ndarray], np.ndarray]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.data import Inputs
-from invdesign.recommendation.importance import group_contributions, variance_shares
+from invdesign.learning.data import Inputs
+from invdesign.learning.importance import group_contributions, variance_shares
 
 INPUTS = Inputs(
     ("a", "b", "c", "d"), ("number", "number", "category", "number"), (("ab", (0, 1)), ("cd", (2, 3)))

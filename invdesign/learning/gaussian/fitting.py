@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.kernels import CATEGORY_WIDTH, LOG_CUBE_SIDE, Kernel, Plan
+from invdesign.learning.gaussian.kernels import CATEGORY_WIDTH, LOG_CUBE_SIDE, Kernel, Plan
 
 ParameterValues = dict[str, FloatArray]
 

@@ -15,8 +15,8 @@ from gpytorch.distributions import MultivariateNormal
 from linear_operator import to_linear_operator
 from torch import Tensor
 
-from invdesign.optimizers.bayesian.blocks import VARIANCE_FLOOR
-from invdesign.optimizers.bayesian.conditioned import ConditionedRows
+from invdesign.learning.gaussian.blocks import VARIANCE_FLOOR
+from invdesign.learning.gaussian.conditioned import ConditionedRows
 
 JOINT_JITTER = 1e-7  # relative to the prior variance: candidates may repeat or lie on rows (chosen)
 

@@ -9,7 +9,7 @@ from gpytorch.kernels import MaternKernel, RBFKernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invdesign.optimizers.bayesian.fitting import (
+from invdesign.learning.gaussian.fitting import (
     NegativeLogPosterior,
     ParameterPrior,
     ScaledRows,
@@ -17,7 +17,7 @@ from invdesign.optimizers.bayesian.fitting import (
     to_free,
     to_natural,
 )
-from invdesign.optimizers.bayesian.kernels import (
+from invdesign.learning.gaussian.kernels import (
     Group,
     Kernel,
     Plan,

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from invdesign.recommendation.calibration import judge_predictions, rank_correlation
-from invdesign.recommendation.values import Calibration
+from invdesign.learning.calibration import Calibration, judge_predictions, rank_correlation
 
 N = 200
 

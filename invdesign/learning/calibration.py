@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from invdesign.arrays import FloatArray
-from invdesign.recommendation.values import DEVIATIONS_95, Calibration, LeftOut, Verdict
 
+# Standard deviations on either side that hold 95 % of a normal distribution
+DEVIATIONS_95 = 1.959963984540054
 MIN_SKILL = 0.1  # R² below which a model counts as no better than the mean; chosen
 UNLIKELY_CHANCE = 0.01  # significance level of the binomial tests of coverage; chosen
 ROUGH_SKILL = 0.4  # R² from which a model predicts roughly; chosen
@@ -19,6 +21,59 @@ MIN_VALUES = 30  # needed to judge shares; chosen: the share of 68 % has then a 
 MIN_DIFFERENT = 10  # values other than the most frequent one, needed to judge shares; chosen
 TOLERANCE_68, TOLERANCE_95 = 0.1, 0.04  # of good shares from 68 % on both sides, and below 95 %; chosen
 MIN_FOR_QUARTER = 16  # values needed for the range of their best quarter; chosen
+
+Verdict = Literal[
+    "well calibrated",
+    "intervals too wide",
+    "intervals too narrow",
+    "too few to tell",
+    "no better than the mean",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Leave-one-out prediction of a candidate; the deviation includes its noise."""
+
+    candidate: int
+    measured: float
+    predicted: float
+    deviation: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Accuracy of a model's leave-one-out predictions.
+
+    Attributes:
+        property, unit: of the property.
+        rows: the predictions.
+        rmse: root mean square error, in the property's unit.
+        r2: share of the variance it predicts, relative to the mean of the other rows; negative where it is worse.
+        rank_correlation: Spearman's; None if the predictions do not vary.
+        inside_68, inside_95: share of values inside the central 68 % and 95 % of their predictions.
+        log_density: mean negative logarithm of the predicted density at the values; smaller is better.
+        mean_log_density: the same for a normal distribution with the mean and spread of the other rows.
+        widen: factor by which intervals must be widened so that those of 95 % hold 95 %.
+        verdict: in a few words; `words` in a sentence or two.
+        best_span: range of the best quarter of the values, in the property's unit; None if the property is no
+            objective, or with few values.
+    """
+
+    property: str
+    unit: str
+    rows: tuple[LeftOut, ...]
+    rmse: float
+    r2: float
+    rank_correlation: float | None
+    inside_68: float
+    inside_95: float
+    log_density: float
+    mean_log_density: float
+    widen: float
+    verdict: Verdict
+    words: str
+    best_span: float | None = None
 
 
 def judge_predictions(

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
-from invdesign.optimizers.bayesian.data import Rows
+from invdesign.learning.data import Rows
+from invdesign.learning.limits import select_rows
+from invdesign.learning.measured import combine_with_predictions
+from invdesign.learning.settings import GaussianSettings
 from invdesign.optimizers.bayesian.frame import Frame, KnownTrials, make_frame
-from invdesign.optimizers.bayesian.limits import select_rows
-from invdesign.optimizers.bayesian.measured import combine_with_predictions
 from invdesign.optimizers.bayesian.priors import PriorData, PriorTable, read_priors
-from invdesign.optimizers.bayesian.settings import GaussianSettings
 from invdesign.optimizers.common import is_training_candidate
 from invdesign.problem import Merit, Scores
 from invdesign.protocols import Context
 
 if TYPE_CHECKING:
-    from invdesign.optimizers.bayesian.process import GaussianProcess
+    from invdesign.learning.gaussian.process import GaussianProcess
 
 Groups = Mapping[str, Sequence[str]]
 
@@ -162,7 +162,7 @@ def fit_property(trials: Trials, name: str, settings: GaussianSettings) -> Prope
         name: of the property.
         settings: of the Gaussian process.
     """
-    from invdesign.optimizers.bayesian.process import build_process, fit_hyperparameters
+    from invdesign.learning.gaussian.process import build_process, fit_hyperparameters
 
     rows, own, sources = training_rows(trials, name)
     y = rows.y[:own]

@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from invdesign.optimizers.bayesian.data import Rows
-from invdesign.optimizers.bayesian.fitting import ScaledRows, factorise_covariance
-from invdesign.optimizers.bayesian.kernels import (
+from invdesign.learning.data import Rows
+from invdesign.learning.gaussian.fitting import ScaledRows, factorise_covariance
+from invdesign.learning.gaussian.kernels import (
     MEAN_VARIANCE,
     OFFSET_VARIANCE,
     Kernel,
     Prepared,
     cast_points,
 )
-from invdesign.optimizers.bayesian.scaling import ColumnScales, OutcomeScales
-from invdesign.optimizers.bayesian.settings import GaussianSettings
+from invdesign.learning.gaussian.scaling import ColumnScales, OutcomeScales
+from invdesign.learning.settings import GaussianSettings
 
 
 def scale_rows(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invdesign.optimizers.bayesian.data import Rows
-from invdesign.optimizers.bayesian.limits import describe_limit, is_refit_due, scale_to_ranges, select_rows
+from invdesign.learning.data import Rows
+from invdesign.learning.limits import describe_limit, is_refit_due, scale_to_ranges, select_rows
 
 
 def rows_of(x: np.ndarray, source: np.ndarray | None = None) -> Rows:

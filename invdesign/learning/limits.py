@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
-from invdesign.optimizers.bayesian.data import Rows
+from invdesign.learning.data import Rows
 
 ALWAYS_REFIT_BELOW = 30  # rows; below, every new row is a reason for a fit (chosen)
 REFIT_GROWTH = 0.05  # share of new rows that is a reason for a fit (chosen)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.contracts import Hyperparameters
-from invdesign.optimizers.bayesian.fitting import ParameterPrior, ParameterValues, to_natural
-from invdesign.optimizers.bayesian.kernels import Plan
-from invdesign.optimizers.bayesian.scaling import ColumnScales
+from invdesign.learning.contracts import Hyperparameters
+from invdesign.learning.gaussian.fitting import ParameterPrior, ParameterValues, to_natural
+from invdesign.learning.gaussian.kernels import Plan
+from invdesign.learning.gaussian.scaling import ColumnScales
 
 
 def write_hyperparameters(values: ParameterValues, plan: Plan, columns: ColumnScales) -> Hyperparameters:

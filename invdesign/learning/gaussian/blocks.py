@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.conditioned import ConditionedRows
-from invdesign.optimizers.bayesian.scaling import OutcomeScales
+from invdesign.learning.gaussian.conditioned import ConditionedRows
+from invdesign.learning.gaussian.scaling import OutcomeScales
 
 # Numbers that stay in a core's cache (chosen; `benchmarks/pool.py` measures it)
 COVARIANCES_PER_BLOCK = 600_000

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.models import (
+from invdesign.learning.quick import (
     ModelName,
-    TargetScale,
     constant_model,
     fit_best_model,
     fit_gaussian_process,
     rank_correlation,
 )
+from invdesign.learning.target_scale import TargetScale
 
 NAMES: tuple[ModelName, ...] = get_args(ModelName)
 

@@ -10,21 +10,21 @@ import torch
 from torch import Tensor
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.blocks import (
+from invdesign.learning.contracts import Hyperparameters
+from invdesign.learning.data import Inputs, Rows
+from invdesign.learning.gaussian.blocks import (
     VARIANCE_FLOOR,
     block_slices,
     predict_in_blocks,
     predict_means,
     restore_units,
 )
-from invdesign.optimizers.bayesian.conditioned import ConditionedRows, scale_rows
-from invdesign.optimizers.bayesian.contracts import Hyperparameters
-from invdesign.optimizers.bayesian.data import Inputs, Rows
-from invdesign.optimizers.bayesian.fitting import ParameterPrior, fit_parameters, to_natural
-from invdesign.optimizers.bayesian.kernels import MEAN_VARIANCE, Group, Kernel, Plan, to_tensors
-from invdesign.optimizers.bayesian.remembered import read_hyperparameters, write_hyperparameters
-from invdesign.optimizers.bayesian.scaling import ColumnScales, OutcomeScales
-from invdesign.optimizers.bayesian.settings import GaussianSettings
+from invdesign.learning.gaussian.conditioned import ConditionedRows, scale_rows
+from invdesign.learning.gaussian.fitting import ParameterPrior, fit_parameters, to_natural
+from invdesign.learning.gaussian.hyperparameters import read_hyperparameters, write_hyperparameters
+from invdesign.learning.gaussian.kernels import MEAN_VARIANCE, Group, Kernel, Plan, to_tensors
+from invdesign.learning.gaussian.scaling import ColumnScales, OutcomeScales
+from invdesign.learning.settings import GaussianSettings
 
 FEWEST_FITTED_ROWS = 3  # for a fit of hyperparameters (chosen)
 IMPORTANCE_ROWS = 200  # rows whose pairs measure the importance of a column (chosen)
@@ -218,7 +218,7 @@ class GaussianProcess(ConditionedRows):
             shift: subtracted from values.
             width: divisor of values.
         """
-        from invdesign.optimizers.bayesian.posterior import PosteriorModel
+        from invdesign.learning.gaussian.posterior import PosteriorModel
 
         return PosteriorModel(self, source, shift, width)
 

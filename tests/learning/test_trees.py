@@ -9,9 +9,9 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from invdesign.optimizers.bayesian.data import Inputs, Rows
-from invdesign.optimizers.bayesian.forest import TreeRegressor, grow_boosted, grow_forest
-from invdesign.optimizers.bayesian.settings import ForestSettings
+from invdesign.learning.data import Inputs, Rows
+from invdesign.learning.settings import ForestSettings
+from invdesign.learning.trees import TreeRegressor, grow_boosted, grow_forest
 from invdesign.testing.common import expect_untouched_globals
 
 Maker = Callable[[Rows, Inputs, ForestSettings, int], TreeRegressor]
@@ -173,7 +173,7 @@ def test_blocks(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = example(30)
     model = make(rows_of(x, y), inputs_of(4), SMALL, 0).condition_on(x[:2] + 0.01)
     whole = model.predict(x)
-    monkeypatch.setattr("invdesign.optimizers.bayesian.forest.ROWS_PER_BLOCK", 7)
+    monkeypatch.setattr("invdesign.learning.trees.ROWS_PER_BLOCK", 7)
     np.testing.assert_array_equal(model.predict(x), whole)
 
 

@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.data import ColumnKind, Inputs, Rows
-from invdesign.optimizers.bayesian.process import GaussianProcess, build_process, fit_hyperparameters
-from invdesign.optimizers.bayesian.settings import GaussianSettings
-from invdesign.optimizers.bayesian.staging import source_correlation
+from invdesign.learning.data import ColumnKind, Inputs, Rows
+from invdesign.learning.gaussian.process import GaussianProcess, build_process, fit_hyperparameters
+from invdesign.learning.settings import GaussianSettings
 from invdesign.threads import one_thread
 
 MATERN = GaussianSettings()
@@ -334,15 +333,6 @@ def test_rows_of_another_source_alone_predict_the_target() -> None:
     mean, deviation = fitted(rows, numbers(2), n_sources=2).predict(points(50, 2, 1))
     assert np.corrcoef(mean, smooth(points(50, 2, 1)))[0, 1] > 0.9
     assert (deviation > 0.0).all()
-
-
-def test_agreement_is_high_where_a_source_would_settle_much() -> None:
-    """An evaluation of the target itself tells most; one of another source as much as it shares."""
-    model = fitted(related((10, 20), lambda y, x: y + 0.3 * np.sin(20.0 * x[:, 0])), numbers(2), n_sources=2)
-    new = points(20, 2, 3)
-    own, other = (source_correlation(model, torch.as_tensor(new), source) for source in (0, 1))
-    assert (own > other).all()
-    assert ((other >= -1.0) & (own <= 1.0)).all()
 
 
 def test_every_source_has_its_own_predictions() -> None:

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invdesign.optimizers.bayesian.contracts import Regressor
-from invdesign.optimizers.bayesian.data import Inputs, Rows
-from invdesign.optimizers.bayesian.forest import grow_boosted, grow_forest
-from invdesign.optimizers.bayesian.measured import combine_with_predictions
-from invdesign.optimizers.bayesian.process import build_process, fit_hyperparameters
-from invdesign.optimizers.bayesian.settings import ForestSettings, GaussianSettings
+from invdesign.learning.contracts import Regressor
+from invdesign.learning.data import Inputs, Rows
+from invdesign.learning.gaussian.process import build_process, fit_hyperparameters
+from invdesign.learning.measured import combine_with_predictions
+from invdesign.learning.settings import ForestSettings, GaussianSettings
+from invdesign.learning.trees import grow_boosted, grow_forest
 
 TIGHT = 1e-9
 INPUTS = Inputs(("a", "b", "c"), ("number",) * 3, (("first", (0,)), ("others", (1, 2))))

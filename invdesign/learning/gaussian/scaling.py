@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.data import Inputs, Rows
-from invdesign.optimizers.models import TargetScale
+from invdesign.learning.data import Inputs, Rows
+from invdesign.learning.target_scale import TargetScale
 
 CONSTANT_TOLERANCE = 1e-10  # spread, relative to the size, that is rounding (chosen)
 FEWEST_FOR_SCALE = 4  # rows of a source, for a scale of its own (chosen)

@@ -3,20 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray
-from invdesign.optimizers.bayesian.data import Inputs
-from invdesign.recommendation.calibration import rank_correlation
-from invdesign.recommendation.values import Contribution, Share
+from invdesign.learning.calibration import rank_correlation
+from invdesign.learning.data import Inputs
 from invdesign.rng import rng_for
 
 Means = Callable[[FloatArray], FloatArray]
 
 MAX_PREDICTIONS = 20_000  # of a model for one property; chosen
 MAX_SHUFFLES = 8  # of every variable; chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Importance of a variable or a group to the model of a property.
+
+    Attributes:
+        name, group: of the variable.
+        effect: share of the model's variance that is lost with it, among the candidates that were evaluated.
+        relevance: by the model's own lengthscales, normalised to the sum 1; None for groups.
+        trend: rank correlation of the variable with the model's means, from -1 to 1; None for groups and categories.
+    """
+
+    name: str
+    group: str
+    effect: float
+    relevance: float | None = None
+    trend: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """Contribution of a group to the predictions of an additive model.
+
+    Attributes:
+        group: its name.
+        spread: standard deviation of its contributions over the evaluated candidates, in the property's unit.
+        share: of the variances of all groups.
+        of_best: its contribution to the best candidate beyond its mean; None if no candidate is the best.
+    """
+
+    group: str
+    spread: float
+    share: float
+    of_best: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """Importance of variables and groups to one property, largest effects first.
+
+    Attributes:
+        property: its name.
+        variables, groups: their effects.
+        contributions: of the groups if the model is a sum over them; else empty.
+    """
+
+    property: str
+    variables: tuple[Share, ...]
+    groups: tuple[Share, ...]
+    contributions: tuple[Contribution, ...] = ()
 
 
 def variance_shares(

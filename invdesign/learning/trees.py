@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from invdesign.arrays import BoolArray, FloatArray, IntArray
-from invdesign.optimizers.bayesian.data import Inputs, Rows
-from invdesign.optimizers.bayesian.limits import squared_distances
-from invdesign.optimizers.bayesian.settings import ForestSettings
+from invdesign.learning.data import Inputs, Rows
+from invdesign.learning.limits import squared_distances
+from invdesign.learning.settings import ForestSettings
 from invdesign.rng import borrowed_globals, rng_for
 
 ROWS_PER_BLOCK = 20_000  # rows predicted together (chosen)
@@ -309,7 +309,7 @@ class TreeRegressor:
 
     def to_botorch(self) -> Any:
         """Return a BoTorch model whose points are independent of each other."""
-        from invdesign.optimizers.bayesian.pointwise import PointwiseModel
+        from invdesign.learning.pointwise import PointwiseModel
 
         return PointwiseModel(self.predict)
 

@@ -1,4 +1,4 @@
-"""Cheap models of a property, fitted on a run's own data, with an estimate of their trust.
+"""Cheap models of a property, with an estimate of their trust.
 
 A few hundred rows at most, so that fitting takes a fraction of a second. Smoothing follows from leave-one-out errors
 in closed form; the choice of the model, and its trust, from cross-validation.
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray
+from invdesign.learning.target_scale import TargetScale
 
 ModelName = Literal["gaussian_process", "cubic", "quadratic", "linear", "trees"]
 Predict = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
@@ -29,7 +30,6 @@ FOLDS_OF_MANY = 3  # chosen
 MAX_QUADRATIC_FEATURES = 30  # features; above that there are more terms than rows (chosen)
 MAX_ARD_FEATURES = 24  # features with a length scale of their own (chosen)
 MAX_FIT_ITERATIONS = 60  # of the optimizer of length scales (chosen)
-OUTLIER_RANGES = 6.0  # times the interquartile range: farther from the median values are compressed (chosen)
 JITTER = 1e-8  # chosen
 
 
@@ -161,47 +161,6 @@ def rank_correlation(a: FloatArray, b: FloatArray) -> float:
     first, second = first - first.mean(), second - second.mean()
     norm = float(np.sqrt((first @ first) * (second @ second)))
     return float(first @ second) / norm if norm > 0.0 else 0.0
-
-
-@dataclass(frozen=True)
-class TargetScale:
-    """Scale of a property: standardised, and compressed if it has outliers."""
-
-    centre: float
-    width: float
-    compressed: bool
-    mean: float
-    deviation: float
-
-    @classmethod
-    def from_values(cls, y: FloatArray) -> TargetScale:
-        """Make the scale for values `y` (n,)."""
-        low, centre, high = np.percentile(y, [25.0, 50.0, 75.0])
-        width = float(high - low) or float(np.std(y)) or 1.0
-        compressed = bool(np.abs(y - centre).max() > OUTLIER_RANGES * width)
-        values = np.arcsinh((y - centre) / width) if compressed else (y - centre) / width
-        deviation = float(values.std()) or 1.0
-        return cls(float(centre), width, compressed, float(values.mean()), deviation)
-
-    def to_model_scale(self, y: FloatArray) -> FloatArray:
-        """Convert values `y` (n,) to the scale of the models."""
-        values = (y - self.centre) / self.width
-        values = np.arcsinh(values) if self.compressed else values
-        return (values - self.mean) / self.deviation
-
-    def to_property_scale(self, mean: FloatArray, deviation: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Convert predictions back to the property's unit.
-
-        Args:
-            mean: shape (n,), on the models' scale.
-            deviation: shape (n,), standard deviations on that scale.
-        """
-        values = np.clip(mean * self.deviation + self.mean, -1e6, 1e6)
-        deviation = deviation * self.deviation
-        if self.compressed:
-            values = np.clip(values, -50.0, 50.0)  # sinh of more overflows
-            values, deviation = np.sinh(values), deviation * np.cosh(values)
-        return values * self.width + self.centre, deviation * self.width
 
 
 # Linear and quadratic regression.

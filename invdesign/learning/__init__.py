@@ -1,0 +1,1 @@
+"""Models of properties from vectors: fits, predictions, calibration, importance."""
