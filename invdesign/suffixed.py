@@ -99,7 +99,7 @@ class Suffixed(EvaluatorSettings):
 
     @property
     def side_structures(self) -> frozenset[str]:
-        """Those of the evaluator, with the suffix."""
+        """Names of structures that are not the candidate, with the suffix."""
         return frozenset(add_suffix(name, self.suffix) for name in find_side_structures(self._inner))
 
     @property
