@@ -42,7 +42,7 @@ NUMBERS = ("activation_energy", "diffusivity_298", "conductivity_298")
 
 
 def keep_run(folder: Path) -> None:
-    """Write the numbers of a finished run."""
+    """Write the numbers of the candidates of a run that have ended."""
     with Run.open(folder) as run:
         rows = [run.row(number) for number in range(len(run.history))]
     found = [
@@ -51,9 +51,10 @@ def keep_run(folder: Path) -> None:
             "values": {name: row["properties"][name] for name in NUMBERS if name in row["properties"]},
             "noise": {name: row["noise"][name] for name in NUMBERS if name in row["noise"]},
             "details": {name: row["details"][name] for name in NUMBERS if name in row["details"]},
-            "failure": row["failure"]["message"] if row["failure"] else "",
+            "failure": row["failure"][2] if row["failure"] else "",
         }
         for row in rows
+        if row["status"] in {"complete", "failed"}
     ]
     text = json.dumps(sorted(found, key=lambda row: row["name"]), indent=1, ensure_ascii=False)
     KEPT.write_text(f"{text}\n", encoding="utf-8")

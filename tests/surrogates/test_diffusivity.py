@@ -94,11 +94,11 @@ def test_units_are_those_of_the_vocabulary() -> None:
 
 
 def test_the_error_of_chgnet_is_systematic() -> None:
-    """An activation energy that is wrong by 0.15 eV moves the extrapolation by 2.5 decades."""
+    """An activation energy that is wrong by 0.29 eV moves the extrapolation by 4.9 decades."""
     evaluator: Any = load("evaluators", {**SETTINGS, "potential": "chgnet"})
     errors = evaluator._method_errors()
-    assert errors["activation_energy"] == 0.15
-    assert errors["conductivity_298"] == pytest.approx(2.535, abs=0.01)
+    assert errors["activation_energy"] == 0.29
+    assert errors["conductivity_298"] == pytest.approx(4.902, abs=0.01)
 
 
 @pytest.mark.parametrize(

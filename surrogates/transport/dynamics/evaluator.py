@@ -37,6 +37,7 @@ from surrogates.transport.dynamics.measurement import (
     list_moved,
     measure_motion,
 )
+from surrogates.transport.errors import BARRIER_ERRORS
 from surrogates.transport.frameworks import DisorderError, MissingIonError, choose_ion, split_framework
 
 if TYPE_CHECKING:
@@ -47,9 +48,6 @@ Ions = Annotated[tuple[Ion, ...], Field(strict=False, min_length=1)]
 Temperature = Annotated[float, Field(ge=100, le=3000)]
 Temperatures = Annotated[tuple[Temperature, ...], Field(strict=False, min_length=3)]
 MIN_STEPS = 200  # of a production: below, there are too few lags for a slope; chosen
-ENERGY_ERRORS = {"chgnet-0.3.0": 0.15}
-"""eV, by the beginning of the potential's fingerprint: systematic error of activation energies. Barriers of 36 single hops come out so much
-too low on average (`benchmarks/truth_tasks/barriers_neb.py`; softening: B. Deng et al., npj Comput. Mater. 11, 9 (2025))."""
 BENT = 3.0  # standard deviations of a point from the Arrhenius line from which a detail says so; chosen
 
 
@@ -235,7 +233,7 @@ class Diffusivity(PotentialEvaluator):
 
         A barrier that is wrong by E changes the diffusivity at 298 K by the factor exp(E / kT).
         """
-        error = find_known_error(self._potential, ENERGY_ERRORS)
+        error = find_known_error(self._potential, BARRIER_ERRORS)
         if error is None:
             return {}
         decades = error / (BOLTZMANN * ROOM_TEMPERATURE * math.log(10))

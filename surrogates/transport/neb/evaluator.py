@@ -12,6 +12,7 @@ from invdesign.candidate import Evaluation, Failure, Input, clean_detail
 from invdesign.properties import Unit
 from invdesign.structures.charges import ElementSymbol
 from surrogates.potentials.evaluator import PotentialEvaluator, find_known_error
+from surrogates.transport.errors import BARRIER_ERRORS
 from surrogates.transport.neb.barriers import HopBarrier, Method, Migration, find_migration_barriers
 from surrogates.transport.neb.defects import Mechanism
 
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 Length = Annotated[float, Field(gt=0, le=40)]
-
-BARRIER_ERRORS = {"chgnet-0.3.0": 0.29}
-"""eV, by the beginning of the potential's fingerprint: root mean square error of its barriers against 36 single hops of the literature, most
-of them too low (`benchmarks/truth_tasks/barriers_neb.py`)."""
 
 
 class NebBarrier(PotentialEvaluator):
