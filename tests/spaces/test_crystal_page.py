@@ -180,5 +180,5 @@ def test_the_shipped_searches_run(tmp_path: Path, name: str) -> None:
             r'<th scope="row">(.*?)</th><td class="num">(.*?)</td><td class="num">(.*?)</td>', page
         )
         formation = {formula: value for formula, _, value in rows}
-        assert formation["Li"] == formation["Si"] == "0.00000"
+        assert formation["Li"] == formation["Si"] == "0.0000"
         assert len(formation) > 2
