@@ -37,7 +37,7 @@ NUMBERS = {
     "Na2S": "1313-82-2", "Na2SO4": "7757-82-6", "NaClO3": "7775-09-9", "NaClO4": "7601-89-0",
     "B2O3": "1303-86-2", "Al2O3": "1344-28-1", "Al2S3": "1302-81-4", "AlCl3": "7446-70-0", "AlP": "20859-73-8",
     "AlPO4": "7784-30-7", "GeS": "12025-32-0", "In2O3": "1312-43-2", "InBr3": "13465-09-3", "InCl": "13465-10-6",
-    "InCl3": "10025-82-8", "PBr5": "7789-69-7", "PCl5": "10026-13-8", "PI3": "13455-01-1", "P3N5": "17739-47-8",
+    "InCl3": "10025-82-8", "PBr5": "7789-69-7", "PCl5": "10026-13-8", "PI3": "13455-01-1", "ICl": "7790-99-0", "P3N5": "17739-47-8",
     "SO3": "7446-11-9", "SeO2": "7446-08-4", "TeBr4": "10031-27-3", "TeCl4": "10026-07-0", "TeO2": "7446-07-3",
     "ScBr3": "13465-59-3", "ScCl3": "10361-84-9", "YCl3": "10361-92-9", "Y2O3": "1314-36-9", "La2O3": "1312-81-8",
     "TiCl2": "10049-06-6", "TiCl3": "7705-07-9", "TiO": "12137-20-1", "Ti2O3": "1344-54-3", "Ti3O5": "12065-65-5",
@@ -50,12 +50,16 @@ NUMBERS = {
 """CAS number by formula, of solids of which `chemicals` knows an enthalpy of formation."""
 
 PAPERS: dict[str, tuple[float, str]] = {
+    "PCl3": (
+        -326.8,
+        "CRC Handbook 2014: the liquid (-319.7) less its enthalpy of fusion (7.1), both in chemicals",
+    ),
     "Li2Se": (
         -401.66,
         "SGTE, Thermodynamic Properties of Inorganic Materials, Landolt-Boernstein IV/19 (Springer, Berlin, 1999)",
     ),
 }
-"""Enthalpy of formation in kJ/mol and its source by formula, of solids that `chemicals` does not know."""
+"""Enthalpy of formation in kJ/mol and its source by formula, of solids that `chemicals` does not know as such."""
 
 
 class NoDatumError(LookupError):

@@ -8,6 +8,7 @@ from common import Row
 from truth_enthalpies import Pair, pair_phases
 from truth_windows import mean_row
 
+from surrogates.stability.known_errors import is_nonmetal_halide
 from surrogates.stability.reference import load_shipped_set
 
 SHIPPED = "battery-phases"
@@ -46,6 +47,7 @@ def measure() -> list[Row]:
         groups = {
             "all": pairs,
             **{kind: [p for p in pairs if find_kind(p.elements) == kind] for kind in KINDS.values()},
+            "nonmetal_halides": [p for p in pairs if is_nonmetal_halide(p.elements)],
         }
         for name, group in groups.items():
             errors = [pair.error for pair in group]

@@ -45,6 +45,7 @@ from invdesign.protocols import (
     Derivation,
     Evaluator,
     OptimizerSettings,
+    ReadingEvaluator,
     SearchSpace,
     StructureSpace,
 )
@@ -364,21 +365,23 @@ class _Reader:
         if evaluator is None or common is None:
             return None
         if common.suffix is not None:
-            evaluator = self._add_suffix(evaluator, common.suffix, before, place)
+            evaluator = self._add_suffix(evaluator, common.suffix, place)
             kind = f"{kind}_{common.suffix}"
         if evaluator is None:
             return None
+        if isinstance(evaluator, ReadingEvaluator):
+            known = [name for s in before if s.evaluator is not None for name in s.evaluator.provides]
+            evaluator = evaluator.reading_from(known)
         gates = [Constraint(name, bounds.min, bounds.max) for name, bounds in common.gate.items()]
         beside = isinstance(evaluator, FitnessFunction) and (":" in kind or kind == LONG_FORM)
         own_name = evaluator.name if beside else kind.rpartition(":")[2]
         name = common.name or own_name
         return Stage(name, evaluator, (*evaluator.gates, *gates), common.timeout, common.on_demand)
 
-    def _add_suffix(self, evaluator: Any, suffix: str, before: Sequence[Stage], place: Place) -> Any:
-        """Evaluator whose properties carry a suffix, and that reads those of earlier stages with the same one."""
-        known = [name for stage in before if stage.evaluator is not None for name in stage.evaluator.provides]
+    def _add_suffix(self, evaluator: Any, suffix: str, place: Place) -> Any:
+        """Evaluator whose properties carry a suffix."""
         try:
-            return Suffixed(suffix=suffix, evaluator=evaluator).reading_from(known)
+            return Suffixed(suffix=suffix, evaluator=evaluator)
         except ValidationError as error:
             self._add_validation_errors(error, Suffixed, (*place, "suffix"))
             return None

@@ -23,6 +23,7 @@ from invdesign.protocols.evaluators import (
     FolderEvaluator,
     JobEvaluator,
     MeasuredEvaluator,
+    ReadingEvaluator,
     find_side_structures,
     is_evaluator,
 )
@@ -117,6 +118,7 @@ __all__ = [
     "Potential",
     "PotentialSettings",
     "PreparedSpace",
+    "ReadingEvaluator",
     "RecognisingSpace",
     "RowSpace",
     "Samples",

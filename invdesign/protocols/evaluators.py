@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, TypeGuard, runtime_checkable
@@ -137,6 +137,15 @@ class MeasuredEvaluator(Evaluator, Protocol):
     @property
     def noise(self) -> Mapping[str, float]:
         """Standard deviation of one measurement by property, for results without their own."""
+        ...
+
+
+@runtime_checkable
+class ReadingEvaluator(Protocol):  # alone, so that asking for it touches no property of a plug-in
+    """An evaluator that reads more properties where earlier stages of the campaign provide them."""
+
+    def reading_from(self, known: Collection[str]) -> Evaluator:
+        """Copy that requires what it can use of the `known` properties."""
         ...
 
 

@@ -18,7 +18,7 @@ from invdesign.protocols import EvaluatorSettings
 from surrogates.potentials.correction import find_correction
 from surrogates.stability.coverage import coverage_notes
 from surrogates.stability.hulls import phase_diagram
-from surrogates.stability.oxygen_limits import write_oxygen_remarks
+from surrogates.stability.known_errors import write_limit_remarks
 from surrogates.stability.reference import ReferenceField, ReferenceSet
 from surrogates.stability.windows import (
     CHARGES,
@@ -230,8 +230,9 @@ class StabilityWindow(ReferenceEvaluator):
     when the energies err.
     """
 
-    # 2: phases within 1 meV/atom of the hull are on it; 3: details on oxygen and the hull; 4: bounded errors.
-    version: ClassVar[str] = "4"
+    # 2: phases within 1 meV/atom of the hull are on it; 3: details on oxygen and the hull; 4: bounded errors;
+    # 5: details on halides of nonmetals.
+    version: ClassVar[str] = "5"
 
     ion: Ion
     """The working ion; a candidate without it fails."""
@@ -255,7 +256,7 @@ class StabilityWindow(ReferenceEvaluator):
             details=window_details(
                 window,
                 self.ion,
-                write_oxygen_remarks(reference, composition, energy_per_atom, window, self.ion),
+                write_limit_remarks(reference, composition, energy_per_atom, window, self.ion),
                 error,
             ),
         )
@@ -269,7 +270,7 @@ def window_details(
     Args:
         window: the limits with their reactions.
         ion: the working ion.
-        remarks: on limits, from `write_oxygen_remarks`.
+        remarks: on limits, from `write_limit_remarks`.
         per_atom: standard deviation of the energies of the phases against one another, eV/atom.
     """
     fate, remarks = describe_fate(window), remarks or {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
 import numpy as np
 from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, field_validator, model_validator
@@ -16,6 +16,7 @@ from invdesign.settings import STORED_FOLDER, Frozen, validation_context
 from invdesign.structures.formulas import list_element_symbols, parse_composition
 from surrogates.stability.coverage import coverage_notes, require_coverage
 from surrogates.stability.evaluators import ReferenceEvaluator, relative_energy_error
+from surrogates.stability.known_errors import list_known_errors, name_products
 from surrogates.stability.mixing_line import MixingLine
 from surrogates.stability.mutual_reaction import MutualReaction, Reactant
 from surrogates.stability.phase_arrays import tabulate_phases
@@ -29,6 +30,7 @@ MUTUAL: Final = "mutual_reaction_energy"
 TOTAL: Final = "interface_reaction_energy"
 OPEN_CIRCUIT: Final = "open_circuit"
 HIGHEST_VOLTAGE: Final = 10.0  # V; chosen, beyond every electrode
+LEAST_CHANGE: Final = 0.0005  # eV/atom, half of the last printed digit of a remark
 
 
 def find_worst_reaction(
@@ -171,6 +173,8 @@ class InterfaceReaction(ReferenceEvaluator):
     the reactants.
     """
 
+    version: ClassVar[str] = "2"  # details on products with a known error
+
     against: Annotated[tuple[Counterpart, ...], Field(min_length=1)]
     """Formulas of the phases in contact with the candidate, such as a charged and a discharged electrode: `[LiCoO2, Li0.5CoO2]`; or
     `{formula: Li6PS5Cl, energy_per_atom: -4.1}` with an energy of your own. The worse counts."""
@@ -248,19 +252,70 @@ class InterfaceReaction(ReferenceEvaluator):
                     ion=self.ion,
                     voltage=None if voltage == OPEN_CIRCUIT else float(voltage),
                 ),
-                counterpart.formula,
+                counterpart,
             )
             for counterpart in self.against
             for voltage in self.voltages
         ]
         worst, counterpart = min(found, key=lambda item: (item[0].mutual, item[0].total))
         deviation = worst.energy_deviation(relative_energy_error(reference))
-        said = describe_reaction(worst, counterpart, list(dict.fromkeys(c.formula for c in self.against)))
+        said = describe_reaction(
+            worst, counterpart.formula, list(dict.fromkeys(c.formula for c in self.against))
+        )
+        remark = write_reaction_remark(reference, worst, candidate, counterpart, self.ion)
+        said += f" ({remark})" if remark else ""
         return Evaluation(
             properties={MUTUAL: worst.mutual, TOTAL: worst.total},
             systematic={MUTUAL: deviation, TOTAL: deviation},
             details={MUTUAL: said, TOTAL: said},
         )
+
+
+def write_reaction_remark(
+    reference: ReferenceSet,
+    reaction: MutualReaction,
+    candidate: Reactant,
+    counterpart: Counterpart,
+    ion: Ion | None,
+) -> str:
+    """Write a remark on a mutual reaction whose products have a known error.
+
+    The energy without the error is that of the worst mixing ratio, which may be another one by then.
+
+    Args:
+        reference: the competing phases.
+        reaction: the worst one of candidate and counterpart in this set.
+        candidate: with its energy.
+        counterpart: that it reacts with.
+        ion: the working ion; needed with a voltage.
+
+    Returns:
+        `mutual -0.012 eV/atom with the correction for oxygen; too stable without it: Li3PO4`; empty where no such product
+        forms, or the size of the error is not known.
+    """
+    if not reaction.is_mutual or candidate.energy is None:
+        return ""
+    elements = list_element_symbols(candidate.composition) | list_element_symbols(counterpart.composition)
+    remarks = []
+    for error in list_known_errors(reference, elements):
+        found = name_products(reaction, error)
+        if not found or error.corrected is None:
+            continue
+        other = counterpart
+        if counterpart.energy_per_atom is not None:
+            shift = error.shift_composition(reference, counterpart.composition)
+            other = counterpart.model_copy(update={"energy_per_atom": counterpart.energy_per_atom + shift})
+        energy = candidate.energy + error.shift_composition(reference, candidate.composition)
+        after = find_worst_reaction(
+            error.corrected,
+            Reactant(candidate.composition, energy),
+            other.to_reactant(error.corrected),
+            ion=ion,
+            voltage=reaction.voltage,
+        ).mutual
+        if abs(after - reaction.mutual) >= LEAST_CHANGE:
+            remarks.append(f"mutual {after:.3f} eV/atom {error.remedy}; {error.blame}: {found}")
+    return "; ".join(remarks)
 
 
 def describe_reaction(

@@ -221,6 +221,29 @@ class ReferenceSet(Frozen):
             versions=self.versions, skipped=self.skipped, systems=self.systems,
         )  # fmt: skip
 
+    def raise_phases(self, shifts: Mapping[str, float]) -> ReferenceSet:
+        """The same set with higher energies of some phases.
+
+        It has a hash of its own.
+
+        Args:
+            shifts: energy to add by name of the phase, eV/atom.
+
+        Raises:
+            KeyError: there is no phase of that name.
+        """
+        unknown = shifts.keys() - {phase.name for phase in self.phases}
+        if unknown:
+            raise KeyError(f"no phase {', '.join(sorted(unknown))} in the reference '{self.name}'")
+        energies = {
+            phase.name: phase.energy + shifts.get(phase.name, 0.0) * phase.n_atoms for phase in self.phases
+        }
+        return make_reference(
+            name=f"{self.name}, raised", potential=self.potential, relaxation=self.relaxation,
+            phases=[p.model_copy(update={"energy": round(energies[p.name], ENERGY_DIGITS)}) for p in self.phases],
+            versions=self.versions, skipped=self.skipped, systems=self.systems,
+        )  # fmt: skip
+
     def to_json(self) -> str:
         """JSON text with one line per phase.
 

@@ -17,7 +17,7 @@ from invdesign.campaign.load import campaign_from
 from invdesign.campaign.model import Campaign
 from invdesign.candidate import Candidate, Design, Input, Proposal
 from invdesign.errors import CampaignError
-from invdesign.properties import describe_property
+from invdesign.properties import describe_property, words_beside
 from invdesign.run.run import Run
 from invdesign.settings import load
 from invdesign.suffixed import Suffixed
@@ -153,6 +153,53 @@ def test_mean_spread_and_extremes_of_three_sources() -> None:
     )
     assert found.details["oxidation_limit_lowest"] == "that of oxidation_limit"
     assert found.details["oxidation_limit_highest"] == "that of oxidation_limit_7net"
+
+
+def test_flags_of_sources_are_carried() -> None:
+    """In a campaign, those that earlier stages provide: the extreme has the words of its source, the mean those of any."""
+    evaluator = comparing(of=["oxidation_limit"]).reading_from(["window_of_products", "oxidation_limit"])
+    check_evaluator(evaluator)
+    assert evaluator.requires >= {"window_of_products"}
+    values = {"oxidation_limit": 2.0, "oxidation_limit_7net": 2.6, "oxidation_limit_dft": 2.3}
+    item = Input(Candidate(0, "0", Proposal({})), Design(), {**values, "window_of_products": 1.0}, {}, 0)
+    found = evaluator.evaluate([item])[0]
+    beside = {
+        part: words_beside(f"oxidation_limit_{part}", found.properties.get)
+        for part in ("lowest", "mean", "highest")
+    }
+    words = "of its decomposition products"
+    assert beside == {"lowest": words, "mean": words, "highest": ""}
+    assert found.details["oxidation_limit_mean"].startswith(f"2 {words}, 2.6 (7net), 2.3 (dft): ")
+    assert set(found.properties) == set(evaluator.provides)
+
+
+def test_a_campaign_reads_the_flags_that_its_stages_provide() -> None:
+    """Those of both windows, also when it is read back; none without a campaign."""
+    window = {"reference": "lithium-chalcohalides", "ion": "Li"}
+    campaign = campaign_from(
+        {
+            "version": 1,
+            "name": "two windows",
+            "space": {"kind": "substitution", "parent": "antiperovskite", "sites": {"X": ["Cl", "Br"]}},
+            "evaluate": [
+                {"relax": {"potential": "chgnet"}},
+                {"stability_window": window},
+                {"stability_window": {**window, "suffix": "two"}},
+                {"consensus": {"of": ["oxidation_limit", "reduction_limit"], "suffixes": ["two"]}},
+            ],
+            "objectives": [{"maximize": "oxidation_limit_lowest"}],
+            "optimizer": "random",
+            "budget": {"candidates": 2},
+        }
+    )
+    flags = {"window_of_products", "window_of_products_two"}
+    for found in (campaign, Campaign.from_dump(campaign.dump())):
+        evaluator = found.stages[-1].evaluator
+        assert flags <= evaluator.requires
+        assert {f"window_of_products_{part}" for part in ("mean", "lowest", "highest")} <= set(
+            evaluator.provides
+        )
+    assert not flags & comparing().requires
 
 
 @given(st.lists(st.floats(-10, 10), min_size=3, max_size=3), st.floats(0, 1))

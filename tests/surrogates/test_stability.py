@@ -21,8 +21,8 @@ from surrogates.stability.evaluators import (
     products,
 )
 from surrogates.stability.hulls import phase_diagram
-from surrogates.stability.oxygen_limits import write_oxygen_remarks
-from surrogates.stability.reference import load_shipped_set
+from surrogates.stability.known_errors import write_limit_remarks
+from surrogates.stability.reference import ReferenceSet, load_shipped_set
 from tests.surrogates.references import made
 
 NAME = "lithium-chalcohalides"
@@ -172,9 +172,42 @@ def test_a_potential_without_a_correction_has_the_warning_alone() -> None:
     energies = {"Li": -2.0, "O": -5.0, "I": -1.5, "Li2O": -6.0, "LiI": -4.2, "LiIO3": -5.5, "I2O5": -3.0}
     reference, composition = made(energies), Composition("Li3OI")
     window = electrochemical_window(reference, composition, 0.0, "Li")
-    found = write_oxygen_remarks(reference, composition, 0.0, window, "Li")
+    found = write_limit_remarks(reference, composition, 0.0, window, "Li")
     assert re.fullmatch(r"LiIO3 may be too stable here: no correction .*", found["oxidation_limit"])
     assert "reduction_limit" not in found
+
+
+@pytest.mark.parametrize("name", ["battery-phases", "battery-phases+covalent-oxygen"])
+def test_halides_of_nonmetals_that_set_a_limit_are_told(name: str) -> None:
+    """BrCl, with the limit where it is as much higher as such phases are too low; nothing where chlorine forms."""
+    reference = load_shipped_set(name)
+    mixed = limit_remarks(reference, "Li2BrCl")
+    assert mixed == {
+        "oxidation_limit": "3.65 V with halides of nonmetals raised, by LiBr -> 1/2 Br2 + Li; too low without it by 0.32 "
+        "eV/atom, the mean error of 7: BrCl"
+    }
+    assert limit_remarks(reference, "LiCl") == {}
+
+
+def test_oxygen_and_halides_are_told_of_one_limit() -> None:
+    """Each with the limit without its own error alone."""
+    found = limit_remarks(load_shipped_set("battery-phases"), "LiPOCl4")["reduction_limit"]
+    assert re.fullmatch(
+        r"3\.04 V .*oxygen; .*: POCl3 and Li4P2O7; 2\.81 V with halides .* \+ .*: PCl3", found
+    )
+
+
+def test_of_another_potential_no_error_of_halides_is_known() -> None:
+    """The same phases with energies of an unknown potential."""
+    energies = {"Li": -2.0, "Br": -1.6, "Cl": -1.8, "LiBr": -3.6, "LiCl": -3.9, "BrCl": -2.0}
+    assert limit_remarks(made(energies), "Li2BrCl") == {}
+
+
+def limit_remarks(reference: ReferenceSet, formula: str) -> dict[str, str]:
+    """Remarks on the limits of what a formula decomposes into."""
+    composition, energy = Composition(formula), float("inf")
+    window = electrochemical_window(reference, composition, energy, "Li")
+    return write_limit_remarks(reference, composition, energy, window, "Li")
 
 
 @pytest.mark.parametrize(
