@@ -197,8 +197,9 @@ def compare_phases() -> None:
     SECOND_SET.write_text(sets["7net-0"].to_json(), encoding="utf-8")
     rows = compare_formation({name: pair_phases(reference) for name, reference in sets.items()})
     for name, reference in sets.items():
-        errors = [abs(value - published) for *_, value, published in list_limits(reference)]
-        for formula, limit, value, published in list_limits(reference):
+        limits = list(list_limits(reference))
+        errors = [abs(value - published) for *_, value, published in limits]
+        for formula, limit, value, published in limits:
             print(f"{name}: {formula} {limit} at {value:.2f} V, published {published:.2f} V")
         rows.append(Row("truth", PHASES, name, "window_max_error_v", max(errors), "V", len(errors), 0.0))
     merge_results("truth", [*rows, *compare_hulls(sets)])

@@ -14,9 +14,8 @@ import math
 from common import Row
 from truth_windows import mean_row
 
-from invdesign.candidate import Candidate, Design, Input, Proposal
 from surrogates.electrode.window import TopotacticWindow
-from truth_tasks.voltage_couples import COUPLES
+from truth_tasks.voltage_couples import COUPLES, evaluate_couple
 
 TASK = "topotactic_window"
 BOUNDS = {
@@ -39,15 +38,7 @@ def measure() -> list[Row]:
         side = BOUNDS.get(couple.name)
         if side is None:
             continue
-        structures = {"initial": couple.build_structure()}
-        item = Input(Candidate(0, "key", Proposal({})), Design(structures=structures), {}, structures, 0)
-        (found,) = evaluator.evaluate([item])
-        if found.failure is not None:
-            print(
-                f"| {couple.name} | {side} | {couple.measured:.2f} | {found.failure.message} | | |",
-                flush=True,
-            )
-            continue
+        found = evaluate_couple(couple, evaluator)
         value = found.properties[f"topotactic_{side}_limit"]
         errors.append(found.systematic[f"topotactic_{side}_limit"])
         excesses.append(value - couple.measured if side == "oxidation" else couple.measured - value)

@@ -27,6 +27,7 @@ from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.structures.crystallography import read_crystals
 from invdesign.structures.prototypes import find_prototype
 from surrogates.electrode.evaluator import Electrode
+from surrogates.electrode.exchange import ExchangeEvaluator
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -80,7 +81,7 @@ COUPLES = (
 )
 
 
-def evaluate_couple(couple: Couple, evaluator: Electrode) -> Evaluation:
+def evaluate_couple(couple: Couple, evaluator: ExchangeEvaluator) -> Evaluation:
     """Evaluate one couple.
 
     Raises:

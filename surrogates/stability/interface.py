@@ -21,7 +21,7 @@ from surrogates.stability.mixing_line import MixingLine
 from surrogates.stability.mutual_reaction import MutualReaction, Reactant
 from surrogates.stability.phase_arrays import tabulate_phases
 from surrogates.stability.reference import ReferenceSet
-from surrogates.stability.windows import ON_HULL, TRACE_AMOUNT, Ion
+from surrogates.stability.windows import ON_HULL, TRACE_AMOUNT, Ion, products
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -303,9 +303,9 @@ def write_reaction_remark(
             continue
         other = counterpart
         if counterpart.energy_per_atom is not None:
-            shift = error.shift_composition(reference, counterpart.composition)
+            shift = error.shift_mixture(products(reference, counterpart.composition))
             other = counterpart.model_copy(update={"energy_per_atom": counterpart.energy_per_atom + shift})
-        energy = candidate.energy + error.shift_composition(reference, candidate.composition)
+        energy = candidate.energy + error.shift_mixture(products(reference, candidate.composition))
         after = find_worst_reaction(
             error.corrected,
             Reactant(candidate.composition, energy),

@@ -58,16 +58,14 @@ class KnownError:
     remedy: str
     blame: str
 
-    def shift_composition(self, reference: ReferenceSet, composition: Composition) -> float:
+    def shift_mixture(self, shares: Mapping[str, float]) -> float:
         """Energy that takes the error out of a candidate, eV/atom.
 
         The structure of the candidate is not known here: it errs as its decomposition products do.
 
         Args:
-            reference: the set with the error.
-            composition: of the candidate.
+            shares: fraction of the atoms in each phase that the candidate decomposes into, by `products`.
         """
-        shares = products(reference, composition)
         return sum(share * self.shifts.get(name, 0.0) for name, share in shares.items())
 
 
@@ -107,9 +105,10 @@ def write_limit_remarks(
         By the name of a limit, `2.63 V with the correction for oxygen; too stable without it: LiIO3`; empty
         where no such phase reacts.
     """
+    errors = list_known_errors(reference, composition.get_el_amt_dict())
+    shares = products(reference, composition) if errors else {}
     remarks: dict[str, list[str]] = {}
-    for error in list_known_errors(reference, composition.get_el_amt_dict()):
-        shares = products(reference, composition)
+    for error in errors:
         names = {
             limit: _name_phases(item, error.phases, window, shares)
             for limit, item in _list_reactions(window).items()
@@ -121,7 +120,7 @@ def write_limit_remarks(
             for limit, found in names.items():
                 remarks.setdefault(limit, []).append(f"{found} {error.blame}")
             continue
-        energy = energy_per_atom + error.shift_composition(reference, composition)
+        energy = energy_per_atom + error.shift_mixture(shares)
         energy = float("inf") if window.of_products else energy
         corrected = electrochemical_window(error.corrected, composition, energy, ion)
         for limit, found in names.items():
