@@ -1,0 +1,1 @@
+"""Feature sets: numbers computed from compositions, cells, crystals and electrodes."""

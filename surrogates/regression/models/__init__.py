@@ -1,0 +1,1 @@
+"""Regression and classification models that are stored as plain arrays: linear, kernel, trees."""
