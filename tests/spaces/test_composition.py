@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from invdesign.campaign.document import parse_yaml
 from invdesign.candidate import genome_key
 from invdesign.errors import Infeasible
 from invdesign.protocols import find_allowed_elements
@@ -18,7 +20,7 @@ from invdesign.rng import rng_for
 from invdesign.settings import STORED_FOLDER, load
 from invdesign.spaces.composition.space import CompositionSpace
 from invdesign.structures.descriptors import composition_features
-from tests.support import finished
+from tests.support import ROOT, finished
 
 ELEMENTS = {"Li": [1], "Na": [1], "Y": [3], "Fe": [2, 3], "P": [5], "S": [-2], "Cl": [-1], "Br": [-1]}
 HERE = {"kind": "local", "workers": 0}
@@ -173,6 +175,19 @@ def test_fractions_near_a_composition_decode_to_it() -> None:
     """Small changes of the fractions do not matter."""
     point = SPACE.encode([{"formula": "Li6PS5Cl"}])
     assert SPACE.decode(point + 0.002 * (point > 0)) == [{"formula": "Li6PS5Cl"}]
+
+
+def test_the_example_of_the_page_prints_what_it_says(capsys: pytest.CaptureFixture[str]) -> None:
+    """The Python on the page runs, and its comments are its output."""
+    text = (ROOT / "docs" / "spaces" / "composition.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    exec(compile(code, "composition.md", "exec"), {})  # the page's own code
+    said = re.findall(r"^print\(.*\)  # (.*)$", code, re.MULTILINE)
+    assert capsys.readouterr().out.splitlines() == said
+    shown = re.findall(r"exactly ([\d,]+) compositions", text)
+    (settings_,) = re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    space = parse_yaml(settings_).value["space"]
+    assert [f"{load('spaces', space).count():,}"] == shown
 
 
 def test_features_are_those_of_compositions() -> None:
