@@ -210,7 +210,7 @@ def test_a_large_class_is_searched_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     """Compositions of a class too large to keep have the same numbers."""
     rules = CompositionRules(HALIDES, (), (3, 5), 6)
     whole = [NeutralCompositions(rules).unrank(index) for index in range(0, 5_380, 300)]
-    monkeypatch.setattr(enumeration, "KEPT_ROWS", 5)
+    monkeypatch.setattr(enumeration, "LISTED_ROWS", 5)
     listed = NeutralCompositions(rules)
     assert [listed.unrank(index) for index in range(0, 5_380, 300)] == whole
     assert [listed.rank(counts) for counts in whole] == list(range(0, 5_380, 300))

@@ -23,6 +23,7 @@ from invdesign.structures.compositions.vectors import CountArray, iterate_vector
 MAX_COMPOSITIONS = 10**13  # a day of screening at a hundred million per second (chosen)
 MAX_CLASSES = 300_000  # of element sets; counting them takes minutes (chosen)
 KEPT_ROWS = 200_000  # counts of a class kept in memory, 2 MB; larger ones are listed anew (chosen)
+LISTED_ROWS = 20_000  # counts listed to find one of them (chosen)
 KEPT_CLASSES = 64  # chosen
 KEPT_SPLITS = 4096  # chosen
 
@@ -231,7 +232,7 @@ class NeutralCompositions:
     def _find_vector(self, own: SetClass, row: int) -> CountArray:
         """Counts number `row` of a class, shape (k,)."""
         slots, number = own.slots, own.n_vectors
-        while number > KEPT_ROWS:
+        while number > LISTED_ROWS:
             parts = _split_class(slots, self.rules.most_atoms)
             ends = list(accumulate(ways for _, ways in parts))
             place = bisect_right(ends, row)
@@ -271,7 +272,7 @@ class NeutralCompositions:
     def _find_row(self, own: SetClass, vector: CountArray) -> int:
         """Find the row of counts `vector` (k,) among those of its class."""
         slots, number, before = own.slots, own.n_vectors, 0
-        while number > KEPT_ROWS:
+        while number > LISTED_ROWS:
             parts = _split_class(slots, self.rules.most_atoms)
             place = next(i for i, (part, _) in enumerate(parts) if _allows(part, vector))
             before += sum(ways for _, ways in parts[:place])
