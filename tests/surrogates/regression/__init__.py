@@ -1,0 +1,1 @@
+"""Tests of trained property models and their features."""
