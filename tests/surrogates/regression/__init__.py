@@ -1,1 +1,1 @@
-"""Tests of trained property models and their features."""
+"""Tests of trained models of properties."""
