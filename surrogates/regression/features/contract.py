@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError
 from surrogates.regression.material import Material
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 Need = Literal["composition", "cell", "crystal", "electrode"]
 MAX_COMPLAINTS = 10  # materials named in one message; chosen
@@ -66,6 +69,21 @@ class FeatureSet(Protocol):
             FeatureError: a material lacks what is needed; the message names it, with a remedy.
         """
         ...
+
+
+def require_crystal(material: Material) -> Structure:
+    """Return the crystal of a material.
+
+    Raises:
+        FeatureError: it has none, or one without sites.
+    """
+    if material.crystal is None:
+        raise FeatureError(
+            "its crystal is needed; give a structure file, or use a model of compositions alone"
+        )
+    if not len(material.crystal):
+        raise FeatureError("its crystal has no sites; give a structure file with at least one")
+    return material.crystal
 
 
 def describe_each(materials: Sequence[Material], describe: Callable[[Material], T]) -> list[T]:

@@ -9,6 +9,8 @@ import numpy as np
 
 from invdesign.arrays import FloatArray
 from invdesign.errors import nearest
+from surrogates.regression.features.cell import CellFeatures
+from surrogates.regression.features.chgnet import Chgnet
 from surrogates.regression.features.composition import ElementFractions, ElementStatistics
 from surrogates.regression.features.contract import Column, FeatureError, FeatureSet
 from surrogates.regression.features.oxidation_states import OxidationStates
@@ -19,7 +21,9 @@ _SETS: tuple[FeatureSet, ...] = (
     ElementFractions(),
     ElementStatistics(),
     ElementVectors(),
+    CellFeatures(),
     OxidationStates(),
+    Chgnet(),
 )
 FEATURE_SETS: Mapping[str, FeatureSet] = MappingProxyType({found.name: found for found in _SETS})
 

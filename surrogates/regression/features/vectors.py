@@ -7,33 +7,35 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray
 from invdesign.structures.charges import element_symbols
 from surrogates.potentials.chgnet import CHGNet, knows_element, load_network
-from surrogates.regression.features.composition import compute_fractions
-from surrogates.regression.features.contract import Column, Need, raise_complaints
+from surrogates.regression.features.composition import find_fractions
+from surrogates.regression.features.contract import Column, FeatureError, Need, describe_each
 from surrogates.regression.material import Material
 
 VECTOR_LENGTH = 64  # of CHGNet's element vectors and atom features
 
 
-def find_complaints(fractions: FloatArray, names: Sequence[str]) -> dict[int, str]:
-    """Find compositions with elements that CHGNet was not trained on; message by row.
+def check_trained(present: NDArray[np.bool_]) -> None:
+    """Refuse elements that CHGNet was not trained on.
 
     Args:
-        fractions: shape (n, 95), by atomic number.
-        names: of the n materials.
+        present: shape (94,), True for each element that a material has, by atomic number from 1.
+
+    Raises:
+        FeatureError: there is one.
     """
-    untrained = [number for number in range(1, fractions.shape[1]) if not knows_element(number)]
-    found = {}
-    for row in np.flatnonzero(fractions[:, untrained].any(axis=1)).tolist():
-        symbols = [element_symbols()[number - 1] for number in untrained if fractions[row, number] > 0]
-        found[row] = (
-            f"{names[row]}: CHGNet was not trained on {', '.join(symbols)}; use features without a network, "
+    unknown = [
+        element_symbols()[place] for place in np.flatnonzero(present).tolist() if not knows_element(place + 1)
+    ]
+    if unknown:
+        raise FeatureError(
+            f"CHGNet was not trained on {', '.join(unknown)}; use features without a network, "
             f"or leave this material out"
         )
-    return found
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,15 @@ class ElementVectors:
 
     def compute(self, materials: Sequence[Material]) -> FloatArray:
         """Compute means and deviations, shape (n, 128)."""
-        fractions = compute_fractions(materials)
-        raise_complaints(find_complaints(fractions, [material.name for material in materials]))
         vectors = load_network(CHGNet().model, "cpu").element_vectors
-        mean = fractions[:, 1:] @ vectors
-        square = fractions[:, 1:] @ vectors**2
+        rows = describe_each(materials, _find_trained_fractions)
+        fractions = np.array(rows).reshape(len(materials), len(vectors))
+        mean = fractions @ vectors
+        square = fractions @ vectors**2
         return np.round(np.hstack([mean, np.sqrt(np.maximum(square - mean**2, 0.0))]), 6) + 0.0
+
+
+def _find_trained_fractions(material: Material) -> FloatArray:
+    fractions = find_fractions(material.composition)[1:]
+    check_trained(fractions > 0)
+    return fractions
