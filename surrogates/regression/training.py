@@ -50,6 +50,7 @@ from surrogates.regression.splits import Fold, join_groups, measure_groups, spli
 
 LEAST_ROWS = 20  # from which intervals and a choice can be learnt (chosen)
 LARGEST_GROUPS_NAMED = 10  # on the card (chosen)
+VERSIONED = ("invdesign", "numpy", "scipy", "scikit-learn", "torch", "pymatgen")  # libraries, on the card
 LEAST_FAMILIES = 3  # that are named, so that leaving one out is possible (chosen)
 
 
@@ -175,6 +176,7 @@ def _train(data: Dataset, recipe: Recipe, blocks: Blocks) -> PropertyModel:
         formulas=_list_formulas(data.materials),
         about={
             "data": describe_data(data),
+            "versions": _list_versions(),
             "recipe": recipe.config,
             "choice": {
                 "errors": [float(error) for error in choice.errors],
@@ -399,6 +401,13 @@ def describe_data(data: Dataset) -> dict[str, Any]:
         "lowest": float(data.y.min()),
         "highest": float(data.y.max()),
     }
+
+
+def _list_versions() -> dict[str, str]:
+    """Versions of the libraries that decide results."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in VERSIONED}
 
 
 def _list_weights(names: Sequence[str]) -> Mapping[str, str]:
