@@ -160,7 +160,7 @@ def fit_block_parameters(distances: FloatArray, t: FloatArray, iterations: int) 
     mean = np.concatenate([np.full(count, np.log(START_DECAY / count)), [0.0, np.log(START_NOISE)]])
 
     def loss(theta: FloatArray) -> tuple[float, FloatArray]:
-        value, slope = _negative_log_likelihood(theta, distances, t)
+        value, slope = negative_log_likelihood(theta, distances, t)
         away = (theta - mean) / PRIOR_WIDTH
         return value + 0.5 * float(away @ away), slope + away / PRIOR_WIDTH
 
@@ -176,7 +176,7 @@ def fit_block_parameters(distances: FloatArray, t: FloatArray, iterations: int) 
     return BlockParameters(np.exp(found[:count]), float(np.exp(found[-2])), float(np.exp(found[-1])))
 
 
-def _negative_log_likelihood(
+def negative_log_likelihood(
     theta: FloatArray, distances: FloatArray, t: FloatArray
 ) -> tuple[float, FloatArray]:
     """Negative log marginal likelihood of log parameters, and its gradient.
