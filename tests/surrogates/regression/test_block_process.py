@@ -13,9 +13,9 @@ from invdesign.arrays import FloatArray
 from surrogates.regression.members import fit_candidates
 from surrogates.regression.models.block_process import (
     JITTER,
-    negative_log_likelihood,
     fit_block_parameters,
     measure_blocks,
+    negative_log_likelihood,
 )
 from surrogates.regression.models.contract import Candidate, ColumnBlock
 from surrogates.regression.models.fitting import fit_model
