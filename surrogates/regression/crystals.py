@@ -65,7 +65,9 @@ def open_crystals(place: Path) -> CrystalFiles:
             )
         files[key] = (name, data)
     if not files:
-        raise InvdesignError(f"{place.name} holds no structure files, such as .cif; name the folder they are in")
+        raise InvdesignError(
+            f"{place.name} holds no structure files, such as .cif; name the folder they are in"
+        )
     return CrystalFiles(place.name, files)
 
 

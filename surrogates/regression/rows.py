@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invdesign.errors import InvdesignError
@@ -13,7 +14,7 @@ from invdesign.structures.reading.raw import LIMITS
 from invdesign.structures.reading.read import check_ordered
 from invdesign.tables.cells import Cell, is_missing_number, parse_number, suggest_remedy
 from invdesign.tables.units import find_factor, split_heading
-from surrogates.regression.crystals import CrystalFiles, read_crystal
+from surrogates.regression.crystals import CrystalFiles, open_crystals, read_crystal
 from surrogates.regression.features.contract import Need
 from surrogates.regression.material import Cell as UnitCell
 from surrogates.regression.material import Material
@@ -43,9 +44,14 @@ USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
     "identifier": ("ID", "name", "material_id", "mp_id", "file"),
 }
 """Headings that are understood where a column is not named, in the order of preference."""
-COMPOSITION_TOLERANCE = 0.02  # of a fraction, between formula and crystal; chosen: refined occupancies are rounded
-HOST_TOLERANCE = 0.02  # relative, between the hosts of two formulas; chosen: amounts are rounded to two digits
+COMPOSITION_TOLERANCE = (
+    0.02  # of a fraction, between formula and crystal; chosen: refined occupancies are rounded
+)
+HOST_TOLERANCE = (
+    0.02  # relative, between the hosts of two formulas; chosen: amounts are rounded to two digits
+)
 _DEUTERIUM = re.compile(r"D(?![a-z])")
+_WATER = re.compile(r"[(\u00b7\u22c5*.]\s*\d*(?:\.\d+)?\s*H2O(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -170,7 +176,8 @@ class RowReader:
         if crystal is not None and not _are_alike(amounts, crystal.composition.get_el_amt_dict()):
             row.remarks.append("the formula and the crystal differ")
         cell = self._read_cell(place, amounts, row)
-        material = Material(row.name, amounts, cell, crystal)
+        name = row.name if row.formula in {"", row.name} else f"{row.formula} ({row.name})"
+        material = Material(name, amounts, cell, crystal)
         charged = self._read_charged(place, amounts, row)
         if charged is not None:
             material = replace(material, charged=charged)
@@ -198,7 +205,7 @@ class RowReader:
             return {}
         if _DEUTERIUM.search(cell):
             row.remarks.append("deuterium was read as hydrogen")
-        if "H2O" in cell and not cell.startswith("H2O"):
+        if _WATER.search(cell):
             row.remarks.append("the formula holds water, which was read as part of the material")
         return {symbol: float(amount) for symbol, amount in found.items() if amount > 0}
 
@@ -304,13 +311,41 @@ class RowReader:
             )
 
 
+def choose_crystals(
+    crystals: str | Path | None, sheet: Sheet, columns: Columns
+) -> tuple[CrystalFiles | None, Columns]:
+    """Open the structure files, or name the column that `crystals` stands for.
+
+    Args:
+        crystals: folder or archive of structure files, or a column; None for neither.
+        sheet: the table.
+        columns: columns that the user names.
+
+    Raises:
+        InvdesignError: there is no such folder, or it holds no structure files.
+    """
+    if crystals is None:
+        return None, columns
+    if isinstance(crystals, str) and crystals in sheet.headings:
+        return None, replace(columns, crystal=crystals)
+    return open_crystals(Path(crystals)), columns
+
+
+def check_doubled(mistakes: Mistakes) -> None:
+    """Add a mistake for each heading of more than one column."""
+    for heading in mistakes.sheet.doubled:
+        mistakes.add(heading, None, "is the heading of more than one column;", "rename all but one")
+
+
 def check_cell_units(columns: Columns, mistakes: Mistakes) -> None:
     """Add a mistake for each cell column whose heading names another unit than Å or degrees."""
     for heading, unit in zip(columns.cell, ["Å"] * 3 + ["°"] * 3, strict=False):
         written = split_heading(heading)[1]
         same = written in {None, "", "deg", "degree", "degrees"} if unit == "°" else written in {None, ""}
         if not same and find_factor(written or "", unit) != 1.0:
-            mistakes.add(heading, None, f"is in {written} by its heading, expected {unit}: convert the numbers")
+            mistakes.add(
+                heading, None, f"is in {written} by its heading, expected {unit}: convert the numbers"
+            )
 
 
 def remove_ion(amounts: Mapping[str, float], ion: str) -> dict[str, float]:
@@ -325,7 +360,9 @@ def remove_ion(amounts: Mapping[str, float], ion: str) -> dict[str, float]:
     """
     host = {symbol: amount for symbol, amount in amounts.items() if symbol != ion}
     if len(host) == len(amounts):
-        raise InvdesignError(f"it holds no {ion}, which is the working ion; elements are {', '.join(amounts)}")
+        raise InvdesignError(
+            f"it holds no {ion}, which is the working ion; elements are {', '.join(amounts)}"
+        )
     if not host:
         raise InvdesignError(f"it holds nothing but {ion}: there is no host")
     return host

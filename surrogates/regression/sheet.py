@@ -137,7 +137,10 @@ class Mistakes:
             return None
         if found is None:
             self.add(
-                what, None, f"there is no column '{name}'.", describe_missing_column(name, self.sheet.headings)
+                what,
+                None,
+                f"there is no column '{name}'.",
+                describe_missing_column(name, self.sheet.headings),
             )
             return None
         return found.heading
