@@ -35,8 +35,10 @@ class GroupSizes:
         if not self.sizes or self.sizes[0] <= LARGE_SHARE * self.rows or len(self.sizes) == 1:
             return ()
         return (
-            f"one group holds {self.sizes[0]} of {self.rows} rows: figures by groups rest mostly on it; "
-            "fewer columns of groups join fewer rows",
+            (
+                f"one group holds {self.sizes[0]} of {self.rows} rows: figures by groups rest mostly on it; "
+                "fewer columns of groups join fewer rows"
+            ),
         )
 
 
