@@ -256,10 +256,10 @@ def find_factor(written: str, unit: str) -> float | None:
     """
     if is_same_unit(written, unit):
         return 1.0
-    parts = _parse_factors(written), _parse_factors(unit)
-    if parts[0] is None or parts[1] is None:
+    factors, wanted = _parse_factors(written), _parse_factors(unit)
+    if factors is None or wanted is None:
         return None
-    (first, units), (second, others) = map(_reduce_factors, parts)
+    (first, units), (second, others) = _reduce_factors(factors), _reduce_factors(wanted)
     return first / second if units == others and units else None
 
 
