@@ -93,7 +93,7 @@ def _walk_archive(path: Path) -> Iterator[tuple[str, bytes]]:
         try:
             with tarfile.open(fileobj=stream) as archive:
                 for number, member in enumerate(archive):
-                    safe = tarfile.data_filter(member, path.parent)
+                    safe = tarfile.data_filter(member, str(path.parent))
                     if not safe.isfile() or not is_structure_name(PurePosixPath(safe.name).name):
                         continue
                     total += safe.size

@@ -32,6 +32,7 @@ class TargetColumn:
         unit: of the numbers, where the heading names none; empty for pure numbers, None if it is not said.
         log10: learn the logarithm.
         threshold: value from which a material is good, in the unit of the numbers; None for none.
+        into: unit that is learnt, before a logarithm; None for the vocabulary's, or else that of the numbers.
     """
 
     column: str
@@ -39,6 +40,7 @@ class TargetColumn:
     unit: str | None = None
     log10: bool = False
     threshold: float | None = None
+    into: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Scale:
 def find_scale(target: TargetColumn, heading: str, mistakes: Mistakes) -> Scale | None:
     """Find unit, factor and property of the target; None where a mistake stands against it."""
     stated = split_heading(heading)[1]
+    brackets = stated
     if stated is not None and not is_unit(stated) and not _LOGARITHM.fullmatch(stated):
         stated = None  # brackets with a remark
     unit = stated if stated is not None else target.unit
@@ -74,7 +77,7 @@ def find_scale(target: TargetColumn, heading: str, mistakes: Mistakes) -> Scale 
         mistakes.add(
             heading,
             None,
-            "its unit is not said.",
+            f"'{brackets}' in its heading is no unit that is known." if brackets else "its unit is not said.",
             "Write it into the heading, as in 'conductivity (S/cm)', or give the unit; an empty one for pure numbers",
         )
         return None
@@ -88,7 +91,7 @@ def find_scale(target: TargetColumn, heading: str, mistakes: Mistakes) -> Scale 
         )
         return None
     wanted = _find_wanted_unit(target, name, unit, log10=target.log10)
-    logarithm, inner = _split_logarithm(unit)
+    logarithm, inner = split_logarithm(unit)
     factor = find_factor(inner, wanted) if unit.strip() != wanted.strip() else 1.0
     if factor is None:
         what = f"{name} is in {_write_unit(wanted, target.log10 or logarithm)}"
@@ -128,7 +131,7 @@ def _with_threshold(scale: Scale, target: TargetColumn, heading: str, mistakes: 
     return replace(scale, target=replace(scale.target, threshold=found))
 
 
-def _split_logarithm(unit: str) -> tuple[bool, str]:
+def split_logarithm(unit: str) -> tuple[bool, str]:
     """Split `log10(S/cm)` into true and `S/cm`."""
     found = _LOGARITHM.fullmatch(unit.strip())
     return (True, found["unit"]) if found else (False, unit)
@@ -143,13 +146,15 @@ def _find_wanted_unit(target: TargetColumn, name: str, unit: str, *, log10: bool
 
     It is the vocabulary's, else the one that the user gives, else that of the heading.
     """
-    inner = _split_logarithm(unit)[1]
+    if target.into is not None:
+        return target.into
+    inner = split_logarithm(unit)[1]
     listed = describe_property(name, "?").unit
     if listed != "?":
-        logarithm, own = _split_logarithm(listed)
-        return own if logarithm == (log10 or _split_logarithm(unit)[0]) else listed
+        logarithm, own = split_logarithm(listed)
+        return own if logarithm == (log10 or split_logarithm(unit)[0]) else listed
     if target.unit is not None:
-        return _split_logarithm(target.unit)[1]
+        return split_logarithm(target.unit)[1]
     return inner
 
 
