@@ -14,7 +14,9 @@ from surrogates.regression.blocks import Blocks
 from surrogates.regression.material import Material
 from surrogates.regression.splits import Fold
 
-NEIGHBOURS = 3  # training rows whose mean distance counts; one alone may be an outlier (chosen)
+NEIGHBOURS = (
+    10  # training rows whose mean distance counts: a family that is left out leaves none near (chosen)
+)
 INSIDE_SHARE = 0.95  # of distances between folds that lie within the domain (chosen)
 LARGEST_SCALED = (
     6.0  # standard deviations at which a scaled feature is cut, so that a rare one does not rule (chosen)

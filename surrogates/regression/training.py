@@ -31,7 +31,7 @@ from surrogates.regression.members import (
     Member,
     choose_weights,
     describe_candidate,
-    fit_candidate,
+    fit_candidates,
     guess_between_folds,
     seed_fit,
 )
@@ -253,14 +253,12 @@ def _fit_members(
     candidates: Sequence[Candidate], weights: FloatArray, labelled: Labelled, seed: int
 ) -> tuple[Member, ...]:
     """Fit the chosen candidates to all rows."""
+    places = np.flatnonzero(weights).tolist()
+    seeds = [seed_fit(seed, labelled.task, place, -1) for place in places]
+    fitted = fit_candidates([candidates[place] for place in places], labelled, seeds)
     return tuple(
-        Member(
-            candidate,
-            float(weight),
-            fit_candidate(candidate, labelled, seed_fit(seed, labelled.task, place, -1)),
-        )
-        for place, (candidate, weight) in enumerate(zip(candidates, weights, strict=True))
-        if weight > 0
+        Member(candidate, float(weights[place]), model)
+        for place, (candidate, model) in zip(places, fitted, strict=True)
     )
 
 
@@ -417,4 +415,4 @@ def reduce_formula(material: Material) -> str:
     """Reduced formula of a material; of an electrode the discharged one."""
     from pymatgen.core import Composition
 
-    return Composition(dict(material.composition)).reduced_formula
+    return str(Composition(dict(material.composition)).reduced_formula)
