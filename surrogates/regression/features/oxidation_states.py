@@ -65,7 +65,7 @@ def _balance(ratios: tuple[tuple[str, float], ...]) -> Balance | None:
 def describe_states(amounts: Mapping[str, float]) -> FloatArray:
     """Features of the oxidation states of one composition, shape (26,), as `STATE_COLUMNS`.
 
-    They are NaN where states are unknown, and so are those of cations or anions where there are none.
+    They are NaN where states are unknown, and so are the states of cations or anions where there are none.
     """
     balance = find_states(amounts)
     if balance is None:
@@ -81,7 +81,7 @@ def describe_states(amounts: Mapping[str, float]) -> FloatArray:
     cations, anions = states > 0, states < 0
     nonmetals = np.array([not is_metal(name) for name in names])
     anion_shares = {name: share for name, share, anion in zip(names, shares, anions, strict=True) if anion}
-    total = sum(anion_shares.values()) or np.nan
+    total = sum(anion_shares.values()) or 1.0
     kinds = [anion_shares.get(symbol, 0.0) / total for symbol in ANIONS]
     mean = _average(states, shares, cations)
     numbers = [
@@ -97,7 +97,7 @@ def describe_states(amounts: Mapping[str, float]) -> FloatArray:
         shares[cations & nonmetals].sum(),
         float(any(state.denominator > 1 for state in balance.states.values())),
         *kinds,
-        1.0 - sum(kinds),
+        (1.0 - sum(kinds)) * bool(anion_shares),
     ]
     found = np.round(np.array(numbers), 9) + 0.0
     found[~np.isfinite(found)] = np.nan
