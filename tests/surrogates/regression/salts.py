@@ -10,7 +10,6 @@ from pathlib import Path
 
 from surrogates.regression.material import Dataset
 from surrogates.regression.models.contract import Candidate
-from surrogates.regression.needs import describe_inputs
 from surrogates.regression.property_model import PropertyModel
 from surrogates.regression.table import read_dataset
 from surrogates.regression.targets import TargetColumn
@@ -56,7 +55,7 @@ def read_salts(path: Path) -> Dataset:
 def train_salts(data: Dataset) -> PropertyModel:
     """Train the model of metal contents."""
     recipe = Recipe(RECIPE.candidates, RECIPE.candidates, seed=RECIPE.seed)
-    return train(data, recipe).with_about(inputs=describe_inputs(data).config)
+    return train(data, recipe)
 
 
 def main() -> None:

@@ -111,6 +111,43 @@ def test_predictions_are_printed_for_programs(trained: Path, tmp_path: Path) -> 
     assert "Ab" in second["failure"]
 
 
+def test_models_are_measured_on_other_data(trained: Path, salts: Path, tmp_path: Path) -> None:
+    """Errors and coverage in the model's unit; rows that the training data hold are said, and left out in a second table."""
+    other = tmp_path / "other.csv"
+    lines = salts.read_text(encoding="utf-8").replace("(g/kg)", "(mg/kg)").splitlines()
+    known = [
+        ",".join([f, f"{1000 * float(v):.2f}", *rest]) for f, v, *rest in (x.split(",") for x in lines[1:6])
+    ]
+    new = ["Li2Te,98000,x,", "Na2Te,264900,x,", "K2Te,379900,x,"]  # by standard atomic weights
+    other.write_text("\n".join([lines[0], *known, *new]) + "\n", encoding="utf-8")
+    done = invoke("evaluate", trained, other, "--target", "metal content")
+    assert done.exit_code == 0, done.exception
+    assert "converted from mg/kg to g/kg" in done.stderr
+    assert (
+        "5 of 8 rows have a formula of the training data: the figures above flatter the model" in done.stdout
+    )
+    assert "without these, 3 rows:" in done.stdout
+    found = json.loads(invoke("evaluate", trained, other, "--target", "metal content", "--json").stdout)
+    assert (found["rows"], found["in_training"]) == (8, 5)
+    metrics = {row["metric"]: row["unit"] for row in found["figures"]["figures"]}
+    assert metrics["mae"] == "g/kg"
+    other.write_text("formula,metal content (V)\nLiF,1\nLiCl,2\n", encoding="utf-8")
+    done = invoke("evaluate", trained, other, "--target", "metal content")
+    assert "is in V, and metal_content is in g/kg" in str(done.exception)
+
+
+def test_the_card_holds_the_figures_of_cross_validation(salts: Path, tmp_path: Path) -> None:
+    """Also importances, a learning curve and a baseline on request."""
+    done = invoke("train", salts, *TRAIN, "--folds", 3, "--details", "-o", tmp_path / "m", "--json")
+    assert done.exit_code == 0, done.exception
+    about = json.loads(done.stdout)["about"]
+    assert "3 folds by groups, 1 shuffle" in about["figures"]["split"]
+    assert {"mae", "coverage_90"} <= {row["metric"] for row in about["figures"]["figures"]}
+    assert about["importances"]["sets"]
+    assert about["baselines"]
+    assert "mae" in (tmp_path / "m" / "card.md").read_text(encoding="utf-8").lower()
+
+
 def test_a_model_moves_with_its_folder(trained: Path, tmp_path: Path) -> None:
     """Nothing in it names its place."""
     shutil.copytree(trained, tmp_path / "elsewhere")

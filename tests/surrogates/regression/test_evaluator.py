@@ -183,7 +183,7 @@ def test_electrodes_are_charged_by_removing_their_ion(folder: Path) -> None:
     inputs = describe_inputs(data)
     assert (inputs.electrode, inputs.ion) == (True, "Li")
     model = train(data, Recipe((Candidate(("element_fractions",), "ridge"),)))
-    model.with_about(inputs=inputs.config).write(folder / "share")
+    model.write(folder / "share")
     evaluator = make(folder / "share")
     items = example_inputs(evaluator)
     found = evaluator.evaluate(items)
@@ -196,12 +196,14 @@ def test_models_of_ordered_crystals_refuse_disorder(folder: Path) -> None:
     """A model that saw ordered crystals alone says so, and names the sites."""
     from pymatgen.core import Lattice, Structure
 
-    places = [[0, 0, 0], [0.5, 0.5, 0.5]]
+    def rock_salt(a: float, kinds: list[Any]) -> Structure:
+        edge = a / 2**0.5
+        cell = Lattice.from_parameters(edge, edge, edge, 60, 60, 60)
+        return Structure(cell, kinds, [[0, 0, 0], [0.5, 0.5, 0.5]])
+
     metals, halides = ("Li", "Na", "K", "Rb", "Cs", "Ag"), ("F", "Cl", "Br", "I")
     crystals = [
-        Structure.from_spacegroup("Fm-3m", Lattice.cubic(4 + 0.3 * i + 0.2 * j), [m, x], places)
-        for i, m in enumerate(metals)
-        for j, x in enumerate(halides)
+        rock_salt(4 + 0.3 * i + 0.2 * j, [m, x]) for i, m in enumerate(metals) for j, x in enumerate(halides)
     ]
     data = Dataset(
         Source("salts", "0" * 64),
@@ -212,11 +214,11 @@ def test_models_of_ordered_crystals_refuse_disorder(folder: Path) -> None:
         np.arange(len(crystals), dtype=np.int64),
     )
     model = train(data, Recipe((Candidate(("element_fractions", "cell"), "ridge"),)))
-    model.with_about(inputs=describe_inputs(data).config).write(folder / "packing")
+    model.write(folder / "packing")
     evaluator = make(folder / "packing", structure="relaxed")
     assert evaluator.requires == {"composition", "structure:relaxed"}
     items = example_inputs(evaluator)
-    mixed = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5), [{"Li": 0.5, "Na": 0.5}, "Cl"], places)
+    mixed = rock_salt(5, [{"Li": 0.5, "Na": 0.5}, "Cl"])
     items[0] = replace(items[0], structures={**items[0].structures, "relaxed": mixed})
     found = evaluator.evaluate(items)
     assert [item.failure is None for item in found] == [False, True, True]
