@@ -222,18 +222,21 @@ class RowReader:
         try:
             if self.crystals is not None:
                 heading = self.crystals.place
-                crystal = self.crystals.read(identifier)
+                reading = self.crystals.read(identifier)
             else:
-                crystal = read_crystal(cell, row.name) if cell not in (None, "") else None
-            if crystal is not None and self.ordered:
-                check_ordered(crystal, row.name)
+                reading = read_crystal(cell, row.name) if cell not in (None, "") else None
+            if reading is None:
+                return None
+            if self.ordered:
+                check_ordered(reading.structure, row.name)
         except InvdesignError as error:
             if "crystal" in self.needs or ("cell" in self.needs and not self.columns.cell):
                 row.faults.append(Fault(heading, str(error)))
             else:
                 row.remarks.append(f"its crystal was passed over: {error}")
             return None
-        return crystal
+        row.remarks += reading.remarks
+        return reading.structure
 
     def _read_cell(self, place: int, amounts: Mapping[str, float], row: ReadRow) -> UnitCell | None:
         """Read edges, angles, space group and number of atoms of a row; None where they are missing."""
