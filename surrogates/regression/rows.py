@@ -44,6 +44,7 @@ USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
     "identifier": ("ID", "name", "material_id", "mp_id", "file"),
 }
 """Headings that are understood where a column is not named, in the order of preference."""
+PASSED_OVER = "its crystal was passed over: "  # begins a remark on a crystal that is not needed
 COMPOSITION_TOLERANCE = (
     0.02  # of a fraction, between formula and crystal; chosen: refined occupancies are rounded
 )
@@ -171,7 +172,7 @@ class RowReader:
             row.formula = crystal.composition.reduced_formula
         if not amounts:
             if not row.faults:
-                why = row.remarks[0] if row.remarks else "is empty"
+                why = row.remarks[0].removeprefix(PASSED_OVER) if row.remarks else "is empty"
                 row.faults.append(
                     Fault(self.columns.formula or "formula", f"{why}.", "Give a formula, or a crystal")
                 )
@@ -233,7 +234,7 @@ class RowReader:
             if "crystal" in self.needs or ("cell" in self.needs and not self.columns.cell):
                 row.faults.append(Fault(heading, str(error)))
             else:
-                row.remarks.append(f"its crystal was passed over: {error}")
+                row.remarks.append(f"{PASSED_OVER}{error}")
             return None
         row.remarks += reading.remarks
         return reading.structure
