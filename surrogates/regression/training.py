@@ -35,6 +35,7 @@ from surrogates.regression.members import (
     seed_fit,
 )
 from surrogates.regression.models.contract import Candidate
+from surrogates.regression.needs import describe_inputs
 from surrogates.regression.probability import (
     Classifier,
     calibrate_odds,
@@ -177,6 +178,7 @@ def _train(data: Dataset, recipe: Recipe, blocks: Blocks) -> PropertyModel:
         formulas=_list_formulas(data.materials),
         about={
             "data": describe_data(data),
+            "inputs": describe_inputs(data).config,
             "versions": _list_versions(),
             "recipe": recipe.config,
             "choice": {
