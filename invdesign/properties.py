@@ -144,6 +144,10 @@ _LEARNT_CAVEAT = (
     "Predicted by a model that was trained on a table. Its error is the deviation beside the value; the card of the model says how it was "
     "measured. A value outside the domain of the training data is an extrapolation and is marked so."
 )
+_DENDRITE_CAVEAT = (
+    "Linear stability of a flat interface between lithium metal and an isotropic elastic solid (Ahmad 2018). It ranks solids by the initiation of "
+    "dendrites; cracks, pores and grain boundaries, through which dendrites grow in practice, are not asked."
+)
 _CONDUCTIVITY_CAVEAT = (
     "Total ionic conductivity of a sintered or pressed sample at room temperature: it depends on preparation, and reports of one "
     f"composition differ by about 0.8 log units. {_LEARNT_CAVEAT}"
@@ -175,6 +179,19 @@ _VOCABULARY = {
             "Total conductivity at 298 K",
             _CONDUCTIVITY_CAVEAT,
             mark_extrapolation("log10_conductivity"),
+        ),
+        Property(
+            "dendrite_stability",
+            "kJ/mol/nm",
+            "Stability parameter of dendrite initiation (negative: stable)",
+            _DENDRITE_CAVEAT,
+            mark_extrapolation("dendrite_stability"),
+        ),
+        Property(
+            "dendrite_stable_probability",
+            "",
+            "Probability that a flat interface with lithium is stable",
+            _DENDRITE_CAVEAT,
         ),
         Property(
             "log10_bulk_modulus",

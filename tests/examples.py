@@ -261,6 +261,10 @@ EVALUATORS: dict[str, list[Example]] = {
             "reads": ["energy_per_atom"],
         },
     ],
+    "dendrite_rank": [
+        {},
+        {"volume_ratio": 0.3, "intervals": True, "flags": ["log10_shear_modulus_extrapolated"]},
+    ],
     "consensus": [
         {"of": ["decomposition_energy"], "suffixes": ["7net"], "systematic": {"decomposition_energy": 0.05}},
         {"of": ["oxidation_limit", "hardness"], "suffixes": ["7net", "dft"], "units": {"hardness": "GPa"}},
