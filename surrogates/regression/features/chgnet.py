@@ -31,7 +31,7 @@ DIGITS = 5  # single precision leaves no more; chosen
 
 @dataclass(frozen=True)
 class Chgnet:
-    """Mean and standard deviation of CHGNet's atom features over a crystal, and its energy.
+    """Mean and standard deviation of CHGNet's atom features over a crystal, and its energy per atom and volume.
 
     One forward pass without gradients. Partly occupied sites enter as mixtures of element vectors and count by their
     occupancy; such sites closer than 1 Å are one.
@@ -47,7 +47,7 @@ class Chgnet:
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """Means and deviations of both layers, then the energy."""
+        """Means and deviations of both layers, then the energy per atom and per volume."""
         return (
             *(
                 Column(f"{statistic}_{layer}_convolution_{place}")
@@ -56,10 +56,11 @@ class Chgnet:
                 for place in range(1, VECTOR_LENGTH + 1)
             ),
             Column("chgnet_energy", "eV/atom"),
+            Column("chgnet_energy_density", "eV/Å^3"),
         )
 
     def compute(self, materials: Sequence[Material]) -> FloatArray:
-        """Compute features, shape (n, 257).
+        """Compute features, shape (n, 258).
 
         Raises:
             FeatureError: a material has no crystal, or one that the network cannot describe.
@@ -87,11 +88,13 @@ class _Prepared:
     Attributes:
         graph: with the most frequent element of each site.
         shares: shape (n, 94), amount of each element on each site.
+        volume: of the cell, Å^3.
         ordered: True if the graph says all.
     """
 
     graph: Graph
     shares: FloatArray
+    volume: float
     ordered: bool
 
     @property
@@ -118,11 +121,11 @@ def _prepare(network: Network, material: Material) -> _Prepared:
         raise FeatureError(
             f"{error}; check its cell and positions, or use features of the composition"
         ) from None
-    return _Prepared(graph, sites.shares, sites.ordered)
+    return _Prepared(graph, sites.shares, abs(float(atoms.get_volume())), sites.ordered)
 
 
 def _describe_crystals(network: Network, prepared: Sequence[_Prepared]) -> Iterator[FloatArray]:
-    """Describe crystals in batches, each shape (257,)."""
+    """Describe crystals in batches, each shape (258,)."""
     for batch in split_into_batches(prepared, BATCH_BONDS[network.device]):
         graph = join_graphs([item.graph for item in batch])
         mixed = not all(item.ordered for item in batch)
@@ -130,12 +133,14 @@ def _describe_crystals(network: Network, prepared: Sequence[_Prepared]) -> Itera
         features, energies = network.describe_atoms(graph, shares if mixed else None)
         occupancies = shares.sum(axis=1)
         start = 0
-        for size in graph.sizes:
+        for size, item in zip(graph.sizes, batch, strict=True):
             own = slice(start, start + size)
             weights = occupancies[own] / occupancies[own].sum()
             mean = weights @ features[:, own]  # (2, 64)
             square = (features[:, own] - mean[:, None]) ** 2
             deviation = np.sqrt(np.einsum("n,lnk->lk", weights, square))
             layers = np.stack([mean, deviation], axis=1).reshape(-1)
-            yield np.round(np.append(layers, weights @ energies[own]), DIGITS) + 0.0
+            energy = float(weights @ energies[own])
+            density = float(energies[own] @ occupancies[own]) / item.volume
+            yield np.round(np.array([*layers, energy, density]), DIGITS) + 0.0
             start += size

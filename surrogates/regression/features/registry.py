@@ -15,6 +15,7 @@ from surrogates.regression.features.composition import ElementFractions, Element
 from surrogates.regression.features.contract import Column, FeatureError, FeatureSet
 from surrogates.regression.features.electrode import Electrode
 from surrogates.regression.features.oxidation_states import OxidationStates
+from surrogates.regression.features.packing import Packing
 from surrogates.regression.features.vectors import ElementVectors
 from surrogates.regression.material import Material
 
@@ -25,6 +26,7 @@ _SETS: tuple[FeatureSet, ...] = (
     CellFeatures(),
     OxidationStates(),
     Electrode(),
+    Packing(),
     Chgnet(),
 )
 FEATURE_SETS: Mapping[str, FeatureSet] = MappingProxyType({found.name: found for found in _SETS})

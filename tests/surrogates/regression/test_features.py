@@ -13,6 +13,7 @@ from invdesign.structures.descriptors import element_property_table
 from surrogates.potentials.chgnet import build_graph, load_network
 from surrogates.regression.features.contract import FeatureError
 from surrogates.regression.features.mixtures import mix_sites
+from surrogates.regression.features.networks import GrowingNetwork
 from surrogates.regression.features.registry import (
     FEATURE_SETS,
     compute_features,
@@ -267,3 +268,53 @@ def test_a_cell_without_positions_gives_what_is_known() -> None:
     wrong = Material("LiCl", {"Li": 1, "Cl": 1}, cell=Cell(225, (5.13,) * 3, (90.0, 10.0, 150.0)))
     with pytest.raises(FeatureError, match="no cell has the lengths"):
         compute_features(["cell"], [wrong])
+
+
+def test_packing_does_not_depend_on_the_description() -> None:
+    """Supercell, rotation, origin and order of the sites have no effect."""
+    shifted = SPINEL.copy().translate_sites(range(len(SPINEL)), [0.1, 0.23, 0.4])
+    same = [
+        SPINEL,
+        SPINEL * (2, 1, 3),
+        turned(SPINEL, 71.0),
+        Structure.from_sites(list(SPINEL)[::-1]),
+        shifted,
+    ]
+    rows = compute_features(["packing"], [crystal(structure) for structure in same])
+    np.testing.assert_allclose(rows[1:], np.repeat(rows[:1], len(same) - 1, axis=0), atol=1e-4)
+
+
+def test_packing_of_rock_salt() -> None:
+    """Six neighbours at half the cell's edge; the first bonds make a framework at once."""
+    found = named(["packing"], crystal(SALT))
+    assert found["mean_nearest_distance"] == pytest.approx(5.13 / 2)
+    assert found["max_shell_coordination"] == pytest.approx(6, abs=0.5)
+    ratio = 5.13 / 2 / (1.28 + 1.02)  # covalent radii of lithium and chlorine
+    for name in ("first_chain", "last_layer", "last_framework"):
+        assert found[f"{name}_ratio"] == pytest.approx(ratio, abs=1e-5)
+    assert found["like_bonds"] < 0.1
+
+
+def test_layers_become_a_framework_by_long_bonds_alone() -> None:
+    """Graphite: sheets at the length of its bonds, a framework across the gap; a sheet in vacuum has the upper bound."""
+    lattice, positions = (
+        Lattice.hexagonal(2.46, 6.7),
+        [[0, 0, 0.25], [1 / 3, 2 / 3, 0.25], [0, 0, 0.75], [2 / 3, 1 / 3, 0.75]],
+    )
+    found = named(["packing"], crystal(Structure(lattice, ["C"] * 4, positions)))
+    assert found["last_layer_ratio"] == pytest.approx(2.46 / 3**0.5 / (2 * 0.76), abs=1e-4)
+    assert found["first_framework_ratio"] == pytest.approx(3.35 / (2 * 0.76), abs=1e-4)
+    sheet = Structure(Lattice.hexagonal(2.46, 30), ["C"] * 2, positions[:2])
+    assert named(["packing"], crystal(sheet))["first_framework_ratio"] == 3
+    with pytest.raises(FeatureError, match="crystal: it has atoms without a neighbour"):
+        compute_features(["packing"], [crystal(Structure(Lattice.cubic(20), ["Li"], [[0, 0, 0]]))])
+
+
+@given(st.lists(st.tuples(*[st.integers(-2, 2)] * 3), min_size=1, max_size=6))
+def test_dimensions_are_the_rank_of_the_translations(images: list[tuple[int, int, int]]) -> None:
+    """Bonds of one site to its images span a lattice, whose rank is the dimension of the network."""
+    network = GrowingNetwork(1)
+    for image in images:
+        network.add_bond(0, 0, image)
+    rank = int(np.linalg.matrix_rank(np.array(images)))
+    assert network.measure_dimensions() == (rank, rank)
