@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeGuard, runtime_checkable
 
 from invdesign import registry
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Evaluation, Input
 from invdesign.problem import Constraint
 from invdesign.properties import Unit
@@ -186,4 +187,68 @@ class JobEvaluator(Evaluator, Protocol):
             item: the candidate.
             folder: the one that `write_inputs` wrote to.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Statements of a model about its prediction for one composition.
+
+    Attributes:
+        lower, upper: ends of the 90 % prediction interval, by property; empty without one.
+        outside: True if the composition lies outside the domain of the model.
+        reasons: sentences that say why.
+        trained: True if the model learnt from this composition; None if it does not know.
+    """
+
+    lower: Mapping[str, float] = field(default_factory=dict)
+    upper: Mapping[str, float] = field(default_factory=dict)
+    outside: bool = False
+    reasons: tuple[str, ...] = ()
+    trained: bool | None = None
+
+
+class BlockScorer(Protocol):
+    """Predicts properties of compositions that share their amounts: m count vectors for every element set."""
+
+    def score_sets(self, sets: Sequence[Sequence[str]]) -> Mapping[str, FloatArray]:
+        """Predict properties of the compositions of s element sets, by name, each shape (s, m).
+
+        Args:
+            sets: k element symbols each, in the order of the columns of the count vectors.
+        """
+        ...
+
+
+@runtime_checkable
+class CompositionScorer(Protocol):
+    """An evaluator that predicts properties of many compositions at once, for screens.
+
+    Its numbers are those of `evaluate`, without their intervals.
+    """
+
+    def prepare_counts(self, counts: IntArray) -> BlockScorer | None:
+        """Prepare a fast scorer of element sets; None if the model has none.
+
+        Its numbers may differ from those of `score_compositions` by rounding.
+
+        Args:
+            counts: shape (m, k), all above 0: atoms of each element, by composition.
+        """
+        ...
+
+    def find_refusal(self, elements: Sequence[str]) -> str:
+        """Reason why no composition of these elements can be scored; empty if they can."""
+        ...
+
+    def score_compositions(self, compositions: Sequence[Mapping[str, float]]) -> Mapping[str, FloatArray]:
+        """Predict properties of n compositions, by name, each shape (n,).
+
+        Args:
+            compositions: amounts by element symbol, none of them refused by `find_refusal`.
+        """
+        ...
+
+    def judge_compositions(self, compositions: Sequence[Mapping[str, float]]) -> Sequence[Judgement]:
+        """Intervals and domain of the predictions, one `Judgement` per composition, in order."""
         ...
