@@ -211,11 +211,11 @@ class Judgement:
 class BlockScorer(Protocol):
     """Predicts properties of compositions that share their amounts: m count vectors for every element set."""
 
-    def score_sets(self, sets: Sequence[Sequence[str]]) -> Mapping[str, FloatArray]:
+    def score_sets(self, members: IntArray) -> Mapping[str, FloatArray]:
         """Predict properties of the compositions of s element sets, by name, each shape (s, m).
 
         Args:
-            sets: k element symbols each, in the order of the columns of the count vectors.
+            members: shape (s, k), places of the elements in the list given at the start, in the order of the count vectors.
         """
         ...
 
@@ -227,25 +227,28 @@ class CompositionScorer(Protocol):
     Its numbers are those of `evaluate`, without their intervals.
     """
 
-    def prepare_counts(self, counts: IntArray) -> BlockScorer | None:
+    def refuse_elements(self, elements: Sequence[str]) -> Mapping[str, str]:
+        """Reasons by element, for those that no scored composition may hold."""
+        ...
+
+    def prepare_counts(self, elements: Sequence[str], counts: IntArray) -> BlockScorer | None:
         """Prepare a fast scorer of element sets; None if the model has none.
 
         Its numbers may differ from those of `score_compositions` by rounding.
 
         Args:
+            elements: symbols that the sets are taken from; refused ones are in none of them.
             counts: shape (m, k), all above 0: atoms of each element, by composition.
         """
-        ...
-
-    def find_refusal(self, elements: Sequence[str]) -> str:
-        """Reason why no composition of these elements can be scored; empty if they can."""
         ...
 
     def score_compositions(self, compositions: Sequence[Mapping[str, float]]) -> Mapping[str, FloatArray]:
         """Predict properties of n compositions, by name, each shape (n,).
 
+        A row does not depend on the others but for rounding.
+
         Args:
-            compositions: amounts by element symbol, none of them refused by `find_refusal`.
+            compositions: amounts by element symbol; none holds a refused element.
         """
         ...
 

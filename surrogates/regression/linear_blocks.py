@@ -57,9 +57,14 @@ class StatisticsModel:
         used = np.flatnonzero(self.deviation)
         return np.ascontiguousarray(self.table[:, used]), np.ascontiguousarray(self.deviation[used])
 
-    def prepare_counts(self, counts: IntArray) -> StatisticsBlock:
-        """Prepare compositions with these counts of atoms, shape (m, k)."""
-        return StatisticsBlock(self, counts)
+    def prepare_counts(self, elements: Sequence[str], counts: IntArray) -> StatisticsBlock:
+        """Prepare a block.
+
+        Args:
+            elements: symbols that sets of elements are taken from.
+            counts: shape (m, k), atoms of each element.
+        """
+        return StatisticsBlock(self, np.array([self.places.get(name, -1) for name in elements]), counts)
 
     def score(self, compositions: Sequence[Mapping[str, float]]) -> FloatArray:
         """Value of each composition, shape (n,), one after the other: the plain form of the blocks."""
@@ -84,8 +89,9 @@ class StatisticsModel:
 class StatisticsBlock:
     """Compositions with the same counts of atoms, for any set of elements."""
 
-    def __init__(self, model: StatisticsModel, counts: IntArray) -> None:
+    def __init__(self, model: StatisticsModel, places: IntArray, counts: IntArray) -> None:
         self._model = model
+        self._places = places  # row of the table by place in the list of elements
         shares = counts / counts.sum(axis=1, keepdims=True)
         self._first, self._second = np.triu_indices(counts.shape[1], 1)
         self._shares = np.ascontiguousarray(shares.T)  # (k, m)
@@ -95,11 +101,15 @@ class StatisticsBlock:
         self._width = width
         self._room = np.empty(self._sets * len(model.spread[1]) * width)
 
-    def score(self, sets: Sequence[Sequence[str]]) -> FloatArray:
-        """Value of every composition of s element sets, shape (s, m)."""
+    def score(self, members: IntArray) -> FloatArray:
+        """Value of every composition of s element sets, shape (s, m).
+
+        Args:
+            members: shape (s, k), places in the list of elements.
+        """
         model = self._model
-        rows = np.array([[model.places[symbol] for symbol in symbols] for symbols in sets], dtype=np.int64)
-        found = model.slopes[rows] @ self._shares
+        rows = self._places[members]
+        found: FloatArray = model.slopes[rows] @ self._shares
         values = model.table[rows]  # (s, k, p)
         found += (values.min(axis=1) @ model.least + values.max(axis=1) @ model.largest + model.intercept)[
             :, None
