@@ -21,7 +21,7 @@ def round_scores(scores: FloatArray) -> FloatArray:
     Last digits depend on the order of sums, so on sizes of blocks; rounded scores rank the same however they were computed.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        scale = 10.0 ** (DIGITS - 1 - np.floor(np.log10(np.abs(scores))))
+        scale = 10.0 ** np.clip(DIGITS - 1 - np.floor(np.log10(np.abs(scores))), -300, 300)
         rounded: FloatArray = np.round(scores * scale) / scale
     return np.where(np.isfinite(rounded), rounded, scores) + 0.0
 

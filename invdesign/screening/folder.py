@@ -92,7 +92,7 @@ def read_state(path: Path) -> PassState | None:
     if not path.is_file():
         return None
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as found:
             arrays: dict[str, NDArray[Any]] = {name: found[name] for name in found.files}
         facts = json.loads(arrays["facts"].tobytes())
         tally = Tally(arrays["histogram"], facts["seen"], seconds=facts["seconds"])

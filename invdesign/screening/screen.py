@@ -61,12 +61,15 @@ class Options:
         top: candidates in the table.
         workers: processes; None for one per core, 0 for none but this one.
         checkpoint: seconds between two states on disk.
+        fast_unit, slow_unit: candidates in a work unit that is scored by whole element sets, or one by one.
     """
 
     keep: int = DEFAULT_KEEP
     top: int = DEFAULT_TOP
     workers: int | None = None
     checkpoint: float = CHECKPOINT_SECONDS
+    fast_unit: int = FAST_UNIT
+    slow_unit: int = SLOW_UNIT
 
 
 @dataclass(frozen=True)
@@ -197,7 +200,9 @@ class Screen:
         """Everything that decides the results, as JSON."""
         dump = self.campaign.dump()
         own = {name: dump[name] for name in DECIDING if name in dump}
-        return {"format": FORMAT, "keep": self.options.keep, "top": self.options.top, "campaign": own}
+        options = self.options
+        units = [options.fast_unit, options.slow_unit]
+        return {"format": FORMAT, "units": units, "keep": options.keep, "top": options.top, "campaign": own}
 
     def run(self, observer: Observer | None = None) -> Outcome:
         """Work until the screen has ended; go on where an earlier session stopped.
@@ -308,10 +313,11 @@ class _PassWork:
 
     def _plan_units(self) -> IntArray:
         """Limits of the work units: numbers of element sets, or of candidates."""
+        options = self.screen.options
         if self.own.by_sets:
             assert self.screen.stream is not None  # only compositions are scored by sets
-            return self.screen.stream.plan_units(max(FAST_UNIT, -(-self.total // MOST_UNITS)))
-        size = max(SLOW_UNIT, -(-self.total // MOST_UNITS))
+            return self.screen.stream.plan_units(max(options.fast_unit, -(-self.total // MOST_UNITS)))
+        size = max(options.slow_unit, -(-self.total // MOST_UNITS))
         return np.append(np.arange(0, self.total, size, dtype=np.int64), self.total)
 
     def _start(self) -> PassState:

@@ -27,7 +27,11 @@ def random_model(seed: int) -> StatisticsModel:
     weights = [rng.normal(size=table.shape[1]) for _ in range(4)]
     weights[1][::3] = 0.0  # as of a sparse model
     return StatisticsModel(
-        tuple(element_symbols()[:HEAVIEST]), table, *weights, fractions=rng.normal(size=HEAVIEST), intercept=0.3
+        tuple(element_symbols()[:HEAVIEST]),
+        table,
+        *weights,
+        fractions=rng.normal(size=HEAVIEST),
+        intercept=0.3,
     )
 
 
@@ -92,7 +96,9 @@ class Linear(Plain):
 
     def judge_compositions(self, compositions: Sequence[Mapping[str, float]]) -> Sequence[Judgement]:
         return [
-            Judgement({"value": value - 1}, {"value": value + 1}, "F" in amounts, ("far away",), "Na" in amounts)
+            Judgement(
+                {"value": value - 1}, {"value": value + 1}, "F" in amounts, ("far away",), "Na" in amounts
+            )
             for amounts, value in zip(compositions, self.model.score(compositions), strict=True)
         ]
 

@@ -1,0 +1,34 @@
+"""Linear models on elemental statistics: blocks give the numbers of single compositions."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from surrogates.regression.linear_blocks import ROWS_IN_CACHE
+from tests.plugins.scorers import random_model
+
+ELEMENTS = ("Li", "Na", "Mg", "Al", "Si", "O", "S", "Cl", "U")
+
+
+@given(st.integers(1, 5), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_blocks_give_the_values_of_single_compositions(size: int, rows: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    model = random_model(seed)
+    counts = rng.integers(1, 12, size=(rows, size))
+    members = np.array([rng.permutation(len(ELEMENTS))[:size] for _ in range(7)])
+    found = model.prepare_counts(ELEMENTS, counts).score(members)
+    for row, chosen in zip(found, members.tolist(), strict=True):
+        symbols = [ELEMENTS[place] for place in chosen]
+        plain = model.score([dict(zip(symbols, amounts, strict=True)) for amounts in counts.tolist()])
+        np.testing.assert_allclose(row, plain, rtol=0, atol=1e-10)
+
+
+def test_large_blocks_are_cut_to_the_cache() -> None:
+    model, rng = random_model(1), np.random.default_rng(2)
+    counts = rng.integers(1, 12, size=(2 * ROWS_IN_CACHE + 5, 3))
+    members = np.array([[0, 3, 5], [8, 1, 6]])
+    found = model.prepare_counts(ELEMENTS, counts).score(members)
+    parts = [model.prepare_counts(ELEMENTS, counts[[row]]).score(members) for row in (0, ROWS_IN_CACHE, -1)]
+    np.testing.assert_allclose(found[:, [0, ROWS_IN_CACHE, -1]], np.hstack(parts), rtol=0, atol=1e-10)
