@@ -130,6 +130,21 @@ _TOPOTACTIC_CAVEAT = (
     "no hole left behind: CHGNet 0.3.0 misses five limits of insertion compounds by 0.7 V, ions leave too easily and enter too late, and takes one "
     "out of Li3OCl at 2.35 V, where 2.87 V is the least that is possible on its own scale."
 )
+
+
+def mark_extrapolation(name: str) -> Mark:
+    """Mark of a property whose values a trained model predicts outside its training data."""
+    return Mark(f"{name}_extrapolated", "by extrapolation", "those by extrapolation")
+
+
+_LEARNT_CAVEAT = (
+    "Predicted by a model that was trained on a table. Its error is the deviation beside the value; the card of the model says how it was "
+    "measured. A value outside the domain of the training data is an extrapolation and is marked so."
+)
+_CONDUCTIVITY_CAVEAT = (
+    "Total ionic conductivity of a sintered or pressed sample at room temperature: it depends on preparation, and reports of one "
+    f"composition differ by about 0.8 log units. {_LEARNT_CAVEAT}"
+)
 _OF_PRODUCTS = Mark(
     "window_of_products", "of its decomposition products", "those of their decomposition products"
 )
@@ -150,6 +165,27 @@ _VOCABULARY = {
         Property("diffusivity_298", "log10(cm^2/s)", "Diffusivity at 298 K", _DIFFUSION_CAVEAT),
         Property(
             "conductivity_298", "log10(S/cm)", "Bulk conductivity at 298 K, Haven ratio 1", _DIFFUSION_CAVEAT
+        ),
+        Property(
+            "log10_conductivity",
+            "log10(S/cm)",
+            "Total conductivity at 298 K",
+            _CONDUCTIVITY_CAVEAT,
+            mark_extrapolation("log10_conductivity"),
+        ),
+        Property(
+            "log10_bulk_modulus",
+            "log10(GPa)",
+            "Bulk modulus",
+            _LEARNT_CAVEAT,
+            mark_extrapolation("log10_bulk_modulus"),
+        ),
+        Property(
+            "log10_shear_modulus",
+            "log10(GPa)",
+            "Shear modulus",
+            _LEARNT_CAVEAT,
+            mark_extrapolation("log10_shear_modulus"),
         ),
         Property("diffusion_converged", "", "1 where the ions moved enough at every temperature"),
         Property("coordination_kept", "", "Share of polyhedra kept"),
@@ -257,7 +293,7 @@ def describe_property(name: str, unit: Unit = "") -> Property:
     return (
         _VOCABULARY.get(name)
         or _describe_suffixed(name, unit)
-        or Property(name, unit, name[:1].upper() + name[1:].replace("_", " "))
+        or Property(name, unit, name[:1].upper() + name[1:].replace("_", " "), mark=mark_extrapolation(name))
     )
 
 

@@ -45,6 +45,8 @@ class Settings(Frozen):
 
     version: ClassVar[str] = "1"
     """Raise it when the same settings give other numbers: fingerprints, and so caches, change with it."""
+    main_setting: ClassVar[str] = ""
+    """Setting that a lone value of a stage stands for: `surrogate: conductivity`. Empty for none."""
 
     @model_serializer(mode="wrap")
     def _with_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -355,7 +355,7 @@ class _Reader:
             return None
         ((kind, settings),) = item.items()
         place = (*place, kind)
-        settings = {} if settings is None else settings
+        settings = {} if settings is None else _expand_main_setting(kind, settings)
         if not isinstance(settings, dict):
             self.add_mistake(place, f"expected settings as 'key: value', got {quote_value(settings)}")
             return None
@@ -703,6 +703,14 @@ def _refers_to_code(dump: Any) -> bool:
 def _list_parts(given: Sequence[str]) -> str:
     names = [words for name, words in _DESIGN_PARTS.items() if name in given]
     return f"only {' and '.join(names)}" if names else "none of what evaluators read"
+
+
+def _expand_main_setting(kind: str, settings: Any) -> Any:
+    """Settings of an evaluator in place of the lone text that stands for its main one; all else as it is."""
+    if not isinstance(settings, str) or kind not in registry.names("evaluators"):
+        return settings
+    main = getattr(registry.load("evaluators", kind), "main_setting", "")
+    return {main: settings} if main else settings
 
 
 def _suggest_provider(name: str, later: list[Stage]) -> str:

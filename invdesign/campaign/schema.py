@@ -70,7 +70,10 @@ def _named_schema(group: str, common: Schema, definitions: Schema) -> Schema:
         if not own.get("required"):
             names.append(name)
         definitions[f"{group}.{name}"] = own
-        settings[name] = {"anyOf": [{"$ref": f"#/$defs/{group}.{name}"}, {"type": "null"}]}
+        forms: list[Schema] = [{"$ref": f"#/$defs/{group}.{name}"}, {"type": "null"}]
+        if getattr(plugin, "main_setting", ""):
+            forms.append({"type": "string"})
+        settings[name] = {"anyOf": forms}
         if own.get("description"):
             settings[name]["description"] = own["description"]
     mapping = {

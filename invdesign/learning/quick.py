@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdesign.arrays import FloatArray
+from invdesign.learning.ridge import solve_ridge
 from invdesign.learning.target_scale import TargetScale
 
 ModelName = Literal["gaussian_process", "cubic", "quadratic", "linear", "trees"]
@@ -180,31 +181,18 @@ def fit_ridge(z: FloatArray, t: FloatArray, *, quadratic: bool) -> Predict:
         z: shape (n, d), scaled features.
         t: shape (n,), scaled values.
         quadratic: true to add the features' products.
-
-    Source:
-        Golub, Heath & Wahba, Technometrics 21, 215 (1979): left-out residuals from the hat matrix.
     """
     n, d = z.shape
     quadratic = quadratic and d <= MAX_QUADRATIC_FEATURES
     terms = _polynomial_terms(z, quadratic=quadratic)
     scaling = Scaling.from_rows(terms)
     design = scaling(terms)
-    u, s, vt = np.linalg.svd(design, full_matrices=False)
-    projected, offset = u.T @ t, float(t.mean())
-    best_error, best_penalty = np.inf, 0.0
-    for penalty in RIDGE_PENALTIES * n:
-        shrink = s**2 / (s**2 + penalty)
-        leverage = np.minimum((u**2) @ shrink + 1.0 / n, 1.0 - 1e-6)
-        left_out = t - (t - offset - u @ (shrink * projected)) / (1.0 - leverage)
-        error = float(np.mean((left_out - t) ** 2))
-        if error < best_error:
-            best_error, best_penalty = error, float(penalty)
-    weights = vt.T @ (s / (s**2 + best_penalty) * projected)
-    deviation = float(np.sqrt(best_error))
+    found = solve_ridge(design, t, RIDGE_PENALTIES * n)
+    deviation = float(np.sqrt(np.mean((found.left_out - t) ** 2)))
 
     def predict(new: FloatArray) -> tuple[FloatArray, FloatArray]:
         design = scaling(_polynomial_terms(new, quadratic=quadratic))
-        return design @ weights + offset, np.full(len(new), deviation)
+        return design @ found.weights + found.offset, np.full(len(new), deviation)
 
     return predict
 

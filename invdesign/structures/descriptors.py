@@ -29,6 +29,17 @@ ELEMENT_PROPERTIES: Mapping[str, str] = {
     "melting_point": "melting_point",
 }
 VALENCE_SHELLS = "spdf"  # valence electrons in each
+SHELL_PLACES = (2, 6, 10, 14)  # electrons that each holds
+# Further properties, for models trained on hundreds of materials and more.
+FURTHER_PROPERTIES: Mapping[str, str] = {
+    "boiling_point": "boiling_point",
+    "ionization_energy": "ionization_energy",
+    "electron_affinity": "electron_affinity",
+    "molar_volume": "molar_volume",
+    "van_der_waals_radius": "van_der_waals_radius",
+    "bulk_modulus": "bulk_modulus",
+    "thermal_conductivity": "thermal_conductivity",
+}
 
 COMPOSITION_FEATURES = (
     "elements",
@@ -116,25 +127,72 @@ def elemental_properties() -> FloatArray:
     Row 0 is unused. The columns are `ELEMENT_PROPERTIES`, then valence electrons by shell. An unknown value (the
     electronegativity of neon) is replaced by the mean over the elements with a known one.
     """
+    table = _read_properties(tuple(ELEMENT_PROPERTIES.values()))
+    unknown = np.isnan(table[1:])
+    table[1:][unknown] = np.broadcast_to(np.nanmean(table[1:], axis=0), unknown.shape)[unknown]
+    return table
+
+
+@cache
+def element_property_table() -> tuple[tuple[str, ...], FloatArray]:
+    """Names of all elemental properties, shape (p,), and their values by atomic number, shape (119, p).
+
+    They are those of `elemental_properties`, then `FURTHER_PROPERTIES`, `valence_electrons` and `valence_holes`, the
+    places left in shells that hold valence electrons. Row 0 is unused. An unknown value is replaced by the mean over
+    the elements of the same group with a known one (lanthanides and actinides are in group 3), and where there are
+    none by the mean over all.
+    """
+    table = _read_properties((*ELEMENT_PROPERTIES.values(), *FURTHER_PROPERTIES.values()))
+    plain, known = len(ELEMENT_PROPERTIES), len(ELEMENT_PROPERTIES) + len(FURTHER_PROPERTIES)
+    shells = table[:, known:]
+    holes = np.where(shells > 0, np.array(SHELL_PLACES) - shells, 0.0).sum(axis=1)
+    table = np.hstack([table[:, :plain], shells, table[:, plain:known]])
+    table = np.column_stack(
+        [table, shells.sum(axis=1), np.where(np.isnan(shells).any(axis=1), np.nan, holes)]
+    )
+    table[0] = np.nan
+    groups = table[:, list(ELEMENT_PROPERTIES).index("group")].copy()
+    for column in table.T:
+        given = ~np.isnan(column)
+        for number in np.flatnonzero(~given):
+            like = given & (groups == groups[number])
+            column[number] = column[like if like.any() else given].mean()
+    table[0] = 0.0
+    names = (
+        *ELEMENT_PROPERTIES,
+        *(f"{shell}_valence" for shell in VALENCE_SHELLS),
+        *FURTHER_PROPERTIES,
+        "valence_electrons",
+        "valence_holes",
+    )
+    return names, table
+
+
+def _read_properties(attributes: Sequence[str]) -> FloatArray:
+    """Read properties of elements from pymatgen, then valence electrons by shell; NaN where unknown.
+
+    Args:
+        attributes: a attributes of pymatgen's Element.
+
+    Returns:
+        Shape (119, a + 4); row 0 is zero.
+    """
     import warnings
 
     from pymatgen.core import Element
 
-    table = np.full((len(element_symbols()) + 1, len(ELEMENT_PROPERTIES) + len(VALENCE_SHELLS)), np.nan)
+    table = np.full((len(element_symbols()) + 1, len(attributes) + len(VALENCE_SHELLS)), np.nan)
     with warnings.catch_warnings():
-        # pymatgen warns of every unknown property; they are filled in below.
+        # pymatgen warns of every unknown property; they are filled in by the callers.
         warnings.simplefilter("ignore")
         for number, symbol in enumerate(element_symbols(), start=1):
             element = Element(symbol)
             with suppress(KeyError):  # of the heaviest elements hardly anything is known
-                table[number, len(ELEMENT_PROPERTIES) :] = _count_valence_electrons(
-                    element.electronic_structure
-                )
-            for column, attribute in enumerate(ELEMENT_PROPERTIES.values()):
-                value = getattr(element, attribute, None)
-                table[number, column] = np.nan if value is None else float(value)
-    unknown = np.isnan(table[1:])
-    table[1:][unknown] = np.broadcast_to(np.nanmean(table[1:], axis=0), unknown.shape)[unknown]
+                table[number, len(attributes) :] = _count_valence_electrons(element.electronic_structure)
+            for column, attribute in enumerate(attributes):
+                with suppress(KeyError):
+                    value = getattr(element, attribute, None)
+                    table[number, column] = np.nan if value is None else float(value)
     table[0] = 0.0
     return table
 

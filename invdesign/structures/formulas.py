@@ -168,7 +168,9 @@ def _check_spaces(text: str, shown: str) -> None:
 
     for part in re.split(f"[{re.escape(_DOTS)}]", text):
         # `Li7 La3 Zr2 O12` and `Li 7 La 3` are one formula each; `LiF LiCl` may be two.
-        symbols = [len(re.findall(r"[A-Z]", re.sub(r"[(\[{].*?[)\]}]", "", chunk))) for chunk in part.split()]
+        # A part with one element in a broken amount is no compound of its own: `La0.62 Li0.14(Mg0.5W0.5)O3`.
+        chunks = [chunk for chunk in part.split() if not re.fullmatch(r"[A-Z][a-z]?\d*\.\d+", chunk)]
+        symbols = [len(re.findall(r"[A-Z]", re.sub(r"[(\[{].*?[)\]}]", "", chunk))) for chunk in chunks]
         if len(list(filter(None, symbols))) > 1 and max(symbols) > 1:
             advice = _suggest_formula_alone(shown) or "; leave them out if it is one"
             raise _formula_error(shown, f"its spaces may part two formulas{advice}")

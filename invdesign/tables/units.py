@@ -1,17 +1,18 @@
-"""Units in the headings of tables: parsed and compared, never converted."""
+"""Units in the headings of tables: parsed and compared; converted only where a caller asks for the factor."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from invdesign.errors import InvdesignError, nearest
 from invdesign.wording import list_first
 
 # `name (unit)`, `name [unit]`, and `name / unit` of the SI Brochure (9th ed., section 5.4.1), a space on both sides.
-_HEADING = re.compile(r"(?P<name>.*?)\s*[\[(](?P<unit>[^\[\]()]*)[\])]")
+# A unit may hold one pair of brackets itself: `[log10(S/cm)]`.
+_HEADING = re.compile(r"(?P<name>.*?)\s*[\[(](?P<unit>(?:[^\[\]()]|\([^\[\]()]*\))*)[\])]")
 _SLASHED = re.compile(r"(?P<name>.*?\S)\s+/\s+(?P<slashed>\S.*)")
 _FACTOR = re.compile(r"(?P<symbol>[^\d^+-]+?)(?:\^?\{?(?P<power>[+-]?\d+)\}?)?")
 _POWER = str.maketrans(
@@ -101,6 +102,21 @@ _UNPREFIXED_UNITS = frozenset(
         "Ångstrom",
     ]
 )
+
+_POWERS_OF_TEN = {
+    "k": 3, "M": 6, "G": 9, "T": 12, "c": -2, "m": -3, "d": -1, "h": 2, "\u03bc": -6, "u": -6, "n": -9, "p": -12, "f": -15,
+    "da": 1,
+}  # fmt: skip
+# Units in others: factor, unit, and its power. The electronvolt is exact since the SI of 2019.
+_IN_OTHERS: Mapping[str, tuple[float, str, int]] = {
+    "Ohm": (1.0, "S", -1),
+    "ohm": (1.0, "S", -1),
+    "\u03a9": (1.0, "S", -1),
+    "bar": (1e5, "Pa", 1),
+    "eV": (1.602176634e-19, "J", 1),
+    "\u00c5": (1e-10, "m", 1),
+    "Ang": (1e-10, "m", 1),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +242,45 @@ def is_same_unit(written: str, unit: str) -> bool:
     if first is None or second is None:
         return _normalize_characters(written).replace(" ", "") == _normalize_characters(unit).replace(" ", "")
     return first == second
+
+
+def find_factor(written: str, unit: str) -> float | None:
+    """Find the factor from numbers in one unit to another.
+
+    Args:
+        written: unit of the numbers: `mS/cm`.
+        unit: wanted unit: `S/cm`.
+
+    Returns:
+        0.001 in this example; None where the units measure different things, or one of them is not known here.
+    """
+    if is_same_unit(written, unit):
+        return 1.0
+    factors, wanted = _parse_factors(written), _parse_factors(unit)
+    if factors is None or wanted is None:
+        return None
+    (first, units), (second, others) = _reduce_factors(factors), _reduce_factors(wanted)
+    return first / second if units == others and units else None
+
+
+def _reduce_factors(factors: Mapping[str, int]) -> tuple[float, dict[str, int]]:
+    """Reduce powers of symbols to a factor and powers of symbols without prefixes."""
+    factor, found = 1.0, dict[str, int]()
+    for symbol, power in factors.items():
+        scale, bare = _split_prefix(symbol)
+        times, base, sign = _IN_OTHERS.get(bare, (1.0, bare, 1))
+        factor *= (scale * times) ** power
+        found[base] = found.get(base, 0) + sign * power
+    return factor, {symbol: power for symbol, power in found.items() if power}
+
+
+def _split_prefix(symbol: str) -> tuple[float, str]:
+    """Split a symbol into the value of its prefix and the unit."""
+    if symbol not in _PREFIXABLE_UNITS and symbol not in _UNPREFIXED_PLAIN:
+        for prefix, power in _POWERS_OF_TEN.items():
+            if symbol.startswith(prefix) and symbol[len(prefix) :] in _PREFIXABLE_UNITS:
+                return 10.0**power, symbol[len(prefix) :]
+    return 1.0, symbol
 
 
 def is_unit(text: str) -> bool:

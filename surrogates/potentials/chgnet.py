@@ -64,7 +64,7 @@ class CHGNet(PotentialSettings):
 
     def prepare(self) -> None:
         """Load the network into this process."""
-        _load_network(self.model, choose_device(self.device))
+        load_network(self.model, choose_device(self.device))
 
     def compute(self, atoms: Sequence[Atoms], want: frozenset[str]) -> Sequence[Forces]:
         """Compute energy, forces and stress of each arrangement.
@@ -79,8 +79,8 @@ class CHGNet(PotentialSettings):
         Raises:
             PotentialError: an atom has no neighbour within 6 Å, or an element is unknown to the model.
         """
-        network = _load_network(self.model, choose_device(self.device))
-        graphs = [_build_graph(network, item) for item in atoms]
+        network = load_network(self.model, choose_device(self.device))
+        graphs = [build_graph(network, item) for item in atoms]
         limit = BATCH_BONDS[network.device] if network.joins else 0
         results: list[Forces] = []
         for chunk in split_into_batches(graphs, limit):
@@ -104,7 +104,7 @@ def find_checkpoint(model: str) -> Path:
 
 
 @cache
-def _load_network(name: str, device: Device) -> Network:
+def load_network(name: str, device: Device) -> Network:
     """Load the network, once per process.
 
     Nothing in the file is executed. On the CPU this sets torch to one thread: two per worker under load were
@@ -118,17 +118,18 @@ def _load_network(name: str, device: Device) -> Network:
     return Network(state["model"], device)
 
 
-def _knows_element(number: int) -> bool:
+def knows_element(number: int) -> bool:
+    """True for atomic numbers that the network was trained on."""
     return number <= HEAVIEST_ELEMENT and number not in UNTRAINED_ELEMENTS
 
 
-def _build_graph(network: Network, atoms: Atoms) -> Graph:
+def build_graph(network: Network, atoms: Atoms) -> Graph:
     """Build the crystal's graph.
 
     Raises:
         PotentialError: the network cannot describe this crystal.
     """
-    check_crystal(atoms, "CHGNet", _knows_element)
+    check_crystal(atoms, "CHGNet", knows_element)
     graph = build_crystal_graph(atoms, network.reach, network.bond_reach)
     check_neighbours(atoms, graph.directed[:, 0], network.reach)
     return graph

@@ -257,6 +257,8 @@ class Network:
     Attributes:
         device: device of its weights.
         reach, bond_reach: Å, cutoffs of the atom graph and the bond graph.
+        elemental: shape (94,), eV, part of the energy that each element has everywhere.
+        element_vectors: shape (94, 64), features of each element's atoms before the first convolution.
         joins: True if crystals may share a forward pass. Checkpoint 0.2.0 adds a bias to every bond of a
             crystal that has an angle, so that there a neighbour in the batch would change the energy.
     """
@@ -273,6 +275,7 @@ class Network:
         )
         self.joins = "bond_conv_layers.0.mlp_out.layers.1.bias" not in w
         self.elemental: FloatArray = w["composition_model.fc.weight"][0].double().cpu().numpy()
+        self.element_vectors: FloatArray = w["atom_embedding.embedding.weight"].double().cpu().numpy()
         basis, power = "bond_basis_expansion.rbf_expansion_", float(arguments["cutoff_coeff"])
         self.radial = _Radial(w[f"{basis}ag.frequencies"], self.reach, power)
         self.bond_radial = _Radial(w[f"{basis}bg.frequencies"], self.bond_reach, power)
@@ -298,18 +301,51 @@ class Network:
         import torch
 
         vectors = torch.tensor(graph.vectors, dtype=torch.float32, device=self.device, requires_grad=gradient)
-        energies = self._pass_messages(graph, vectors)
+        energies = self._read_energies(self._pass_messages(graph, vectors)[-1])
         slope = torch.zeros_like(vectors)
         if gradient:
             (slope,) = torch.autograd.grad(energies.sum(), vectors)
         atomic = energies.detach().double().cpu().numpy() + self.elemental[graph.numbers - 1]
         return atomic, slope.double().cpu().numpy()
 
-    def _pass_messages(self, graph: Graph, vectors: Tensor) -> Tensor:
-        """Pass messages from bonds to atoms and from angles to bonds.
+    def describe_atoms(self, graph: Graph, shares: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
+        """Compute the features of each atom after the last two convolutions, without gradients.
+
+        Args:
+            graph: one or several crystals.
+            shares: shape (n, 94), amount of each element on each site, more than 0 together; None where `numbers` of
+                the graph say it. A site begins with the mean of its elements' vectors, and what it tells its
+                neighbours counts by its occupancy.
 
         Returns:
-            Energy of each atom, shape (n,), eV.
+            (features, shape (2, n, 64); energies of the atoms, shape (n,), eV).
+        """
+        import torch
+
+        with torch.inference_mode():
+            vectors = torch.tensor(graph.vectors, dtype=torch.float32, device=self.device)
+            mixed = None if shares is None else torch.tensor(shares, dtype=torch.float32, device=self.device)
+            layers = self._pass_messages(graph, vectors, mixed)
+            energies = self._read_energies(layers[-1]).double().cpu().numpy()
+            features = torch.stack(layers[-2:]).double().cpu().numpy()
+        if shares is None:
+            return features, energies + self.elemental[graph.numbers - 1]
+        return features, energies + shares @ self.elemental / shares.sum(axis=1)
+
+    def _read_energies(self, atoms: Tensor) -> Tensor:
+        """Read the energy of each atom, shape (n,), eV, from its last features."""
+        return self.readout(self.readout_norm(atoms)).squeeze(1)
+
+    def _pass_messages(self, graph: Graph, vectors: Tensor, shares: Tensor | None = None) -> list[Tensor]:
+        """Pass messages from bonds to atoms and from angles to bonds.
+
+        Args:
+            graph: one or several crystals.
+            vectors: shape (u, 3), Å, of the bonds.
+            shares: shape (n, 94), amount of each element on each site; None where the graph says it.
+
+        Returns:
+            Features of the atoms, shape (n, 64), after each convolution.
         """
         import torch
 
@@ -318,15 +354,28 @@ class Network:
         corner, bond_i, bond_j = (torch.tensor(column, device=self.device) for column in graph.angles.T)
         lengths = torch.linalg.vector_norm(vectors, dim=1)
         radial = self.radial(lengths)
-        atoms = w["atom_embedding.embedding.weight"][torch.tensor(graph.numbers - 1, device=self.device)]
+        embedding = w["atom_embedding.embedding.weight"]
+        if shares is None:
+            atoms = embedding[torch.tensor(graph.numbers - 1, device=self.device)]
+        else:
+            occupancies = shares.sum(dim=1)
+            atoms = (shares / occupancies[:, None]) @ embedding
         bonds = radial @ w["bond_embedding.weight"].T
         atom_weights = (radial @ w["bond_weights_ag.weight"].T).index_select(0, bond)
         angles = self._angle_features(graph, vectors / lengths[:, None], bond_i, bond_j)
         short = self.bond_radial(lengths) @ w["bond_weights_bg.weight"].T
         angle_weights = short.index_select(0, bond_i) * short.index_select(0, bond_j)
+        if shares is not None:
+            atom_weights = atom_weights * occupancies.index_select(0, neighbor)[:, None]
+            # An angle tells its first bond about the second, whose other end may be vacant.
+            ends = torch.tensor(graph.ends, device=self.device)
+            outer = ends.index_select(0, bond_j).sum(dim=1) - corner
+            angle_weights = angle_weights * occupancies.index_select(0, outer)[:, None]
+        layers: list[Tensor] = []
         for k, (message, update) in enumerate(zip(self.atom_messages, self.atom_updates, strict=True)):
             told = message([(atoms, center), (bonds, bond), (atoms, neighbor)]) * atom_weights
             atoms = atoms + update(torch.zeros_like(atoms).index_add(0, center, told))
+            layers.append(atoms)
             if k < len(self.bond_messages) and len(graph.angles):
                 told = self.bond_messages[k](
                     [(bonds, bond_i), (bonds, bond_j), (angles, None), (atoms, corner)]
@@ -337,7 +386,7 @@ class Network:
                 angles = angles + self.angle_messages[k](
                     [(bonds, bond_i), (bonds, bond_j), (angles, None), (atoms, corner)]
                 )
-        return self.readout(self.readout_norm(atoms)).squeeze(1)
+        return layers
 
     def _angle_features(self, graph: Graph, units: Tensor, bond_i: Tensor, bond_j: Tensor) -> Tensor:
         """Fourier features of the angle between each pair of bonds.

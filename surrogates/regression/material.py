@@ -96,6 +96,7 @@ class Dataset:
         group_columns: columns whose union made the groups.
         families: n structure families or other kinds for the table of residuals; empty if unknown.
         rows: n row numbers in the file, for messages.
+        remarks: sentences on content of the file that was passed over, converted or doubtful.
     """
 
     source: Source
@@ -107,6 +108,7 @@ class Dataset:
     group_columns: tuple[str, ...] = ()
     families: tuple[str, ...] = ()
     rows: tuple[int, ...] = field(default=())
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.materials)

@@ -53,3 +53,10 @@ class FittedModel(Protocol):
     def predict(self, x: FloatArray) -> FloatArray:
         """Predict values, or probabilities of a classifier, shape (q,), from features (q, d); NaN is filled."""
         ...
+
+    def predict_spread(self, x: FloatArray) -> FloatArray | None:
+        """Predict the model's own standard deviation, shape (q,), as a measure of difficulty.
+
+        The spread of trees, or the deviation of a Gaussian process; None if the model has none.
+        """
+        ...

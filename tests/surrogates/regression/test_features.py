@@ -1,0 +1,269 @@
+"""Features of materials: their definitions, and what they must not depend on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pymatgen.core import Composition, Element, Lattice, Structure
+from pymatgen.core.operations import SymmOp
+
+from invdesign.structures.descriptors import element_property_table
+from surrogates.potentials.chgnet import build_graph, load_network
+from surrogates.regression.features.contract import FeatureError
+from surrogates.regression.features.mixtures import mix_sites
+from surrogates.regression.features.registry import (
+    FEATURE_SETS,
+    compute_features,
+    find_feature_set,
+    list_columns,
+)
+from surrogates.regression.material import Cell, Material
+
+COMPOSITION_SETS = [name for name, found in FEATURE_SETS.items() if found.needs == "composition"]
+TRAINED = [Element.from_Z(number).symbol for number in (*range(1, 84), *range(89, 95))]
+compositions = st.dictionaries(st.sampled_from(TRAINED), st.integers(1, 12), min_size=1, max_size=5)
+
+
+def of(formula: str) -> Material:
+    """Material of a formula."""
+    return Material(formula, Composition(formula).get_el_amt_dict())
+
+
+def named(names: list[str], material: Material) -> dict[str, float]:
+    """Features of one material by column."""
+    row = compute_features(names, [material])[0]
+    return dict(zip((column.name for column in list_columns(names)), row.tolist(), strict=True))
+
+
+def test_columns_match_and_are_named_once() -> None:
+    """Every set gives as many numbers as it names, and no two sets share a name."""
+    for name in COMPOSITION_SETS:
+        assert compute_features([name], [of("LiFePO4"), of("Li2O")]).shape == (2, len(list_columns([name])))
+    everything = [column.name for column in list_columns(list(FEATURE_SETS))]
+    assert len(everything) == len(set(everything))
+
+
+@given(compositions, st.floats(0.01, 50.0))
+def test_the_scale_of_a_formula_has_no_effect(amounts: dict[str, float], scale: float) -> None:
+    """LiCl and Li3.3Cl3.3 are one material, for every set of features of compositions."""
+    scaled = Material("scaled", {name: amount * scale for name, amount in amounts.items()})
+    found = compute_features(COMPOSITION_SETS, [Material("plain", amounts), scaled])
+    np.testing.assert_allclose(found[0], found[1], atol=2e-6, rtol=1e-8)
+
+
+@given(compositions)
+def test_the_variance_is_a_sum_over_pairs(amounts: dict[str, float]) -> None:
+    """The deviation of each property follows from fractions and differences between pairs of elements."""
+    found = named(["element_statistics"], Material("x", amounts))
+    names, table = element_property_table()
+    fractions = np.array(list(amounts.values())) / sum(amounts.values())
+    values = table[[Element(symbol).Z for symbol in amounts]]
+    for name, own in zip(names, values.T, strict=True):
+        variance = float(fractions @ (own[:, None] - own[None, :]) ** 2 @ fractions) / 2
+        assert found[f"deviation_{name}"] == pytest.approx(variance**0.5, rel=1e-6, abs=1e-6)
+        assert found[f"min_{name}"] == pytest.approx(own.min(), abs=1e-8)
+
+
+def test_every_element_has_every_property() -> None:
+    """An unknown value is the mean of the element's group."""
+    names, table = element_property_table()
+    assert table.shape == (119, len(names))
+    assert np.isfinite(table).all()
+    radius = table[:, names.index("atomic_radius")]
+    group = [Element.from_Z(number) for number in range(1, 104) if Element.from_Z(number).group == 3]
+    known = [float(e.atomic_radius_calculated) for e in group if e.atomic_radius_calculated]
+    assert radius[57] == pytest.approx(np.mean(known))
+
+
+def test_deuterium_counts_as_hydrogen() -> None:
+    """LiD has the features of LiH."""
+    heavy = Material("LiD", {"Li": 1.0, "D": 1.0})
+    np.testing.assert_array_equal(*compute_features(COMPOSITION_SETS, [heavy, of("LiH")]))
+
+
+def test_oxidation_states_of_a_phosphate() -> None:
+    """LiFePO4 has Li+, Fe2+, P5+ and O2-."""
+    found = named(["oxidation_states"], of("LiFePO4"))
+    assert found["charge_imbalance"] == 0
+    assert (found["min_cation_state"], found["max_cation_state"]) == (1, 5)
+    assert found["mean_cation_state"] == pytest.approx(8 / 3)
+    assert found["mean_anion_state"] == -2
+    assert found["anion_fraction_O"] == 1
+    assert found["positive_nonmetal_fraction"] == pytest.approx(1 / 7)
+
+
+def test_every_material_that_cannot_be_described_is_named() -> None:
+    """One message names all of them, with what was found; the others can go on."""
+    bad = Material("LiXx", {"Li": 1.0, "Xx": 1.0})
+    negative = Material("LiO", {"Li": 1.0, "O": -1.0})
+    with pytest.raises(FeatureError, match="'Xx' is not an element") as caught:
+        compute_features(["element_statistics"], [bad, of("Li2O"), negative])
+    assert set(caught.value.complaints) == {0, 2}
+    with pytest.raises(FeatureError, match="amount of O is -1"):
+        compute_features(["element_fractions"], [negative])
+    with pytest.raises(FeatureError, match="no atoms"):
+        compute_features(["element_fractions"], [Material("nothing", {})])
+    with pytest.raises(FeatureError, match="was not trained on Ra"):
+        compute_features(["element_vectors"], [of("RaCl2")])
+    with pytest.raises(FeatureError, match="heavier than plutonium"):
+        compute_features(["element_fractions"], [of("CmO2")])
+
+
+def test_an_unknown_set_brings_a_suggestion() -> None:
+    """A misspelt name is answered with the nearest one."""
+    with pytest.raises(FeatureError, match="Did you mean 'element_statistics'"):
+        find_feature_set("element_statistic")
+
+
+def test_an_electrode_is_its_host_and_two_contents_of_ions() -> None:
+    """LiFePO4 and FePO4: the host of both, one ion per six atoms, iron from 2+ to 3+."""
+    pair = Material("LiFePO4", of("LiFePO4").composition, charged=of("Fe2P2O8").composition)
+    found = named(["electrode"], pair)
+    host = named(["element_statistics"], of("FePO4"))
+    assert found["host_deviation_electronegativity"] == pytest.approx(host["deviation_electronegativity"])
+    assert (found["ion_fraction_discharged"], found["ion_fraction_charged"]) == (pytest.approx(1 / 7), 0)
+    assert (found["redox_state_discharged"], found["redox_state_charged"]) == (2, 3)
+    assert found["redox_electronegativity"] == pytest.approx(Element("Fe").X)
+    assert (found["ions_per_redox_atom"], found["redox_elements"]) == (pytest.approx(1), 1)
+    assert (found["valence_electrons_discharged"], found["valence_electrons_charged"]) == (6, 5)
+
+
+@given(st.floats(0.1, 20.0), st.floats(0.1, 20.0))
+def test_the_scales_of_both_formulas_have_no_effect(first: float, second: float) -> None:
+    """Each formula of a pair may be on its own scale."""
+    full, empty = of("LiMn2O4").composition, of("Mn2O4").composition
+    scaled = Material(
+        "scaled",
+        {name: amount * first for name, amount in full.items()},
+        charged={name: amount * second for name, amount in empty.items()},
+    )
+    rows = compute_features(["electrode"], [Material("plain", full, charged=empty), scaled])
+    np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("charged", ["LiCoO2", "FePO4", "Li2CoO2", "Li"])
+def test_a_pair_of_different_hosts_is_refused(charged: str) -> None:
+    """The charged formula must be the same host with fewer ions."""
+    with pytest.raises(FeatureError, match="LiCoO2: the charged formula is not the discharged one"):
+        compute_features(
+            ["electrode"], [Material("LiCoO2", of("LiCoO2").composition, charged=of(charged).composition)]
+        )
+
+
+def test_the_part_of_a_material_that_is_needed_is_asked_for() -> None:
+    """A formula alone has neither pair nor cell nor crystal; each message says what to give."""
+    for name, need in (
+        ("electrode", "charged composition"),
+        ("cell", "lengths, angles"),
+        ("chgnet", "structure file"),
+    ):
+        with pytest.raises(FeatureError, match=f"Li2O: .*{need}"):
+            compute_features([name], [of("Li2O")])
+
+
+SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.13), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+SPINEL = Structure.from_spacegroup(
+    "Fd-3m",
+    Lattice.cubic(8.24),
+    ["Li", "Mn", "O"],
+    [[0.125, 0.125, 0.125], [0.5, 0.5, 0.5], [0.263, 0.263, 0.263]],
+).get_primitive_structure()
+
+
+def crystal(structure: Structure) -> Material:
+    """Material of a crystal."""
+    return Material("crystal", structure.composition.get_el_amt_dict(), crystal=structure)
+
+
+def turned(structure: Structure, angle: float) -> Structure:
+    """The crystal rotated about an axis."""
+    copy = structure.copy()
+    copy.apply_operation(SymmOp.from_axis_angle_and_translation([1, 2, 3], angle))
+    return copy
+
+
+def test_features_of_a_crystal_do_not_depend_on_its_description() -> None:
+    """Supercell, rotation, origin and order of the sites have no effect on the network's features."""
+    shuffled = Structure.from_sites(list(SPINEL)[::-1])
+    shifted = SPINEL.copy().translate_sites(range(len(SPINEL)), [0.1, 0.23, 0.4])
+    same = [SPINEL, SPINEL * (2, 1, 1), turned(SPINEL, 71.0), shuffled, shifted]
+    rows = compute_features(["chgnet"], [crystal(structure) for structure in same])
+    np.testing.assert_allclose(rows[1:], np.repeat(rows[:1], len(same) - 1, axis=0), atol=1e-4)
+    cells = compute_features(["cell"], [crystal(structure) for structure in same])
+    np.testing.assert_allclose(cells[1:], np.repeat(cells[:1], len(same) - 1, axis=0), atol=1e-3)
+
+
+def test_a_fully_occupied_crystal_equals_the_ordered_one() -> None:
+    """Sites with an occupancy of one, beside a disordered crystal in the batch, or as halves of one element."""
+    species = [{"Li+": 0.5, "Li": 0.5} if site.specie.symbol == "Li" else {"Cl": 1.0} for site in SALT]
+    halves = Structure(SALT.lattice, species, SALT.frac_coords)
+    mixed = SALT.copy()
+    mixed.replace_species({"Li": {"Li": 0.5, "Na": 0.5}})
+    rows = compute_features(["chgnet"], [crystal(SALT), crystal(halves), crystal(mixed)])
+    np.testing.assert_allclose(rows[0], rows[1], atol=1e-4)
+    assert np.abs(rows[2] - rows[0]).max() > 0.01
+
+
+def test_alternatives_closer_than_an_angstrom_are_one_site() -> None:
+    """Lithium split over two places around its site is lithium on the site; a molecule of H2 stays two atoms."""
+    split = Structure(SALT.lattice, [], [])
+    for site in SALT:
+        if site.specie.symbol == "Cl":
+            split.append("Cl", site.frac_coords)
+        else:
+            for move in (-0.05, 0.05):
+                split.append({"Li": 0.5}, np.add(site.frac_coords, [move, 0, 0]))
+    assert len(mix_sites(split).positions) == len(SALT)
+    rows = compute_features(["chgnet"], [crystal(SALT), crystal(split)])
+    np.testing.assert_allclose(rows[0], rows[1], atol=1e-4)
+    molecule = Structure(Lattice.cubic(4), ["H", "H"], [[0.99, 0, 0], [0.175, 0, 0]])
+    assert len(mix_sites(molecule).positions) == 2
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad:UserWarning")
+def test_atom_features_are_those_of_the_package() -> None:
+    """The package gives the features after the third convolution, and the sum of the last ones, normalised."""
+    torch = pytest.importorskip("torch")
+    model = pytest.importorskip("chgnet.model")
+    network = load_network("0.3.0", "cpu")
+    theirs = model.CHGNet.load(verbose=False, use_device="cpu")
+    (third, fourth), _ = network.describe_atoms(build_graph(network, SPINEL.to_ase_atoms()))
+    expected = theirs.predict_structure(SPINEL, task="e", return_atom_feas=True, return_crystal_feas=True)
+    np.testing.assert_allclose(third, expected["atom_fea"], atol=1e-4)
+    normalised = theirs.readout_norm(torch.tensor(fourth, dtype=torch.float32)).detach().numpy()
+    np.testing.assert_allclose(normalised.sum(axis=0), expected["crystal_fea"], rtol=1e-4, atol=1e-3)
+
+
+def test_a_crystal_without_neighbours_is_named() -> None:
+    """An atom alone in a large cell, and a cell that is too small, are refused with a remedy."""
+    alone = Structure(Lattice.cubic(20), ["Li"], [[0, 0, 0]])
+    tiny = Structure(Lattice.cubic(0.5), ["Li"], [[0, 0, 0]])
+    with pytest.raises(FeatureError, match=r"crystal: .*without a neighbour.*check its cell") as caught:
+        compute_features(["chgnet"], [crystal(alone), crystal(SALT), crystal(tiny)])
+    assert set(caught.value.complaints) == {0, 2}
+
+
+def test_cell_of_a_disordered_crystal_keeps_its_symmetry() -> None:
+    """Equal mixtures are one species: half-occupied rock salt is cubic, with the volume of the atoms there."""
+    half = SALT.copy()
+    half.replace_species({"Li": {"Li": 0.5}})
+    found = named(["cell"], crystal(half.get_primitive_structure()))
+    assert (found["space_group"], found["crystal_system"]) == (225, 6)
+    assert found["a"] == pytest.approx(5.13)
+    assert found["volume_per_atom"] == pytest.approx(5.13**3 / 6)
+    assert found["volume_per_lithium"] == pytest.approx(5.13**3 / 2)
+    assert named(["cell"], crystal(SALT))["density"] == pytest.approx(float(SALT.density), rel=1e-4)
+
+
+def test_a_cell_without_positions_gives_what_is_known() -> None:
+    """The stated cell gives the numbers of the crystal; without a count of atoms volumes are unknown."""
+    stated = Material("LiCl", {"Li": 1, "Cl": 1}, cell=Cell(225, (5.13,) * 3, (90.0,) * 3, atoms=8))
+    np.testing.assert_allclose(*compute_features(["cell"], [stated, crystal(SALT)]), rtol=1e-4)
+    bare = Material("LiCl", {"Li": 1, "Cl": 1}, cell=Cell(None, (5.13,) * 3, (90.0,) * 3))
+    found = named(["cell"], bare)
+    assert np.isnan([found["space_group"], found["volume_per_atom"], found["density"]]).all()
+    wrong = Material("LiCl", {"Li": 1, "Cl": 1}, cell=Cell(225, (5.13,) * 3, (90.0, 10.0, 150.0)))
+    with pytest.raises(FeatureError, match="no cell has the lengths"):
+        compute_features(["cell"], [wrong])
