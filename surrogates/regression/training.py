@@ -45,6 +45,7 @@ from surrogates.regression.probability import (
     reach_probability,
 )
 from surrogates.regression.property_model import PropertyModel
+from surrogates.regression.scores import rank_area
 from surrogates.regression.splits import Fold, join_groups, measure_groups, split_groups
 
 LEAST_ROWS = 20  # from which intervals and a choice can be learnt (chosen)
@@ -154,7 +155,7 @@ def _train(data: Dataset, recipe: Recipe, blocks: Blocks) -> PropertyModel:
     points, rest = embedding.project(blocks)
     between = distances_between_folds(points, rest, folds)
     domain = fit_domain(embedding, blocks, data.materials, between)
-    beyond, checks = _leave_regions_out(data, recipe, labelled, choice, embedding, between)
+    beyond, checks = _leave_regions_out(data, recipe, labelled, choice, embedding, folds)
     intervals = _calibrate_intervals(data, recipe.level, choice, between, beyond)
     members = _fit_members(recipe.candidates, choice.weights, labelled, recipe.seed)
     classifier: Classifier | None = None
@@ -302,9 +303,12 @@ def _leave_regions_out(
     labelled: Labelled,
     choice: _Choice,
     embedding: Embedding,
-    between: FloatArray,
+    folds: Sequence[Fold],
 ) -> tuple[float, dict[str, Any]]:
-    """Judge the chosen candidates on left-out regions.
+    """Judge the chosen candidates and the distance on left-out regions.
+
+    The area of the distance compares rows whose region was left out with the same rows in `folds`, where others of their region
+    were among the training rows.
 
     Returns:
         Absolute error that the level's share of rows of left-out regions stays below; facts for the card.
@@ -315,32 +319,31 @@ def _leave_regions_out(
         errors, at_least, idle = bound_scores(data.y, data.censoring, choice.mean)
         own = np.arange(int((~idle).sum()))
         return grouped_quantile(errors[~idle], recipe.level, own, at_least[~idle]), {}
-    folds = split_groups(regions, min(recipe.folds, count), recipe.seed)
+    apart = split_groups(regions, min(recipe.folds, count), recipe.seed)
     places = np.flatnonzero(choice.weights)
     candidates = [recipe.candidates[place] for place in places]
-    mean, _ = guess_between_folds(candidates, labelled, folds, recipe.seed).combine(choice.weights[places])
+    mean, _ = guess_between_folds(candidates, labelled, apart, recipe.seed).combine(choice.weights[places])
     errors, at_least, idle = bound_scores(data.y, data.censoring, mean)
     told = ~idle
     beyond = grouped_quantile(errors[told], recipe.level, np.arange(int(told.sum())), at_least[told])
-    left = distances_between_folds(*embedding.project(labelled.blocks), folds)
     known = data.censoring == 0
+    projected = embedding.project(labelled.blocks)
+    shared = np.zeros(len(data), dtype=np.bool_)
+    for train, test in folds:
+        shared[test] = np.isin(regions[test], regions[train])
     return beyond, {
         "regions": {
             "name": name,
             "count": count,
-            "mean_absolute_error": float(errors[known].mean()),
-            "out_of_domain_auc": rank_area(left, between),
+            "mae": float(errors[known].mean()),
+            "out_of_domain_auc": rank_area(
+                distances_between_folds(*projected, apart)[shared],
+                distances_between_folds(*projected, folds)[shared],
+            )
+            if shared.any()
+            else None,
         }
     }
-
-
-def rank_area(positive: FloatArray, negative: FloatArray) -> float:
-    """Area under the ROC curve: probability that a positive score is above a negative one, ties half."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(np.concatenate([positive, negative]))[: len(positive)]
-    n = len(positive)
-    return float((ranks.sum() - n * (n + 1) / 2.0) / (n * len(negative)))
 
 
 def _train_classifier(

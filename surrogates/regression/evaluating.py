@@ -1,0 +1,455 @@
+"""Figures of property models on rows that their training has not seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from invdesign.arrays import BoolArray, FloatArray, IntArray
+from invdesign.rng import rng_for
+from surrogates.regression.blocks import Blocks, compute_blocks, name_columns
+from surrogates.regression.errors import TrainingError
+from surrogates.regression.material import Dataset
+from surrogates.regression.probability import label_rows
+from surrogates.regression.property_model import Predictions, PropertyModel
+from surrogates.regression.scores import (
+    concordance,
+    interval_coverage,
+    rank_area,
+    ranked_probability_scores,
+)
+from surrogates.regression.splits import split_groups
+from surrogates.regression.training import Recipe, reduce_formula, train
+
+INNER_FOLDS = 3  # that choose and calibrate inside an outer training part, to save time (chosen)
+RESAMPLES = 300  # of groups, for intervals of figures (chosen)
+INTERVAL = 0.95  # level of intervals of figures (chosen)
+MOST_PAIRS = 4_000_000  # of rows in a resampled c-index (chosen)
+LEAST_FAMILY = 5  # rows of a family that has its own line (chosen)
+CURVE_SHARES = (0.125, 0.25, 0.5, 1.0)  # of the training groups (chosen)
+TOP_COLUMNS = 30  # whose importances are kept (chosen)
+
+Tell = Callable[[str], None]
+"""Takes a sentence on progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One figure of merit.
+
+    Attributes:
+        name: `mae`, `rmse`, `spearman`, `auc`, `c_index`, `crps`, `coverage_90`, `coverage_90_within`, `interval_width`,
+            `outside_percent`, `out_of_domain_auc`.
+        value: mean over the shuffles; coverage and shares in percent.
+        low, high: ends of its interval at 95 %, by resampled groups; None where there is none.
+        unit: of the value; empty for numbers without one.
+        rows: number of rows that it is taken over.
+    """
+
+    name: str
+    value: float
+    low: float | None
+    high: float | None
+    unit: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyResiduals:
+    """Errors of the rows of one family.
+
+    Attributes:
+        family: its name; `others` for all small ones.
+        rows: number of rows with a known value.
+        mae, bias: mean absolute and mean error (prediction minus value), in the target's unit.
+        coverage: share of rows in their interval, in percent.
+    """
+
+    family: str
+    rows: int
+    mae: float
+    bias: float
+    coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """One point of a learning curve: mean number of training rows, and mean absolute error."""
+
+    rows: int
+    mae: float
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Importance of a feature set or a feature: share of the variance of predictions that is lost with it."""
+
+    name: str
+    share: float
+
+
+@dataclass(frozen=True, eq=False)
+class Figures:
+    """Figures of a recipe or a model, with the predictions behind them.
+
+    Attributes:
+        figures: figures of merit.
+        families: residuals by family; empty without families.
+        split: how the rows were split, in words.
+        predictions: of every shuffle, of rows that the training had not seen.
+    """
+
+    figures: tuple[Figure, ...]
+    families: tuple[FamilyResiduals, ...]
+    split: str
+    predictions: tuple[Predictions, ...]
+
+    def __getitem__(self, name: str) -> float:
+        """Value of the figure `name`.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for figure in self.figures:
+            if figure.name == name:
+                return figure.value
+        raise KeyError(name)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Figures as rows of a table."""
+        return [
+            {
+                "metric": figure.name,
+                "value": figure.value,
+                "low": figure.low,
+                "high": figure.high,
+                "unit": figure.unit,
+                "rows": figure.rows,
+            }
+            for figure in self.figures
+        ]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Plain JSON for the card of a model: split, figures and families."""
+        return {
+            "split": self.split,
+            "figures": self.rows(),
+            "families": [
+                {
+                    "family": own.family,
+                    "rows": own.rows,
+                    "mae": own.mae,
+                    "bias": own.bias,
+                    "coverage": own.coverage,
+                }
+                for own in self.families
+            ],
+        }
+
+
+def cross_validate(
+    data: Dataset,
+    recipe: Recipe,
+    folds: int = 5,
+    shuffles: int = 3,
+    blocks: Blocks | None = None,
+    tell: Tell | None = None,
+) -> Figures:
+    """Judge a recipe by grouped folds; choice and calibration see the training part of a fold alone.
+
+    Args:
+        data: n materials with values.
+        recipe: of the training, which judges its candidates by `INNER_FOLDS` folds here.
+        folds: number of folds.
+        shuffles: number of splits; figures are means over them.
+        blocks: features of the materials; None to compute them.
+        tell: takes a sentence after each fold.
+
+    Raises:
+        TrainingError: data or recipe do not suffice.
+        FeatureError: a material lacks what a feature set needs.
+    """
+    if blocks is None:
+        blocks = compute_blocks(recipe.feature_sets, data.materials)
+    inner = replace(recipe, folds=INNER_FOLDS)
+    every: list[Predictions] = []
+    areas: list[float] = []
+    for shuffle in range(shuffles):
+        parts: list[tuple[IntArray, Predictions]] = []
+        for number, (rows, test) in enumerate(split_groups(data.groups, folds, recipe.seed + shuffle)):
+            model = train(data.select_rows(rows), inner, blocks.select_rows(rows))
+            parts.append((test, _predict_rows(model, data, blocks, test)))
+            area = model.about.get("regions", {}).get("out_of_domain_auc")
+            areas += [] if area is None else [area]
+            if tell:
+                tell(f"shuffle {shuffle + 1} of {shuffles}, fold {number + 1} of {folds}")
+        every.append(_join_predictions(parts))
+    split = f"{folds} folds by groups, {shuffles} shuffle{'s' if shuffles != 1 else ''}, choice by {INNER_FOLDS} inner folds"
+    figures = measure_figures(data, every, recipe.level)
+    if areas:
+        figures += (Figure("out_of_domain_auc", float(np.mean(areas)), None, None, "", len(data)),)
+    return Figures(figures, measure_families(data, every), split, tuple(every))
+
+
+def evaluate_model(model: PropertyModel, data: Dataset) -> Figures:
+    """Judge a model on a data set.
+
+    Figures are only honest for rows that the model was not trained on; `split` says how many formulas it knows.
+
+    Raises:
+        TrainingError: the data are of another target.
+        FeatureError: a material lacks what a feature set needs.
+    """
+    if (data.target.name, data.target.unit) != (model.target.name, model.target.unit):
+        raise TrainingError(
+            f"the model predicts {model.target.name} in {model.target.unit}, and the data hold {data.target.name} in "
+            f"{data.target.unit}: name the column and its unit that belong to the model"
+        )
+    data = replace(data, target=model.target)
+    found = model.predict(data.materials)
+    known = set(model.formulas)
+    seen = sum(reduce_formula(material) in known for material in data.materials)
+    split = f"{len(data)} rows, of which {seen} have a formula of the training data"
+    figures = measure_figures(data, [found], model.intervals.level)
+    return Figures(figures, measure_families(data, [found]), split, (found,))
+
+
+def _predict_rows(model: PropertyModel, data: Dataset, blocks: Blocks, rows: IntArray) -> Predictions:
+    from invdesign.threads import one_thread
+
+    with one_thread():
+        return model.predict_blocks(blocks.select_rows(rows), data.select_rows(rows).materials)
+
+
+def _join_predictions(parts: Sequence[tuple[IntArray, Predictions]]) -> Predictions:
+    """Join predictions of folds, in the order of the rows."""
+
+    order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+
+    def join(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for _, part in parts])[order]
+
+    reasons = [reason for _, part in parts for reason in part.reasons]
+    return Predictions(
+        mean=join("mean"),
+        lower=join("lower"),
+        upper=join("upper"),
+        deviation=join("deviation"),
+        distance=join("distance"),
+        outside=join("outside"),
+        reasons=tuple(reasons[place] for place in order.tolist()),
+        probability=None if any(part.probability is None for _, part in parts) else join("probability"),
+    )
+
+
+def measure_figures(data: Dataset, every: Sequence[Predictions], level: float) -> tuple[Figure, ...]:
+    """Figures of merit of predictions of all rows.
+
+    Args:
+        data: n materials with values.
+        every: predictions of each shuffle.
+        level: of their intervals.
+    """
+    n, rows = len(data), np.arange(len(data))
+    value = np.array([list(_score_shuffles(data, every, rows, level).values())]).reshape(-1)
+    names = list(_score_shuffles(data, every, rows, level))
+    members = [np.flatnonzero(data.groups == group) for group in np.unique(data.groups)]
+    rng = rng_for(0, 0, "resampled groups")
+    drawn = np.full((RESAMPLES, len(names)), np.nan)
+    for resample in range(RESAMPLES):
+        picked = np.concatenate([members[place] for place in rng.integers(len(members), size=len(members))])
+        scores = _score_shuffles(data, every, picked, level, pairs=n * n <= MOST_PAIRS)
+        drawn[resample] = [scores.get(name, np.nan) for name in names]
+    known = int((data.censoring == 0).sum())
+    ends = [_interval_of(column) for column in drawn.T]
+    return tuple(
+        Figure(
+            name,
+            float(number),
+            *end,
+            unit=_unit_of(name, data.target.unit),
+            rows=n if name in ("auc", "c_index", "crps", "outside_percent") else known,
+        )
+        for name, number, end in zip(names, value, ends, strict=True)
+        if np.isfinite(number)
+    )
+
+
+def _interval_of(drawn: FloatArray) -> tuple[float | None, float | None]:
+    found = drawn[np.isfinite(drawn)]
+    if len(found) < RESAMPLES // 2:
+        return None, None
+    low, high = np.quantile(found, [0.5 - INTERVAL / 2.0, 0.5 + INTERVAL / 2.0])
+    return float(low), float(high)
+
+
+def _unit_of(name: str, unit: str) -> str:
+    if name in ("mae", "rmse", "crps", "interval_width"):
+        return unit
+    return "%" if name.startswith(("coverage", "outside")) else ""
+
+
+def _score_shuffles(
+    data: Dataset, every: Sequence[Predictions], rows: IntArray, level: float, *, pairs: bool = True
+) -> dict[str, float]:
+    """Scores of `rows` by name, means over the shuffles."""
+    scores = [_score_rows(data, predictions, rows, level, pairs) for predictions in every]
+    return {
+        name: float(np.mean([own[name] for own in scores]))
+        for name in scores[0]
+        if all(name in own for own in scores)
+    }
+
+
+def _score_rows(
+    data: Dataset, found: Predictions, rows: IntArray, level: float, pairs: bool
+) -> dict[str, float]:
+    """Scores of `rows` by name; rows with a known value alone but for `auc`, `c_index` and `crps`."""
+    y, censoring, mean = data.y[rows], data.censoring[rows], found.mean[rows]
+    known = censoring == 0
+    if not known.any():
+        return {}
+    error = (mean - y)[known]
+    scores = {"mae": float(np.abs(error).mean()), "rmse": float(np.sqrt((error**2).mean()))}
+    if np.ptp(y[known]) > 0 and np.ptp(mean[known]) > 0:
+        scores["spearman"] = _rank_correlation(y[known], mean[known])
+    if data.target.threshold is not None and found.probability is not None:
+        labels, sure = label_rows(y, censoring, data.target.threshold)
+        p, good = found.probability[rows][sure], labels[sure] > 0
+        if good.any() and not good.all():
+            scores["auc"] = rank_area(p[good], p[~good])
+    if censoring.any() and pairs:
+        index = concordance(y, censoring, mean)
+        scores |= {} if index is None else {"c_index": index}
+    scores["crps"] = float(ranked_probability_scores(y, censoring, mean, found.deviation[rows]).mean())
+    lower, upper, outside = found.lower[rows], found.upper[rows], found.outside[rows]
+    name = f"coverage_{100 * level:.0f}"
+    for key, part in (
+        (name, known),
+        (f"{name}_within", known & ~outside),
+        (f"{name}_outside", known & outside),
+    ):
+        share = interval_coverage(y, lower, upper, part)
+        scores |= {} if share is None else {key: 100.0 * share}
+    scores["interval_width"] = float((upper - lower)[known].mean())
+    scores["outside_percent"] = 100.0 * float(outside.mean())
+    return scores
+
+
+def _rank_correlation(a: FloatArray, b: FloatArray) -> float:
+    from invdesign.learning.calibration import rank_correlation
+
+    return rank_correlation(a, b) or 0.0
+
+
+def measure_families(data: Dataset, every: Sequence[Predictions]) -> tuple[FamilyResiduals, ...]:
+    """Residuals by family, largest families first; families of few rows together."""
+    if not any(data.families):
+        return ()
+    known = data.censoring == 0
+    names = np.array([family or "without family" for family in data.families], dtype=object)
+    counts = {name: int(((names == name) & known).sum()) for name in dict.fromkeys(names.tolist())}
+    large = sorted(
+        (name for name, count in counts.items() if count >= LEAST_FAMILY), key=lambda name: -counts[name]
+    )
+    lines = [(name, (names == name) & known) for name in large]
+    rest = known & ~np.isin(names, large)
+    lines += [("others", rest)] if rest.any() else []
+    return tuple(_measure_family(name, data, every, rows) for name, rows in lines)
+
+
+def _measure_family(
+    name: str, data: Dataset, every: Sequence[Predictions], rows: BoolArray
+) -> FamilyResiduals:
+    error = np.array([found.mean[rows] - data.y[rows] for found in every])
+    shares = [interval_coverage(data.y, found.lower, found.upper, rows) or 0.0 for found in every]
+    return FamilyResiduals(
+        name,
+        int(rows.sum()),
+        float(np.abs(error).mean()),
+        float(error.mean()),
+        100.0 * float(np.mean(shares)),
+    )
+
+
+def trace_learning_curve(
+    data: Dataset,
+    recipe: Recipe,
+    folds: int = 5,
+    blocks: Blocks | None = None,
+    shares: Sequence[float] = CURVE_SHARES,
+) -> tuple[CurvePoint, ...]:
+    """Mean absolute error by number of training rows, over grouped folds, one shuffle.
+
+    Args:
+        data: n materials with values.
+        recipe: of the training, which judges its candidates by `INNER_FOLDS` folds here.
+        folds: number of folds.
+        blocks: features of the materials; None to compute them.
+        shares: of the groups of each training part; those too small for a training are left out.
+    """
+    data = replace(data, target=replace(data.target, threshold=None))
+    recipe = replace(recipe, classifiers=(), folds=INNER_FOLDS)
+    if blocks is None:
+        blocks = compute_blocks(recipe.feature_sets, data.materials)
+    split = split_groups(data.groups, folds, recipe.seed)
+    points = []
+    for share in shares:
+        errors, sizes = [], []
+        try:
+            for number, (rows, test) in enumerate(split):
+                part = _draw_groups(data.groups, rows, share, rng_for(recipe.seed, number, "learning curve"))
+                model = train(data.select_rows(part), recipe, blocks.select_rows(part))
+                known = test[data.censoring[test] == 0]
+                errors.append(np.abs(_predict_rows(model, data, blocks, known).mean - data.y[known]))
+                sizes.append(len(part))
+        except TrainingError:
+            continue
+        points.append(CurvePoint(round(float(np.mean(sizes))), float(np.concatenate(errors).mean())))
+    return tuple(points)
+
+
+def _draw_groups(groups: IntArray, rows: IntArray, share: float, rng: np.random.Generator) -> IntArray:
+    """Rows of a random share of their groups; larger shares hold the rows of smaller ones."""
+    names = rng.permutation(np.unique(groups[rows]))
+    kept = names[: max(1, round(share * len(names)))]
+    return rows[np.isin(groups[rows], kept)]
+
+
+def measure_importances(
+    model: PropertyModel, data: Dataset, blocks: Blocks | None = None
+) -> tuple[tuple[Effect, ...], tuple[Effect, ...]]:
+    """Importances of feature sets, and of the features that matter most, by permutation.
+
+    Args:
+        model: trained.
+        data: n materials among which features are exchanged, such as the training data.
+        blocks: features of the materials; None to compute them.
+    """
+    from invdesign.learning.data import Inputs
+    from invdesign.learning.importance import variance_shares
+    from invdesign.threads import one_thread
+    from surrogates.regression.members import predict_mean
+
+    sets = tuple(dict.fromkeys(name for member in model.members for name in member.candidate.features))
+    if blocks is None:
+        blocks = compute_blocks(sets, data.materials)
+    ends = np.cumsum([0, *(blocks.values[name].shape[1] for name in sets)])
+    places = {name: slice(int(ends[place]), int(ends[place + 1])) for place, name in enumerate(sets)}
+
+    def predict(x: FloatArray) -> FloatArray:
+        return predict_mean(model.members, Blocks({name: x[:, part] for name, part in places.items()}))[0]
+
+    names = tuple(f"{name}: {column}" for name in sets for column in name_columns(name))
+    groups = tuple((name, tuple(range(part.start, part.stop))) for name, part in places.items())
+    inputs = Inputs(names, tuple("number" for _ in names), groups)
+    with one_thread():
+        columns, whole = variance_shares(predict, blocks.stack_sets(sets), inputs, [None] * len(names))
+    return (
+        tuple(Effect(share.name, share.effect) for share in whole),
+        tuple(Effect(share.name, share.effect) for share in columns[:TOP_COLUMNS]),
+    )
