@@ -111,6 +111,6 @@ def describe_progress(progress: Progress) -> str:
     """Describe progress in a line: tier, share, rate and time left."""
     share = 100.0 * progress.done / progress.total if progress.total else 100.0
     text = f"{progress.tier} ({progress.number}/{progress.passes}): {progress.done:,} of {progress.total:,} ({share:.1f} %)"
-    if progress.rate == progress.rate:  # noqa: PLR0124 - false for NaN
+    if progress.rate == progress.rate:
         text += f", {progress.rate:,.0f} per second, {format_duration(progress.left)} left"
     return text

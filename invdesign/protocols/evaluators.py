@@ -231,24 +231,30 @@ class CompositionScorer(Protocol):
         """Reasons by element, for those that no scored composition may hold."""
         ...
 
-    def prepare_counts(self, elements: Sequence[str], counts: IntArray) -> BlockScorer | None:
-        """Prepare a fast scorer of element sets; None if the model has none.
+    def prepare_counts(
+        self, elements: Sequence[str], counts: IntArray, names: Collection[str]
+    ) -> BlockScorer | None:
+        """Prepare a fast scorer of element sets; None if the model has none for all these properties.
 
         Its numbers may differ from those of `score_compositions` by rounding.
 
         Args:
             elements: symbols that the sets are taken from; refused ones are in none of them.
             counts: shape (m, k), all above 0: atoms of each element, by composition.
+            names: of the properties.
         """
         ...
 
-    def score_compositions(self, compositions: Sequence[Mapping[str, float]]) -> Mapping[str, FloatArray]:
+    def score_compositions(
+        self, compositions: Sequence[Mapping[str, float]], names: Collection[str]
+    ) -> Mapping[str, FloatArray]:
         """Predict properties of n compositions, by name, each shape (n,).
 
-        A row does not depend on the others but for rounding.
+        Numbers of a row depend on the other rows by rounding only.
 
         Args:
             compositions: amounts by element symbol; none holds a refused element.
+            names: of the properties; there may be more in the answer.
         """
         ...
 

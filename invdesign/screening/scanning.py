@@ -165,7 +165,8 @@ class Scanner:
         allowed = [
             name for name in self.stream.elements if name not in scorer.refuse_elements(self.stream.elements)
         ]
-        return scorer.prepare_counts(allowed, np.ones((1, 1), dtype=np.int64)) is not None
+        counts = np.ones((1, 1), dtype=np.int64)
+        return scorer.prepare_counts(allowed, counts, self.tiers[0].carried) is not None
 
     def sample_scores(self, tier: int, kept: Kept | None) -> tuple[float, float]:
         """Least and largest score of a sample, for the bins of the histogram; NaN without any.
@@ -248,7 +249,7 @@ class Scanner:
         barred = np.array([name in reasons for name in stream.elements])
         for block in stream.iterate_blocks(first, last):
             m = len(block.counts)
-            prepared = scorer.prepare_counts(stream.elements, block.counts)
+            prepared = scorer.prepare_counts(stream.elements, block.counts, self.tiers[0].carried)
             assert prepared is not None  # it was for other counts
             step = max(VALUES // m, 1)
             for start in range(block.first, block.last, step):
@@ -349,7 +350,7 @@ class Scanner:
         evaluator = self.tiers[tier].evaluator
         lost: dict[int, str] = {}
         if isinstance(evaluator, CompositionScorer) and reads_compositions(evaluator):
-            found = self._score_compositions(evaluator, kept.indices, lost)
+            found = self._score_compositions(evaluator, self.tiers[tier].carried, kept.indices, lost)
         else:
             found = self._evaluate(tier, kept, values, lost)
         for row, reason in lost.items():
@@ -384,17 +385,16 @@ class Scanner:
         return found
 
     def _score_compositions(
-        self, scorer: CompositionScorer, indices: IntArray, lost: dict[int, str]
+        self, scorer: CompositionScorer, names: Sequence[str], indices: IntArray, lost: dict[int, str]
     ) -> dict[str, FloatArray]:
         compositions = self.list_compositions(indices, lost)
-        names = sorted({name for amounts in compositions for name in amounts})
-        reasons = scorer.refuse_elements(names)
+        reasons = scorer.refuse_elements(sorted({name for amounts in compositions for name in amounts}))
         for row, amounts in enumerate(compositions):
             name = next((name for name in amounts if name in reasons), None) if reasons else None
             if name is not None:
                 lost.setdefault(row, reasons[name])
         rows = [row for row in range(len(compositions)) if row not in lost]
-        values = {name: np.full(len(compositions), np.nan) for name in cast("Evaluator", scorer).provides}
+        values = {name: np.full(len(compositions), np.nan) for name in names}
         _score_by_halves(scorer, compositions, rows, values, lost)
         return values
 
@@ -462,7 +462,7 @@ def _score_by_halves(
     if not rows:
         return
     try:
-        found = scorer.score_compositions([compositions[row] for row in rows])
+        found = scorer.score_compositions([compositions[row] for row in rows], tuple(values))
         for name, column in values.items():
             column[rows] = found[name]
     except FOREIGN_ERRORS as error:  # an evaluator may raise anything; the candidate carries the cause

@@ -14,7 +14,12 @@ from functools import cached_property
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
+from invdesign.structures.charges import element_symbols
+from surrogates.regression.members import Member
+from surrogates.regression.models.contract import FittedModel
+from surrogates.regression.models.linear import LinearModel
 
+STATISTICS_SET, FRACTIONS_SET = "element_statistics", "element_fractions"  # feature sets with a fast form
 ROWS_IN_CACHE = (
     4_096  # compositions at a time: 20 properties in doubles take 0.6 MB, of 1 MB of cache; chosen
 )
@@ -141,3 +146,49 @@ class StatisticsBlock:
                 found[first : first + len(some), left : left + width] += weights @ room.reshape(
                     len(some), q, width
                 )
+
+
+def find_statistics_model(members: Sequence[Member]) -> StatisticsModel | None:
+    """Write the mean of members as one linear function of statistics and fractions; None if it is no such function.
+
+    Each member must be linear in its features, without power transforms or compressed values, and these the sets
+    `element_statistics` and `element_fractions`.
+    """
+    from surrogates.regression.features.composition import HEAVIEST_ELEMENT, property_table
+    from surrogates.regression.features.registry import find_feature_set
+
+    table = property_table()[1:]
+    n_properties = table.shape[1]
+    statistics, fractions, intercept = np.zeros(4 * n_properties), np.zeros(HEAVIEST_ELEMENT), 0.0
+    for member in members:
+        found = _find_slopes(member.model)
+        if found is None or not set(member.candidate.features) <= {STATISTICS_SET, FRACTIONS_SET}:
+            return None
+        slopes, offset = found
+        intercept += member.weight * offset
+        start = 0
+        for name in member.candidate.features:
+            end = start + len(find_feature_set(name).columns)
+            target = statistics if name == STATISTICS_SET else fractions
+            target += member.weight * slopes[start:end]
+            start = end
+    mean, deviation, least, largest = (np.ascontiguousarray(part) for part in statistics.reshape(-1, 4).T)
+    symbols = tuple(element_symbols()[:HEAVIEST_ELEMENT])
+    return StatisticsModel(symbols, table, mean, deviation, least, largest, fractions, intercept)
+
+
+def _find_slopes(model: FittedModel) -> tuple[FloatArray, float] | None:
+    """Slope of each feature (d,), and the value where all are 0; None if the model is not linear."""
+    if not isinstance(model, LinearModel) or len(model.inputs.powers):
+        return None
+    outputs, inputs = model.outputs, model.inputs
+    if outputs.logistic or outputs.scale.compressed:
+        return None
+    scaled = model.weights / inputs.spread
+    k = len(inputs.kept)
+    slopes = np.zeros(len(inputs.fill))
+    slopes[inputs.kept] = scaled[:k]  # compositions lack no feature, so that indicators are 0
+    scale = outputs.scale
+    slope = scale.deviation * scale.width
+    score = model.offset - float(scaled @ inputs.centre)
+    return slopes * slope, (score * scale.deviation + scale.mean) * scale.width + scale.centre

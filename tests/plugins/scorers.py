@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
+from pydantic import Field
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Evaluation, Failure, Input
@@ -80,18 +81,22 @@ class Plain(EvaluatorSettings):
 class Linear(Plain):
     """The same for whole element sets."""
 
-    refused: dict[str, str] = {}
+    refused: dict[str, str] = Field(default_factory=dict)
     fast: bool = True
     delay: float = 0.0
 
     def refuse_elements(self, elements: Sequence[str]) -> Mapping[str, str]:
         return {name: reason for name, reason in self.refused.items() if name in elements}
 
-    def prepare_counts(self, elements: Sequence[str], counts: IntArray) -> BlockScorer | None:
+    def prepare_counts(
+        self, elements: Sequence[str], counts: IntArray, names: Collection[str]
+    ) -> BlockScorer | None:
         time.sleep(self.delay)
         return _Block(self.model.prepare_counts(elements, counts), "value") if self.fast else None
 
-    def score_compositions(self, compositions: Sequence[Mapping[str, float]]) -> Mapping[str, FloatArray]:
+    def score_compositions(
+        self, compositions: Sequence[Mapping[str, float]], names: Collection[str]
+    ) -> Mapping[str, FloatArray]:
         return {"value": self.model.score(compositions)}
 
     def judge_compositions(self, compositions: Sequence[Mapping[str, float]]) -> Sequence[Judgement]:
@@ -108,5 +113,7 @@ class Curved(Linear):
 
     fast: bool = False
 
-    def score_compositions(self, compositions: Sequence[Mapping[str, float]]) -> Mapping[str, FloatArray]:
+    def score_compositions(
+        self, compositions: Sequence[Mapping[str, float]], names: Collection[str]
+    ) -> Mapping[str, FloatArray]:
         return {"value": np.abs(self.model.score(compositions))}

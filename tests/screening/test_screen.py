@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -75,7 +74,7 @@ def brute_force(data: Mapping[str, Any], options: Options = SMALL) -> list[tuple
             **{k: v for k, v in settings.items() if k != "gate"}
         )
         left = [amounts for amounts in left if not evaluator.refuse_elements(list(amounts))]
-        values = evaluator.score_compositions(left)["value"]
+        values = evaluator.score_compositions(left, ["value"])["value"]
         low = settings.get("gate", {}).get("value", {}).get("min", -np.inf)
         order = [
             row for row in np.argsort(round_scores(-values), kind="stable").tolist() if values[row] >= low
@@ -186,9 +185,8 @@ def test_a_stopped_screen_goes_on_to_the_same_end(stops: int, tmp_path: Path) ->
 
         try:
             outcome: Outcome = screen.run(stop_soon)
-        except StoppedError as error:
+        except StoppedError:
             sessions += 1
-            assert error.exit_code == 130
             continue
         write_outputs(screen, outcome, None)
         break
@@ -320,7 +318,7 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     run(screened(), tmp_path / "screen")
     state = tmp_path / "screen" / "pass-1.npz"
     state.write_bytes(state.read_bytes()[:-200])
-    with pytest.raises(StoreError, match="pass-1.npz is damaged.*Remove it"):
+    with pytest.raises(StoreError, match=r"pass-1\.npz is damaged.*Remove it"):
         run(screened(), tmp_path / "screen")
 
 
