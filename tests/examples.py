@@ -17,6 +17,22 @@ KNOWN = {
 }
 
 SPACES: dict[str, list[Example]] = {
+    "composition": [
+        {
+            "elements": {"Li": 1, "Y": 3, "Zr": 4, "Fe": [2, 3], "Cl": -1, "Br": -1, "O": -2},
+            "required": ["Li", ["Cl", "Br"]],
+            "elements_per_formula": [3, 5],
+            "max_count": 10,
+            "max_atoms": 24,
+        },
+        {"elements": ["Li", "P", "S"], "counts": {"Li": [2, 8]}},
+        {"elements": {"Li": [1], "O": [-2]}, "elements_per_formula": 2},
+        {
+            "elements": ["Li", "Na", "Mg", "Al", "Ti", "Mn", "Fe", "P", "O", "S", "F", "Cl"],
+            "elements_per_formula": [3, 5],
+            "max_atoms": 40,
+        },
+    ],
     "crystal": [
         {"formula": "Al2O3", "formula_units": [1, 2]},
         {

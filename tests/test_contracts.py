@@ -13,6 +13,7 @@ from invdesign.testing.optimizers import ONE_OBJECTIVE, TWO_OBJECTIVES
 from tests.examples import BY_GROUP, OPTIMIZERS, SLOW, SPACES, Example, examples
 
 REFUSED = {
+    ("cma", "composition"),
     ("cma", "crystal"),
     ("cma", "ordering"),
     ("cma", "pool"),

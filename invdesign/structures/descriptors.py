@@ -93,13 +93,15 @@ def composition_features(compositions: Sequence[Composition]) -> FloatArray:
         elements[row, : len(numbers)] = numbers
         fractions[row, : len(numbers)] = list(amounts.values())
     fractions /= fractions.sum(axis=1, keepdims=True)
-    return _summarise_properties(fractions, elements)
+    return summarise_fractions(fractions, elements)
 
 
-def _summarise_properties(fractions: FloatArray, elements: NDArray[np.int64]) -> FloatArray:
-    """Statistics of properties from fractions (n, k) of elements (n, k).
+def summarise_fractions(fractions: FloatArray, elements: NDArray[np.int64]) -> FloatArray:
+    """Features of compositions that are given as arrays; see `composition_features`.
 
-    A fraction is 0 where a row has fewer than k elements.
+    Args:
+        fractions: shape (n, k); 0 where a row has fewer than k elements.
+        elements: shape (n, k), atomic numbers.
     """
     values = elemental_properties()[elements]  # (n, k, p)
     present = (fractions > 0)[..., None]

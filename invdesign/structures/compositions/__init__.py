@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from invdesign.structures.compositions.enumeration import ElementSet, NeutralCompositions, SetClass
-from invdesign.structures.compositions.rules import CompositionRules, Slot, reduce_counts
+from invdesign.structures.compositions.rules import CompositionRules, Slot
 from invdesign.structures.compositions.vectors import iterate_vector_blocks
 
 __all__ = [
@@ -13,5 +13,4 @@ __all__ = [
     "SetClass",
     "Slot",
     "iterate_vector_blocks",
-    "reduce_counts",
 ]

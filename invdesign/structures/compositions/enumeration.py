@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import accumulate
@@ -205,7 +205,15 @@ class NeutralCompositions:
         Args:
             slots: of an element set or of a class.
         """
-        return iterate_vector_blocks(slots, self.rules.most_atoms)
+        if slots in self._small:
+            yield _keep_vectors(slots, self.rules.most_atoms)
+        else:
+            yield from iterate_vector_blocks(slots, self.rules.most_atoms)
+
+    @cached_property
+    def _small(self) -> frozenset[tuple[Slot, ...]]:
+        """Classes whose counts are kept for a while."""
+        return frozenset(own.slots for own in self.classes if own.n_vectors <= KEPT_ROWS)
 
     def unrank(self, index: int) -> dict[str, int]:
         """Composition number `index`: counts by element.
@@ -225,9 +233,6 @@ class NeutralCompositions:
 
     def _find_vector(self, own: SetClass, row: int) -> CountArray:
         """Counts number `row` of a class, shape (k,)."""
-        if own.n_vectors <= KEPT_ROWS:
-            kept: CountArray = _keep_vectors(own.slots, self.rules.most_atoms)[row]
-            return kept
         for block in self.list_vectors(own.slots):
             if row < len(block):
                 found: CountArray = block[row]
@@ -244,10 +249,11 @@ class NeutralCompositions:
         Raises:
             ValueError: the composition is none of these, with the reason.
         """
-        reason = self.explain_exclusion(counts)
+        reason = self.rules.explain_exclusion(counts)
         if reason:
             raise ValueError(reason)
-        own, members = self._place(counts)
+        members = self._sort_members(counts)
+        own = self.classes[self._class_numbers[self._count_kinds(members)]]
         number = 0
         for kind, chosen in zip(own.taken, self._split_members(own, members), strict=True):
             known = {member: place for place, member in enumerate(self.kinds[kind[0]].members)}
@@ -264,13 +270,8 @@ class NeutralCompositions:
 
     def _find_row(self, own: SetClass, vector: CountArray) -> int:
         """Find the row of counts `vector` (k,) among those of its class."""
-        blocks: Iterator[CountArray] = (
-            iter([_keep_vectors(own.slots, self.rules.most_atoms)])
-            if own.n_vectors <= KEPT_ROWS
-            else self.list_vectors(own.slots)
-        )
         before = 0
-        for block in blocks:
+        for block in self.list_vectors(own.slots):
             same = np.flatnonzero((block == vector).all(axis=1))
             if len(same):
                 return before + int(same[0])
@@ -279,47 +280,27 @@ class NeutralCompositions:
 
     def contains(self, counts: Mapping[str, int]) -> bool:
         """True if a composition is one of these; its counts have no common divisor."""
-        return not self.explain_exclusion(counts)
+        return not self.rules.explain_exclusion(counts)
 
-    def explain_exclusion(self, counts: Mapping[str, int]) -> str:
-        """Say which rule a composition breaks; empty where it keeps all of them.
+    def find_class(self, elements: Iterable[str]) -> tuple[SetClass, tuple[str, ...]] | None:
+        """Find the class of an element set, and the elements in the order of the counts.
 
-        Args:
-            counts: atoms by element, from 1.
+        Returns None where no composition holds exactly these elements.
         """
-        rules = self.rules
-        for name, count in counts.items():
-            if name not in self._numbers:
-                return f"{name} is no allowed element; there are {', '.join(rules.elements)}"
-            low, high = rules.slot(name).counts
-            if not low <= count <= high:
-                return f"the count of {name} must lie between {low} and {high}, got {count}"
-        low, high = rules.elements_per_formula
-        if not low <= len(counts) <= high:
-            return f"a formula must hold {low} to {high} elements, got {len(counts)}"
-        for group in rules.required:
-            if not set(group) & set(counts):
-                return f"a formula must hold {' or '.join(group)}"
-        total = sum(counts.values())
-        if rules.max_atoms is not None and total > rules.max_atoms:
-            return f"a formula must hold {rules.max_atoms} atoms at most, got {total}"
-        divisor = math.gcd(*counts.values())
-        if divisor > 1:
-            return f"a formula must be reduced; divide its counts by {divisor}"
-        charges = {0}
-        for name, count in counts.items():
-            charges = {charge + count * state for charge in charges for state in rules.states[name]}
-        if 0 not in charges:
-            nearest = min(charges, key=lambda charge: (abs(charge), charge))
-            return f"the charges of its elements never add up to zero; the nearest total is {nearest:+d}"
-        return ""
+        members = self._sort_members(elements)
+        own = self._class_numbers.get(self._count_kinds(members))
+        if own is None:
+            return None
+        return self.classes[own], tuple(self.rules.elements[member] for member in members)
 
-    def _place(self, counts: Mapping[str, int]) -> tuple[SetClass, list[int]]:
-        """Class and members of a composition, in the order of the counts."""
-        members = sorted((self._numbers[name] for name in counts), key=lambda m: (self._kind_of[m], m))
+    def _sort_members(self, elements: Iterable[str]) -> list[int]:
+        """Numbers of allowed elements in the order of the counts."""
+        return sorted((self._numbers[name] for name in elements), key=lambda m: (self._kind_of[m], m))
+
+    def _count_kinds(self, members: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """Number of elements of each kind, as (kind, number)."""
         kinds = [self._kind_of[member] for member in members]
-        taken = tuple((kind, kinds.count(kind)) for kind in sorted(set(kinds)))
-        return self.classes[self._class_numbers[taken]], members
+        return tuple((kind, kinds.count(kind)) for kind in sorted(set(kinds)))
 
     @cached_property
     def _firsts(self) -> list[int]:

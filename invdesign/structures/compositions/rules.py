@@ -83,11 +83,37 @@ class CompositionRules:
         most = sum(highest[: self.elements_per_formula[1]])
         return most if self.max_atoms is None else min(most, self.max_atoms)
 
+    def explain_exclusion(self, counts: Mapping[str, int]) -> str:
+        """Say which rule a composition breaks; empty where it keeps all of them.
 
-def reduce_counts(counts: Mapping[str, int]) -> dict[str, int]:
-    """Divide whole counts by their greatest common divisor; elements without atoms are left out."""
-    divisor = math.gcd(*counts.values())
-    return {name: count // divisor for name, count in counts.items() if count}
+        Args:
+            counts: atoms by element, from 1.
+        """
+        for name, count in counts.items():
+            if name not in self.states:
+                return f"{name} is no allowed element; there are {', '.join(self.elements)}"
+            low, high = self.slot(name).counts
+            if not low <= count <= high:
+                return f"the count of {name} must lie between {low} and {high}, got {count}"
+        low, high = self.elements_per_formula
+        if not low <= len(counts) <= high:
+            return f"a formula must hold {low} to {high} elements, got {len(counts)}"
+        for group in self.required:
+            if not set(group) & set(counts):
+                return f"a formula must hold {' or '.join(group)}"
+        total = sum(counts.values())
+        if self.max_atoms is not None and total > self.max_atoms:
+            return f"a formula must hold {self.max_atoms} atoms at most, got {total}"
+        divisor = math.gcd(*counts.values())
+        if divisor > 1:
+            return f"a formula must be reduced; divide its counts by {divisor}"
+        charges = {0}
+        for name, count in counts.items():
+            charges = {charge + count * state for charge in charges for state in self.states[name]}
+        if 0 not in charges:
+            nearest = min(charges, key=lambda charge: (abs(charge), charge))
+            return f"the charges of its elements never add up to zero; the nearest total is {nearest:+d}"
+        return ""
 
 
 def _list_problems(rules: CompositionRules) -> Iterator[str]:
