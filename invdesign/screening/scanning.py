@@ -155,7 +155,7 @@ class Scanner:
         self.problem = problem
         self.tiers = tuple(tiers)
         self.columns = list_columns(tiers)
-        self.stream = CompositionStream(space.listed) if isinstance(space, CompositionSpace) else None
+        self.stream = CompositionStream(space.compositions) if isinstance(space, CompositionSpace) else None
 
     def is_fast(self) -> bool:
         """True if the first tier scores whole element sets."""

@@ -190,7 +190,7 @@ class Screen:
     def stream(self) -> CompositionStream | None:
         """Compositions of the space; None for other spaces."""
         space = self.campaign.space
-        return CompositionStream(space.listed) if isinstance(space, CompositionSpace) else None
+        return CompositionStream(space.compositions) if isinstance(space, CompositionSpace) else None
 
     def stop(self) -> None:
         """Ask `run`, in another thread, to write its state and end."""

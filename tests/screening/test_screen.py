@@ -40,9 +40,9 @@ def screened(*stages: Mapping[str, Any], **changes: Any) -> dict[str, Any]:
         "version": 1,
         "name": "screened",
         "space": {
-            "kind": "invdesign.spaces.composition.space:CompositionSpace",
+            "kind": "composition",
             "elements": STATES,
-            "required": ["Li", "Na"],
+            "required": [["Li", "Na"]],
             "elements_per_formula": [2, 4],
             "max_count": 5,
         },
@@ -67,7 +67,7 @@ def run(
 def brute_force(data: Mapping[str, Any], options: Options = SMALL) -> list[tuple[str, str]]:
     """Formula and value of the best, from the list of all compositions, through all tiers in turn."""
     space: Any = campaign(data).space
-    left = [dict(space.listed.unrank(number)) for number in range(space.listed.count())]
+    left = [dict(space.compositions.unrank(number)) for number in range(space.compositions.count())]
     stages = [(next(iter(stage)), next(iter(stage.values()))) for stage in data["evaluate"]]
     for number, (kind, settings) in enumerate(stages):
         evaluator = (Curved if kind.endswith("Curved") else Linear)(
@@ -135,13 +135,13 @@ def test_every_candidate_is_counted_once(tmp_path: Path) -> None:
     _, facts = run(data, tmp_path / "screen")
     first = facts["passes"][0]
     reasons = {row["reason"]: row for row in first["refused_by_reason"]}
-    with_aluminium = sum("Al" in space.listed.unrank(n) for n in range(space.listed.count()))
+    with_aluminium = sum("Al" in space.compositions.unrank(n) for n in range(space.compositions.count()))
     assert reasons["Al is unknown"]["count"] == with_aluminium
     assert "Al" in reasons["Al is unknown"]["example"]
     assert set(reasons) == {"Al is unknown", "not value <= 2"}
     histogram = first["histogram"]
     counted = sum(histogram["counts"]) + histogram["below"] + histogram["above"]
-    assert first["refused"] + counted == first["seen"] == facts["candidates"] == space.listed.count()
+    assert first["refused"] + counted == first["seen"] == facts["candidates"] == space.compositions.count()
 
 
 def test_a_failure_is_a_reason_without_the_formula(tmp_path: Path) -> None:
