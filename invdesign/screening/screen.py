@@ -47,6 +47,10 @@ SLOW_UNIT = 2**13  # candidates in a work unit scored one by one, about a second
 MOST_UNITS = 2**20  # of a pass: a bit each is written with the state (chosen)
 CHECKPOINT_SECONDS = 5.0  # between two states on disk (chosen)
 POLL_SECONDS = 0.2  # between looks at signals (chosen)
+RESCORED, RESCORED_MORE = (
+    2,
+    1_000,
+)  # times the table, and more: scores of both ways differ by rounding alone (chosen)
 ATTEMPTS = 2  # of a unit whose process died: another program may have taken the memory (chosen)
 # Aspects of a campaign that decide the results of a screen.
 DECIDING = ("space", "stages", "objectives", "constraints", "scalarize")
@@ -240,8 +244,11 @@ class Screen:
 
         So the table holds the numbers that the evaluator itself gives.
         """
-        rest = list(range(1, len(self.tiers))) or ([0] if by_sets else [])
-        ends = [self.options.keep] * len(rest) + [self.options.top]
+        rest = list(range(1, len(self.tiers)))
+        keep, top = self.options.keep, self.options.top
+        if by_sets and not rest:
+            rest, keep = [0], min(keep, RESCORED * top + RESCORED_MORE)
+        ends = [*[keep] * len(rest), top]
         first = Pass(0, ends[0], by_sets=by_sets, from_kept=False)
         return (first, *(Pass(tier, end, False, True) for tier, end in zip(rest, ends[1:], strict=True)))
 
