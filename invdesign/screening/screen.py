@@ -165,10 +165,10 @@ class Screen:
     """
 
     def __init__(
-        self, campaign: Campaign, folder: Path, options: Options | None = None, source: str = ""
+        self, campaign: Campaign, folder: str | Path, options: Options | None = None, source: str = ""
     ) -> None:
         self.campaign = campaign
-        self.folder = folder
+        self.folder = Path(folder)
         self.options = options or Options()
         if isinstance(campaign.space, PreparedSpace):
             campaign.space.prepare()
