@@ -17,6 +17,11 @@ MIXTURE = {
     "kind": "mixture",
     "mixtures": {"X": ["Cl", "Br", "I"], "B": {"components": {"O": [0.5, 1], "S": [0, 0.5]}}},
 }
+COMPOSITION = {
+    "kind": "composition",
+    "elements": {"Li": 1, "Fe": [2, 3], "P": 5, "S": -2, "Cl": -1},
+    "required": ["Li"],
+}
 ORDERING = {
     "kind": "ordering",
     "parent": "layered",
@@ -78,6 +83,15 @@ def mixed() -> Data:
     )
 
 
+def compositions() -> Data:
+    """A search of compositions by a function of them."""
+    return {
+        **geometry(COMPOSITION, {"kind": "genetic", "population": 5}),
+        "evaluate": ["charge_neutrality", "tests.plugins.compositions:height"],
+        "objectives": [{"maximize": "height"}],
+    }
+
+
 def on_demand() -> Data:
     data = funnel(12, space=REALS, constraints=[], objectives=[{"minimize": "height"}])
     height, crystal, _ = data["evaluate"]
@@ -114,6 +128,7 @@ SEARCHES: dict[str, Data] = {
     ),
     "promotions": promoting(20),
     "mixture": mixed(),
+    "compositions": compositions(),
     "ordering": geometry(ORDERING, {"kind": "genetic", "population": 4}, 12),
     "substitution": geometry(SUBSTITUTION, {"kind": "genetic", "population": 5}),
     "crystals, generations": relaxing(20, optimizer={"kind": "genetic", "population": 6}),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from invdesign.structures.compositions import CompositionRules, NeutralCompositions, Slot
+from invdesign.structures.compositions import CompositionRules, NeutralCompositions, Slot, enumeration
 from invdesign.structures.compositions.vectors import iterate_vector_blocks
 
 ELEMENTS = ("Li", "Na", "Mg", "Fe", "P", "S", "O", "Cl")
@@ -193,3 +193,24 @@ def test_a_space_beyond_the_limit_is_refused() -> None:
     states = dict.fromkeys(names, (1,)) | dict.fromkeys(("F", "Cl", "Br", "I", "H", "At"), (-1,))
     with pytest.raises(ValueError, match=r"allow [\d,]+ compositions, and 10,000,000,000,000 at most"):
         NeutralCompositions(CompositionRules(states, elements_per_formula=(2, 10), max_count=30))
+
+
+def test_states_that_take_too_long_to_count_are_refused() -> None:
+    """The message comes at once, with the remedy."""
+    names = ("Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Mo")
+    states = {name: (2, 3, 4, 5 + place) for place, name in enumerate(names[:5])}
+    states |= {name: (1, 2, 3, 4, 5 + place) for place, name in enumerate(names[5:])} | {"O": (-2,)}
+    with pytest.raises(
+        ValueError, match=r"combine in too many ways to be counted; give fewer elements several"
+    ):
+        NeutralCompositions(CompositionRules(states, elements_per_formula=(2, 7), max_count=20))
+
+
+def test_a_large_class_is_searched_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compositions of a class too large to keep have the same numbers."""
+    rules = CompositionRules(HALIDES, (), (3, 5), 6)
+    whole = [NeutralCompositions(rules).unrank(index) for index in range(0, 5_380, 300)]
+    monkeypatch.setattr(enumeration, "LISTED_ROWS", 5)
+    listed = NeutralCompositions(rules)
+    assert [listed.unrank(index) for index in range(0, 5_380, 300)] == whole
+    assert [listed.rank(counts) for counts in whole] == list(range(0, 5_380, 300))

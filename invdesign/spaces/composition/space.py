@@ -40,21 +40,31 @@ def _fill_states(value: object) -> object:
         value = dict.fromkeys(parse_name_list(value))
     if not isinstance(value, Mapping):
         return value
-    return {name: _choose_states(str(name), own) for name, own in value.items()}
+    found, problems = {}, []
+    for name, states in value.items():
+        try:
+            found[name] = _choose_states(str(name), states)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("; ".join(problems))
+    return found
 
 
 def _choose_states(name: str, states: object) -> object:
-    """States of an element as a list; the common ones where none is given."""
+    """States of an element as a list; the common ones where none is given.
+
+    Raises:
+        ValueError: the name is no element's, or no state is known.
+    """
+    check_element(name)
     if isinstance(states, int) and not isinstance(states, bool):
         return (states,)
-    if states is not None:
-        return states
-    common = oxidation_states(check_element(name))
-    if common == (0,):
-        raise ValueError(
-            f"{name} has no known oxidation state; give some, as in {name}: [2], or leave it out"
-        )
-    return common
+    if states is None:
+        states = oxidation_states(name)
+    if states in ((0,), (), []):
+        raise ValueError(f"{name} has no oxidation state; give some, as in {name}: [2], or leave it out")
+    return states
 
 
 def _repeat_number(value: object) -> object:

@@ -5,6 +5,7 @@ Formulas whose counts share a divisor d are formulas of counts divided by d; Mö
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from invdesign.structures.compositions.vectors import iterate_leading_counts
 WordArray = NDArray[np.uint64]
 Slots = tuple[Slot, ...]
 Codes = tuple[int, ...]  # slots by their numbers: tens of thousands of classes are looked up by them
+MAX_CHARGES = 3_000_000_000  # of elements with several states, some minutes (chosen)
 MAX_CELLS = 20_000_000  # of a table of reachable charges held at once, bytes (chosen)
 
 
@@ -29,8 +31,16 @@ def count_reduced(profiles: Iterable[Slots], max_atoms: int) -> dict[Slots, int]
     Args:
         profiles: demands on the elements of each class; elements with several states come first.
         max_atoms: largest number of atoms.
+
+    Raises:
+        ValueError: elements with several states make this too long.
     """
     distinct = list(set(profiles))
+    if _estimate_charges(distinct) > MAX_CHARGES:
+        raise ValueError(
+            "the elements with several states combine in too many ways to be counted; give fewer elements several states, or "
+            "lower max_count or the elements per formula"
+        )
     numbers: dict[Slot, int] = {}
     coded = [tuple(numbers.setdefault(slot, len(numbers)) for slot in profile) for profile in distinct]
     totals = dict.fromkeys(coded, 0)
@@ -47,6 +57,15 @@ def count_reduced(profiles: Iterable[Slots], max_atoms: int) -> dict[Slots, int]
         for own, number in counter.count(kept).items():
             totals[own] += sign * number
     return {profile: totals[own] for profile, own in zip(distinct, coded, strict=True)}
+
+
+def _estimate_charges(profiles: Iterable[Slots]) -> int:
+    """Number of total charges to be looked at: counts times choices of states, but for the last element with several states."""
+    several = {tuple(slot for slot in profile if not slot.is_single)[:-1] for profile in profiles}
+    return sum(
+        math.prod((slot.counts[1] - slot.counts[0] + 1) * len(slot.states) for slot in leading)
+        for leading in several
+    )
 
 
 def can_balance(profile: Sequence[Slot]) -> bool:

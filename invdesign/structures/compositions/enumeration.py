@@ -23,7 +23,9 @@ from invdesign.structures.compositions.vectors import CountArray, iterate_vector
 MAX_COMPOSITIONS = 10**13  # a day of screening at a hundred million per second (chosen)
 MAX_CLASSES = 300_000  # of element sets; counting them takes minutes (chosen)
 KEPT_ROWS = 200_000  # counts of a class kept in memory, 2 MB; larger ones are listed anew (chosen)
+LISTED_ROWS = 20_000  # counts listed to find one of them (chosen)
 KEPT_CLASSES = 64  # chosen
+KEPT_SPLITS = 4096  # chosen
 
 
 @dataclass(frozen=True)
@@ -233,12 +235,15 @@ class NeutralCompositions:
 
     def _find_vector(self, own: SetClass, row: int) -> CountArray:
         """Counts number `row` of a class, shape (k,)."""
-        for block in self.list_vectors(own.slots):
-            if row < len(block):
-                found: CountArray = block[row]
-                return found
-            row -= len(block)
-        raise AssertionError("a class holds as many counts as were counted")
+        slots, number = own.slots, own.n_vectors
+        while number > LISTED_ROWS:
+            parts = _split_class(slots, self.rules.most_atoms)
+            ends = list(accumulate(ways for _, ways in parts))
+            place = bisect_right(ends, row)
+            slots, number = parts[place]
+            row -= ends[place] - number
+        found: CountArray = _keep_vectors(slots, self.rules.most_atoms)[row]
+        return found
 
     def rank(self, counts: Mapping[str, int]) -> int:
         """Number of a composition: the inverse of `unrank`.
@@ -270,13 +275,14 @@ class NeutralCompositions:
 
     def _find_row(self, own: SetClass, vector: CountArray) -> int:
         """Find the row of counts `vector` (k,) among those of its class."""
-        before = 0
-        for block in self.list_vectors(own.slots):
-            same = np.flatnonzero((block == vector).all(axis=1))
-            if len(same):
-                return before + int(same[0])
-            before += len(block)
-        raise AssertionError("a composition that keeps the rules is listed")
+        slots, number, before = own.slots, own.n_vectors, 0
+        while number > LISTED_ROWS:
+            parts = _split_class(slots, self.rules.most_atoms)
+            place = next(i for i, (part, _) in enumerate(parts) if _allows(part, vector))
+            before += sum(ways for _, ways in parts[:place])
+            slots, number = parts[place]
+        rows = _keep_vectors(slots, self.rules.most_atoms)
+        return before + int(np.flatnonzero((rows == vector).all(axis=1))[0])
 
     def contains(self, counts: Mapping[str, int]) -> bool:
         """True if a composition is one of these; its counts have no common divisor."""
@@ -362,6 +368,26 @@ def _keep_vectors(slots: tuple[Slot, ...], max_atoms: int) -> CountArray:
     found = np.concatenate(list(iterate_vector_blocks(slots, max_atoms)))
     found.setflags(write=False)
     return found
+
+
+def _allows(slots: Sequence[Slot], vector: CountArray) -> bool:
+    """True if counts (k,) lie within those of the slots."""
+    return all(
+        slot.counts[0] <= count <= slot.counts[1] for slot, count in zip(slots, vector.tolist(), strict=True)
+    )
+
+
+@lru_cache(maxsize=KEPT_SPLITS)
+def _split_class(slots: tuple[Slot, ...], max_atoms: int) -> tuple[tuple[tuple[Slot, ...], int], ...]:
+    """Split the counts of a class by those of its first element with several, in order, with the number of each part."""
+    place = next(place for place, slot in enumerate(slots) if slot.counts[0] < slot.counts[1])
+    low, high = slots[place].counts
+    parts = [
+        (*slots[:place], replace(slots[place], counts=(count, count)), *slots[place + 1 :])
+        for count in range(low, high + 1)
+    ]
+    numbers = count_reduced(parts, max_atoms)
+    return tuple((part, numbers[part]) for part in parts if numbers[part])
 
 
 def _explain_no_sets(rules: CompositionRules) -> str:
