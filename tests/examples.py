@@ -11,6 +11,7 @@ Example = dict[str, Any]
 ANIONS = ["H", "F", "Cl", "Br", "I", "O", "S", "Se", "Te"]
 REFERENCE = "lithium-chalcohalides"
 LITHIUM_PHASES = str(Path(__file__).parents[1] / "campaigns" / "data" / "lithium_phases.csv")
+PROPERTY_MODEL = str(Path(__file__).parent / "data" / "property_models" / "metal_content")
 KNOWN = {
     "name": "known.csv",
     "text": "x,y,formula,height,d height\n0.2,0.7,Li6O2Cl2,1.5,0\n0.3,0.5,Li3OBr,0.25,<1\n0.4,0.3,Na3OCl,1,2\n",
@@ -281,6 +282,7 @@ EVALUATORS: dict[str, list[Example]] = {
         }.items()
     ],
     "charge_neutrality": [{}],
+    "surrogate": [{"model": PROPERTY_MODEL}],
     "table": [
         {"file": KNOWN, "key": ["x", "y"], "provides": {"height": ""}},
         {

@@ -260,7 +260,7 @@ def find_factor(written: str, unit: str) -> float | None:
     if factors is None or wanted is None:
         return None
     (first, units), (second, others) = _reduce_factors(factors), _reduce_factors(wanted)
-    return first / second if units == others and units else None
+    return first / second if units == others else None
 
 
 def _reduce_factors(factors: Mapping[str, int]) -> tuple[float, dict[str, int]]:

@@ -82,6 +82,10 @@ def train(
     strict: Strict = False,
     ordered: Annotated[bool, typer.Option("--ordered", help="Refuse partly occupied sites.")] = False,
     drop_incomplete: Incomplete = False,
+    details: Annotated[
+        bool,
+        typer.Option("--details", help="Learning curve, importances and a baseline on the card too; slower."),
+    ] = False,
     licence: Annotated[str, typer.Option(help="Of the data, for the card.")] = "",
     citation: Annotated[str, typer.Option(help="Of the data, for the card.")] = "",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same model.")] = 0,
@@ -99,7 +103,7 @@ def train(
     )  # fmt: skip
     train_model(
         read,
-        Choice(tuple(features or ()), tuple(model or ()), folds, shuffles, seed),
+        Choice(tuple(features or ()), tuple(model or ()), folds, shuffles, seed, details),
         output,
         as_json=as_json,
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import typer
 
@@ -18,17 +18,23 @@ from invdesign.diskfiles import replace_atomically
 from invdesign.errors import InvdesignError, join_complaints, nearest
 from invdesign.structures.charges import element_symbols
 from invdesign.tables.guard import guard_cell
-from invdesign.wording import align_columns, count_noun, list_first
+from invdesign.wording import align_columns, count_noun, join_words, list_first
 from surrogates.regression.errors import TrainingError
 from surrogates.regression.features.registry import FEATURE_SETS
 from surrogates.regression.inputs import read_inputs
 from surrogates.regression.material import Dataset, Target
 from surrogates.regression.models.contract import Candidate, Kind
-from surrogates.regression.needs import Inputs, describe_inputs, list_needs
+from surrogates.regression.needs import Inputs, list_needs
 from surrogates.regression.predicting import MODELS, Prediction, Predictor, find_artifact, load_predictor
 from surrogates.regression.rows import Columns, ReadRow
 from surrogates.regression.table import read_dataset
 from surrogates.regression.targets import TargetColumn, split_logarithm
+
+if TYPE_CHECKING:
+    from surrogates.regression.blocks import Blocks
+    from surrogates.regression.evaluating import Figures
+    from surrogates.regression.property_model import PropertyModel
+    from surrogates.regression.training import Recipe
 
 INTERRUPTED = 130  # exit code of a program that Ctrl-C stopped, in shells
 DEFAULT_FEATURES = ("element_fractions", "element_statistics")
@@ -96,6 +102,7 @@ class Choice:
         folds: of groups.
         shuffles: repetitions of the cross-validation.
         seed: of all random numbers.
+        details: learning curve, importances and a baseline too.
     """
 
     features: tuple[str, ...]
@@ -103,6 +110,7 @@ class Choice:
     folds: int
     shuffles: int
     seed: int
+    details: bool = False
 
     def list_candidates(self) -> tuple[Candidate, ...]:
         """All pairs of feature sets and kinds of models.
@@ -148,7 +156,7 @@ def _stop_cleanly(message: str) -> Iterator[None]:
 
 
 def train_model(options: Data, choice: Choice, output: Path, *, as_json: bool = False) -> None:
-    """Train a property model and write its folder.
+    """Train a property model, judge it, and write its folder.
 
     Args:
         options: the table.
@@ -156,6 +164,8 @@ def train_model(options: Data, choice: Choice, output: Path, *, as_json: bool = 
         output: folder to write; one that holds something else than a model is refused.
         as_json: print the configuration of the model, for programs.
     """
+    from surrogates.regression.blocks import compute_blocks
+    from surrogates.regression.card import write_card
     from surrogates.regression.training import Recipe, train
 
     _check_output_folder(output)
@@ -173,26 +183,51 @@ def train_model(options: Data, choice: Choice, output: Path, *, as_json: bool = 
             folds=choice.folds,
             seed=choice.seed,
         )
-        model = train(data, recipe).with_about(inputs=describe_inputs(data).config)
+        blocks = compute_blocks(recipe.feature_sets, data.materials)
+        model = train(data, recipe, blocks)
         if choice.shuffles:
-            from surrogates.regression.evaluating import cross_validate
-
-            typer.echo(
-                f"cross-validation: {choice.folds} folds, {count_noun(choice.shuffles, 'shuffle')}", err=True
-            )
-            figures = cross_validate(data, recipe, folds=choice.folds, shuffles=choice.shuffles)
-            model = model.with_about(figures=figures.config)
+            model = _judge(model, data, recipe, blocks, choice)
         model.write(output)
     if as_json:
         typer.echo(json.dumps(model.config, indent=1, ensure_ascii=False))
         return
-    from surrogates.regression.card import write_card
-
     typer.echo(write_card(model.config).rstrip())
     typer.echo(
         f"\nWrote {output}; predict with `invdesign surrogate predict {output} IN.csv --output OUT.csv`, or in a campaign: "
         f"evaluate: [{{surrogate: {output}}}]"
     )
+
+
+def _judge(
+    model: PropertyModel, data: Dataset, recipe: Recipe, blocks: Blocks, choice: Choice
+) -> PropertyModel:
+    """Copy of a model whose card has the figures of cross-validation by groups, and details on request."""
+    from surrogates.regression.evaluating import (
+        complete_card,
+        cross_validate,
+        measure_importances,
+        trace_learning_curve,
+    )
+    from surrogates.regression.training import baseline_recipe
+
+    folds, shuffles = choice.folds, choice.shuffles
+    figures = cross_validate(data, recipe, folds, shuffles, blocks, tell=_tell)
+    if not choice.details:
+        return complete_card(model, figures)
+    _tell("learning curve, importances and baseline")
+    plain = baseline_recipe(choice.seed, classify=data.target.threshold is not None)
+    return complete_card(
+        model,
+        figures,
+        trace_learning_curve(data, recipe, folds, blocks),
+        measure_importances(model, data, blocks),
+        {"extra trees on element statistics": cross_validate(data, plain, folds, shuffles)},
+    )
+
+
+def _tell(sentence: str) -> None:
+    """Print a sentence on progress on standard error."""
+    typer.echo(sentence, err=True)
 
 
 def _check_output_folder(output: Path) -> None:
@@ -237,7 +272,7 @@ def predict_file(
             crystals=crystals,
             needs=predictor.needs,
             ion=inputs.ion or "Li",
-            ordered=inputs.ordered,
+            ordered=inputs.ordered and bool(predictor.needs & {"cell", "crystal"}),
         )
         found = predict_rows(predictor, rows)
         if output is not None:
@@ -357,7 +392,7 @@ def evaluate_file(name: str, options: Data, *, as_json: bool = False) -> None:
     target = find_target_column(predictor.model.target, options)
     options = _with_inputs(options, inputs)
     with _stop_cleanly("Stopped."):
-        data = replace(options.read(predictor.needs, target), target=predictor.model.target)
+        data = options.read(predictor.needs, target)
         known = frozenset(predictor.model.formulas)
         shared = [reduce_formula(material) in known for material in data.materials]
         figures = evaluate_model(predictor.model, data)
@@ -378,7 +413,7 @@ def evaluate_file(name: str, options: Data, *, as_json: bool = False) -> None:
         )
         return
     typer.echo(f"{predictor.name} on {data.source.name}")
-    typer.echo(_format_figures(figures.config))
+    typer.echo(_format_figures(figures))
     if not any(shared):
         typer.echo("no row has a formula of the training data")
         return
@@ -387,7 +422,7 @@ def evaluate_file(name: str, options: Data, *, as_json: bool = False) -> None:
     )
     if apart is not None:
         typer.echo(f"without these, {count_noun(len(unseen), 'row')}:")
-        typer.echo(_format_figures(apart.config))
+        typer.echo(_format_figures(apart))
 
 
 def _with_inputs(options: Data, inputs: Inputs) -> Data:
@@ -409,10 +444,25 @@ def find_target_column(target: Target, options: Data) -> TargetColumn:
     return TargetColumn(options.target, target.name, options.unit, log10, into=inner)
 
 
-def _format_figures(config: Any) -> str:
-    """Format figures for people, one per line."""
-    rows = [[name, f"{value:.4g}"] for name, value in config.items() if isinstance(value, int | float)]
-    return "\n".join(align_columns(rows)) if rows else ""
+def _format_figures(figures: Figures) -> str:
+    """Format figures for people: value, unit and interval, one per line; then the families."""
+    rows = [
+        [
+            figure.name,
+            join_words(f"{figure.value:.4g}", figure.unit),
+            "" if figure.low is None else f"{figure.low:.4g} to {figure.high:.4g}",
+        ]
+        for figure in figures.figures
+    ]
+    families = [
+        [
+            f"  {own.family}",
+            count_noun(own.rows, "row"),
+            f"mae {own.mae:.3g}, bias {own.bias:+.3g}, covered {own.coverage:.0f} %",
+        ]
+        for own in figures.families
+    ]
+    return "\n".join([*(align_columns(rows) if rows else []), *(align_columns(families) if families else [])])
 
 
 def show_model(name: str, *, as_json: bool = False) -> None:
@@ -423,7 +473,6 @@ def show_model(name: str, *, as_json: bool = False) -> None:
         as_json: True for JSON.
     """
     from surrogates.regression.card import write_card
-
     from surrogates.regression.property_model import PropertyModel
 
     artifact = find_artifact(name)

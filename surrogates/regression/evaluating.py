@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -138,16 +138,7 @@ class Figures:
         return {
             "split": self.split,
             "figures": self.rows(),
-            "families": [
-                {
-                    "family": own.family,
-                    "rows": own.rows,
-                    "mae": own.mae,
-                    "bias": own.bias,
-                    "coverage": own.coverage,
-                }
-                for own in self.families
-            ],
+            "families": [asdict(own) for own in self.families],
         }
 
 
@@ -183,7 +174,7 @@ def cross_validate(
         for number, (rows, test) in enumerate(split_groups(data.groups, folds, recipe.seed + shuffle)):
             model = train(data.select_rows(rows), inner, blocks.select_rows(rows))
             parts.append((test, _predict_rows(model, data, blocks, test)))
-            area = model.about.get("regions", {}).get("out_of_domain_auc")
+            area = (model.about["regions"] or {}).get("out_of_domain_auc")
             areas += [] if area is None else [area]
             if tell:
                 tell(f"shuffle {shuffle + 1} of {shuffles}, fold {number + 1} of {folds}")
@@ -227,7 +218,6 @@ def _predict_rows(model: PropertyModel, data: Dataset, blocks: Blocks, rows: Int
 
 def _join_predictions(parts: Sequence[tuple[IntArray, Predictions]]) -> Predictions:
     """Join predictions of folds, in the order of the rows."""
-
     order = np.argsort(np.concatenate([rows for rows, _ in parts]))
 
     def join(name: str) -> Any:
@@ -418,6 +408,37 @@ def _draw_groups(groups: IntArray, rows: IntArray, share: float, rng: np.random.
     names = rng.permutation(np.unique(groups[rows]))
     kept = names[: max(1, round(share * len(names)))]
     return rows[np.isin(groups[rows], kept)]
+
+
+def complete_card(
+    model: PropertyModel,
+    figures: Figures,
+    curve: Sequence[CurvePoint] = (),
+    importances: tuple[Sequence[Effect], Sequence[Effect]] | None = None,
+    baselines: Mapping[str, Figures] | None = None,
+) -> PropertyModel:
+    """Copy of a model whose card has figures.
+
+    Args:
+        model: trained on all rows.
+        figures: of its recipe, by `cross_validate`.
+        curve: learning curve of its recipe.
+        importances: of feature sets and of features.
+        baselines: figures of other recipes on the same folds, by name.
+    """
+    more: dict[str, Any] = {"figures": figures.config}
+    if curve:
+        more["learning_curve"] = [asdict(point) for point in curve]
+    if importances:
+        more["importances"] = {
+            "sets": [asdict(effect) for effect in importances[0]],
+            "columns": [asdict(effect) for effect in importances[1]],
+        }
+    if baselines:
+        more["baselines"] = {
+            name: {figure.name: figure.value for figure in found.figures} for name, found in baselines.items()
+        }
+    return model.with_about(**more)
 
 
 def measure_importances(

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import ValidationInfo, model_validator
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.artifacts import Artifact, of_kind
@@ -18,6 +18,7 @@ from invdesign.errors import InvdesignError
 from invdesign.properties import Unit, check_unit, describe_property, mark_extrapolation
 from invdesign.protocols import Batch, BlockScorer, EvaluatorSettings, Judgement
 from invdesign.roles import LATEST, StructureRole, find_structure, required_structure
+from invdesign.settings import STORED_FOLDER, validation_context
 from invdesign.structures.formulas import write_formula
 from invdesign.structures.reading.read import check_ordered
 from surrogates.regression.blocks import compute_blocks
@@ -27,7 +28,7 @@ from surrogates.regression.material import Material
 from surrogates.regression.members import predict_mean
 from surrogates.regression.needs import Inputs, list_needs
 from surrogates.regression.predicting import MODELS, Prediction, Predictor
-from surrogates.regression.property_model import KIND, VERSION, PropertyModel
+from surrogates.regression.property_model import KIND, VERSION, PropertyModel, check_features
 from surrogates.regression.rows import remove_ion
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Surrogate(EvaluatorSettings):
     """Which structure a model of crystals looks at: `initial`, one an earlier stage made (`relaxed`), or `latest`."""
 
     @model_validator(mode="after")
-    def _check_model(self) -> Self:
+    def _check_model(self, info: ValidationInfo) -> Self:
         try:
             for name, unit in self.provides.items():
                 if not name.isidentifier():
@@ -59,7 +60,13 @@ class Surrogate(EvaluatorSettings):
                     )
                 check_unit(name, unit, "train the model with another name of the property")
             _ = self.requires
-        except (InvdesignError, KeyError, TypeError) as error:
+            if validation_context(info)[0] != STORED_FOLDER:  # a stored run is shown, whatever is installed
+                features = self.model.card["features"]
+                target = str(self.model.card["target"]["name"])
+                check_features(
+                    target, {name: (own["columns"], own["weights"]) for name, own in features.items()}
+                )
+        except (InvdesignError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"'{self.model.name}' cannot be used: {error}") from error
         return self
 

@@ -171,7 +171,10 @@ class RowReader:
             row.formula = crystal.composition.reduced_formula
         if not amounts:
             if not row.faults:
-                row.faults.append(Fault(self.columns.formula or "formula", "is empty.", "Give a formula"))
+                why = row.remarks[0] if row.remarks else "is empty"
+                row.faults.append(
+                    Fault(self.columns.formula or "formula", f"{why}.", "Give a formula, or a crystal")
+                )
             return row
         if crystal is not None and not _are_alike(amounts, crystal.composition.get_el_amt_dict()):
             row.remarks.append("the formula and the crystal differ")
@@ -225,7 +228,7 @@ class RowReader:
             if crystal is not None and self.ordered:
                 check_ordered(crystal, row.name)
         except InvdesignError as error:
-            if "crystal" in self.needs:
+            if "crystal" in self.needs or ("cell" in self.needs and not self.columns.cell):
                 row.faults.append(Fault(heading, str(error)))
             else:
                 row.remarks.append(f"its crystal was passed over: {error}")

@@ -57,7 +57,10 @@ def ranked_probability_scores(
     z = (y - mean) / deviation
     above = _square_tail(z)  # integral of (1 - F)² above the value
     below = _square_tail(-z)  # integral of F² below it
-    return deviation * np.where(censoring <= 0, above, 0.0) + deviation * np.where(censoring >= 0, below, 0.0)
+    scores: FloatArray = deviation * (
+        np.where(censoring <= 0, above, 0.0) + np.where(censoring >= 0, below, 0.0)
+    )
+    return scores
 
 
 def _square_tail(a: FloatArray) -> FloatArray:
@@ -65,8 +68,9 @@ def _square_tail(a: FloatArray) -> FloatArray:
     from scipy.special import ndtr
 
     tail, density = ndtr(-a), np.exp(-0.5 * a**2) / np.sqrt(2.0 * np.pi)
-    whole = -a * tail**2 + 2.0 * density * tail - ndtr(-np.sqrt(2.0) * a) / np.sqrt(np.pi)
-    return np.maximum(whole, 0.0)
+    whole: FloatArray = -a * tail**2 + 2.0 * density * tail - ndtr(-np.sqrt(2.0) * a) / np.sqrt(np.pi)
+    floored: FloatArray = np.maximum(whole, 0.0)
+    return floored
 
 
 def interval_coverage(y: FloatArray, lower: FloatArray, upper: FloatArray, rows: BoolArray) -> float | None:

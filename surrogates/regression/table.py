@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from invdesign.tables.cells import is_missing_number
-from invdesign.wording import count_noun, list_first
+from invdesign.wording import count_noun, join_words, list_first
 from surrogates.regression.crystals import CrystalFiles
 from surrogates.regression.features.contract import Need
 from surrogates.regression.material import Dataset, Material, Source
@@ -238,7 +238,7 @@ def _check_set(data: Dataset, heading: str, mistakes: Mistakes, folds: int | Non
         mistakes.add(
             heading,
             None,
-            f"all {len(exact)} values are {exact[0]:.6g} {data.target.unit}: there is nothing to learn",
+            f"all {len(exact)} values are {join_words(f'{exact[0]:.6g}', data.target.unit)}: there is nothing to learn",
         )
     limits = int(np.count_nonzero(data.censoring))
     if limits:

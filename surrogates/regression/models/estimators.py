@@ -35,8 +35,12 @@ RIDGE_PENALTIES = np.logspace(-6, 3, 28)  # per row (chosen)
 LOGISTIC_PENALTIES = np.logspace(-4, 1, 6)  # per row (chosen)
 KERNEL_PENALTIES = np.logspace(-7, 2, 28)  # relative to the kernel's diagonal (chosen)
 KERNEL_LENGTHS = (0.3, 0.6, 1.0, 2.0, 4.0)  # relative to the root of the number of features (chosen)
-COSTS = (0.3, 1.0, 3.0, 10.0, 30.0)  # of support vectors (chosen)
+COSTS = (1.0, 3.0, 10.0)  # of support vectors (chosen)
+TUNED_ROWS = 600  # on which length scales and costs are chosen (chosen)
+MOST_TREE_BYTES = 8_000_000  # of extremely randomised trees (chosen)
+BYTES_PER_LEAF = 22  # of a leaf and a split as they are stored
 MOST_COMPONENTS = 15  # of partial least squares that are tried (chosen)
+ROUNDING = 1e-10  # relative size of a covariance that is rounding (chosen)
 MARGIN = 0.01  # share by which more components must lessen the error (chosen)
 
 
@@ -46,11 +50,13 @@ class Estimate:
 
     Attributes:
         model: fitted on all rows.
-        left_out: shape (n,), leave-one-out predictions; None if they take fits of their own.
+        left_out: shape (n,), predictions of each row without itself; None if they take fits of their own.
+        settings: with what was chosen automatically; None if choosing it anew takes no time.
     """
 
     model: LinearModel | KernelModel | TreesModel
     left_out: FloatArray | None = None
+    settings: ModelSettings | None = None
 
 
 def split_folds(n: int, seed: int, labels: IntArray | None = None) -> list[BoolArray]:
@@ -167,7 +173,7 @@ def _solve_pls(z: FloatArray, t: FloatArray, most: int) -> tuple[FloatArray, Flo
     left, rest = z - means, t - t.mean()
     directions, loadings, heights = [], [], []
     found = [np.zeros(z.shape[1])]
-    least = 1e-10 * float(np.linalg.norm(left.T @ rest))
+    least = ROUNDING * float(np.linalg.norm(left)) * float(np.linalg.norm(t))
     for _ in range(most):
         direction = left.T @ rest
         size = float(np.linalg.norm(direction))
@@ -194,27 +200,54 @@ def fit_kernel_ridge(x: FloatArray, y: FloatArray, settings: KernelRidgeSettings
     inputs, z = _scale_inputs(x, settings)
     outputs, t = _scale_outputs(y, settings)
     rows = _draw_rows(z, settings.rows, seed)
-    lengths = KERNEL_LENGTHS if settings.length == "auto" else (settings.length,)
-    penalties = KERNEL_PENALTIES if settings.penalty == "auto" else np.array([settings.penalty])
     offset = float(t[rows].mean())
-    best_error, best = np.inf, None
-    for length in lengths:
-        scaled, stored = _store_rows(inputs, z[rows], length * np.sqrt(z.shape[1]))
-        part = stored.astype(np.float64)
-        values, vectors = np.linalg.eigh(correlate(part, part, settings.kernel))
-        projected = vectors.T @ (t[rows] - offset)
-        for penalty in penalties:
-            inverse = 1.0 / (np.maximum(values, 0.0) + penalty)
-            weights = vectors @ (inverse * projected)
-            # The residual of a row that is left out (Rasmussen & Williams 2006, equation 5.12).
-            residual = weights / ((vectors**2) @ inverse)
-            error = float(residual @ residual)
-            if error < best_error:
-                best_error, best = error, (scaled, stored, weights, t[rows] - residual)
-    assert best is not None
-    scaled, stored, weights, said = best
+    length = settings.length
+    if length == "auto":
+        some = rows[_draw_rows(z[rows], TUNED_ROWS, seed)]
+        errors = [
+            float((_solve_kernel(z[some], t[some] - offset, option, settings)[1] ** 2).sum())
+            for option in KERNEL_LENGTHS
+        ]
+        length = KERNEL_LENGTHS[int(np.argmin(errors))]
+    weights, residual = _solve_kernel(z[rows], t[rows] - offset, length, settings)
+    scaled, stored = _store_rows(inputs, z[rows], length * np.sqrt(z.shape[1]))
     model = KernelModel(scaled, outputs, settings.kernel, stored, weights, offset)
-    return Estimate(model, outputs.to_values(said) if len(rows) == len(t) else None)
+    return Estimate(model, _leave_out(model, x, rows, outputs.to_values(t[rows] - residual)))
+
+
+def _solve_kernel(
+    z: FloatArray, t: FloatArray, length: float, settings: KernelRidgeSettings
+) -> tuple[FloatArray, FloatArray]:
+    """Weights and leave-one-out residuals (n,), with the penalty for which these are least.
+
+    Source:
+        Rasmussen & Williams (2006), equation 5.12.
+    """
+    part = (z / (length * np.sqrt(z.shape[1]))).astype(np.float32).astype(np.float64)
+    values, vectors = np.linalg.eigh(correlate(part, part, settings.kernel))
+    projected, squares = vectors.T @ t, vectors**2
+    found = []
+    for penalty in KERNEL_PENALTIES if settings.penalty == "auto" else (settings.penalty,):
+        inverse = 1.0 / (np.maximum(values, 0.0) + penalty)
+        weights = vectors @ (inverse * projected)
+        found.append((weights, weights / (squares @ inverse)))
+    return min(found, key=lambda pair: float(pair[1] @ pair[1]))
+
+
+def _leave_out(model: KernelModel, x: FloatArray, rows: IntArray, said: FloatArray) -> FloatArray:
+    """Predictions (n,) of each row without itself.
+
+    Args:
+        model: fitted on some of the rows.
+        x: shape (n, d), all rows.
+        rows: shape (m,), the rows it is fitted on.
+        said: shape (m,), its leave-one-out predictions of these.
+    """
+    if len(rows) == len(x):
+        return said
+    every = model.predict(x)
+    every[rows] = said
+    return every
 
 
 def _store_rows(inputs: InputScales, z: FloatArray, length: float) -> tuple[InputScales, NDArray[np.float32]]:
@@ -240,7 +273,8 @@ def fit_support_vectors(
     part, t = stored.astype(np.float64), t[rows]
     cost = settings.cost
     if cost == "auto":
-        cost = _choose_cost(part, t, settings.tube, seed, classify=labels is not None)
+        some = _draw_rows(part, TUNED_ROWS, seed)
+        cost = _choose_cost(part[some], t[some], settings.tube, seed, classify=labels is not None)
     machine = _fit_machine(part, t, cost, settings.tube, classify=labels is not None)
     return Estimate(
         KernelModel(
@@ -250,7 +284,8 @@ def fit_support_vectors(
             stored[machine.support_],
             np.array(machine.dual_coef_[0], dtype=np.float64),
             float(machine.intercept_[0]),
-        )
+        ),
+        settings=settings.model_copy(update={"cost": cost}),
     )
 
 
@@ -292,20 +327,36 @@ def fit_gaussian(x: FloatArray, y: FloatArray, settings: GaussianProcessSettings
     length = parameters["length"][0].numpy()
     prior = float(parameters["scale"][0, 0])
     weights = process.weights.numpy()
-    n = len(chosen)
-    keeps_factor = n <= settings.deviation_rows
+    numbers = process.scaled_rows.numbers.numpy() / length
+    places = _draw_rows(numbers, settings.deviation_rows, seed)
     model = KernelModel(
         inputs.rescale(columns.centre, columns.spread * length, np.array(columns.numbers, dtype=np.int64)),
         OutputScale(process.outcomes.scales[0]),
         settings.kernel,
-        process.scaled_rows.numbers.numpy() / length,
+        numbers,
         prior * weights,
         MEAN_VARIANCE * float(weights.sum()),
         (prior, MEAN_VARIANCE),
-        process.inverse_factor.numpy()[np.tril_indices(n)] if keeps_factor else None,
+        places,
+        _pack_factor(process, places),
     )
-    left_out = process.leave_one_out()[0] if n == len(y) else None
-    return Estimate(model, left_out)
+    return Estimate(model, _leave_out(model, x, chosen, process.leave_one_out()[0]))
+
+
+def _pack_factor(process: Any, places: IntArray) -> FloatArray:
+    """Lower triangle, row by row, of the inverse Cholesky factor of some rows of a Gaussian process."""
+    if len(places) == len(process):
+        inverse = process.inverse_factor.numpy()
+    else:
+        from scipy.linalg import cholesky, solve_triangular
+
+        known = process.scaled_rows
+        numbers, categories, sources = known.numbers[places], known.categories[places], known.sources[places]
+        covariance = process.kernel.row_covariance(numbers, categories, sources).numpy()
+        factor = cholesky(covariance + np.diag(process.row_noise.numpy()[places]), lower=True)
+        inverse = solve_triangular(factor, np.eye(len(places)), lower=True)
+    packed: FloatArray = inverse[np.tril_indices(len(places))]
+    return packed
 
 
 # Trees.
@@ -326,7 +377,10 @@ def fit_extra_trees(
     known = np.where(np.isnan(known), fill, known)
     options = {
         "n_estimators": settings.trees,
-        "min_samples_leaf": min(settings.least_rows, max(1, len(y) // 4)),
+        "min_samples_leaf": max(
+            min(settings.least_rows, max(1, len(y) // 4)),
+            -(-settings.trees * len(y) * BYTES_PER_LEAF // MOST_TREE_BYTES),
+        ),
         "max_features": settings.columns,
         "max_depth": settings.depth,
         "random_state": derived_seed(seed, "extra trees") % 2**32,
@@ -371,6 +425,7 @@ def fit_boosted_trees(
     with borrowed_globals(seed):
         from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     known = round_features(x).astype(np.float64)
+    known[:, np.isnan(known).all(axis=0)] = 0.0  # scikit-learn cannot bin columns without a value
     options = {
         "max_iter": settings.trees,
         "learning_rate": settings.rate,

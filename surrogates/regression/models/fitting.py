@@ -38,14 +38,15 @@ from surrogates.regression.models.settings import (
 from surrogates.regression.models.tobit import (
     TobitSolution,
     censored_moments,
-    impute_censored,
     solve_tobit,
 )
 from surrogates.regression.models.trees import TreesModel
 
 FEWEST_ROWS = 5  # to learn anything from (chosen)
 IMPUTATION_ROUNDS = 4  # fits that impute censored values (chosen)
-IMPUTATION_TOLERANCE = 0.01  # change of imputed values, in deviations of the values, that ends it (chosen)
+IMPUTATION_TOLERANCE = 0.03  # root mean square change, in deviations of the values, that ends it (chosen)
+LEAST_DEVIATION = 1e-9  # of errors, in deviations of the values (chosen)
+QUICK_TREES, QUICK_RATE = 50, 0.2  # trees, and learning rate at most, of models that impute (chosen)
 TOBIT_ROUNDS = 2  # choices of the penalty of a linear model of censored values (chosen)
 CLOSED_FORM = (
     "ridge",
@@ -114,6 +115,10 @@ def _check_rows(x: FloatArray, y: FloatArray, censoring: IntArray, task: Task) -
     if exact < FEWEST_ROWS:
         uncensored = " that are not censored" if exact < len(y) else ""
         raise FitError(f"a model needs {FEWEST_ROWS} rows{uncensored} or more, got {exact}: add data")
+    if not _varies(x):
+        raise FitError(
+            "no feature varies among the rows: nothing can be learnt from them; add other features"
+        )
     if task == "classification":
         classes = np.unique(y)
         if exact < len(y):
@@ -132,6 +137,13 @@ def _check_rows(x: FloatArray, y: FloatArray, censoring: IntArray, task: Task) -
         )
 
 
+def _varies(x: FloatArray) -> bool:
+    """True if a feature has two values, where a missing one counts as a value."""
+    known = np.isfinite(x)
+    filled = np.where(known, x, 0.0)
+    return bool(x.size and ((filled != filled[0]) | (known != known[0])).any())
+
+
 # Censored values.
 
 
@@ -142,24 +154,25 @@ def _fit_linear_tobit(
     inputs = InputScales.from_rows(x, power=settings.power, indicators=settings.indicators)
     outputs = OutputScale.standardise(y, compress=settings.compress)
     z, t = inputs(x), outputs.scale.to_model_scale(y)
-    found, _ = _solve_tobit_path(z, t, censoring, settings.penalty)
+    found, _, _ = _solve_tobit_path(z, t, censoring, settings.penalty)
     return LinearModel(inputs, outputs, found.weights, found.offset)
 
 
 def _solve_tobit_path(
     z: FloatArray, t: FloatArray, censoring: IntArray, penalty: Any
-) -> tuple[TobitSolution, FloatArray]:
-    """Solve Tobit regression, and return imputed values (n,) with it.
+) -> tuple[TobitSolution, FloatArray, FloatArray]:
+    """Solve Tobit regression, and return imputed values (n,) and their variances with it.
 
     The penalty is that of least leave-one-out error of the imputed values, if it is not given.
     """
     penalties = RIDGE_PENALTIES if penalty == "auto" else np.array([penalty])
-    imputed = t
+    imputed, variance = t, np.zeros(len(t))
     for _ in range(TOBIT_ROUNDS):
         chosen = solve_ridge(z, imputed, penalties * len(t)).penalty
         found = solve_tobit(z, t, censoring, chosen)
-        imputed = impute_censored(t, censoring, z @ found.weights + found.offset, found.deviation)
-    return found, imputed
+        said = z @ found.weights + found.offset
+        imputed, variance = censored_moments(t, censoring, said, found.deviation)
+    return found, imputed, variance
 
 
 def _fit_censored(
@@ -170,22 +183,35 @@ def _fit_censored(
     A linear model gives the first imputation. Then fits and imputations alternate, as in an EM algorithm. A row is
     predicted without itself, so that no imputed value repeats itself.
     """
-    inputs = InputScales.from_rows(x, power=False, indicators=False)
+    inputs = InputScales.from_rows(x, power=False, indicators=True)
     outputs = OutputScale.standardise(y, compress=False)
-    t = outputs.scale.to_model_scale(y)
-    found, imputed = _solve_tobit_path(inputs(x), t, censoring, "auto")
+    _, imputed, variance = _solve_tobit_path(inputs(x), outputs.scale.to_model_scale(y), censoring, "auto")
     imputed, spread = outputs.to_values(imputed), float(y.std())
-    deviation = found.deviation * outputs.scale.width
-    variance = np.zeros(len(y))
+    variance, quick = variance * outputs.scale.width**2, _make_quick(kind, x, imputed, settings, seed)
     for number in range(IMPUTATION_ROUNDS):
-        mean = _predict_left_out(kind, x, imputed, settings, derived_seed(seed, "imputation", number))
+        mean = _predict_left_out(kind, x, imputed, quick, derived_seed(seed, "imputation", number))
         # Squared errors of the true values: those of censored rows have the variance of what is not known of them.
         deviation = float(np.sqrt(np.mean((imputed - mean) ** 2 + variance)))
         before = imputed
-        imputed, variance = censored_moments(y, censoring, mean, max(deviation, 1e-9 * spread))
-        if float(np.abs(imputed - before).max()) <= IMPUTATION_TOLERANCE * spread:
+        imputed, variance = censored_moments(y, censoring, mean, max(deviation, LEAST_DEVIATION * spread))
+        change = (imputed - before)[censoring != 0]
+        if float(np.sqrt(np.mean(change**2))) <= IMPUTATION_TOLERANCE * spread:
             break
     return FITS[kind](x, imputed, settings, seed).model
+
+
+def _make_quick(
+    kind: Kind, x: FloatArray, y: FloatArray, settings: ModelSettings, seed: int
+) -> ModelSettings:
+    """Settings of a quicker model of the same kind, for imputation: fewer trees, choices made once."""
+    if isinstance(settings, ExtraTreesSettings):
+        return settings.model_copy(update={"trees": min(settings.trees, QUICK_TREES)})
+    if isinstance(settings, BoostedTreesSettings) and settings.trees > QUICK_TREES:
+        rate = min(settings.rate * settings.trees / QUICK_TREES, max(QUICK_RATE, settings.rate))
+        return settings.model_copy(update={"trees": QUICK_TREES, "rate": rate})
+    if isinstance(settings, SupportVectorSettings):
+        return FITS[kind](x, y, settings, seed).settings or settings
+    return settings
 
 
 def _predict_left_out(
@@ -221,14 +247,14 @@ def _fit_classifier(
     if whole.left_out is not None:
         scores = model.outputs.scale.to_model_scale(whole.left_out)
     else:
-        scores = _score_left_out(kind, x, labels, settings, seed)
+        scores = _score_left_out(kind, x, labels, whole.settings or settings, seed)
     slope, offset = fit_log_odds(scores, labels)
     return _replace_outputs(model, OutputScale.log_odds(slope, offset))
 
 
 def _replace_outputs(model: LinearModel | KernelModel | TreesModel, outputs: OutputScale) -> FittedModel:
     if isinstance(model, KernelModel):
-        return replace(model, outputs=outputs, factor=None)
+        return replace(model, outputs=outputs, places=None, factor=None)
     return replace(model, outputs=outputs)
 
 

@@ -9,12 +9,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.arrays import FloatArray
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import ArtifactError
 from invdesign.learning.limits import squared_distances
 from invdesign.learning.quick import matern_kernel
 from surrogates.regression.models.contract import Form
-from surrogates.regression.models.preparing import InputScales, OutputScale, take_array
+from surrogates.regression.models.preparing import InputScales, OutputScale, take_array, take_index
 
 KernelName = Literal["rbf", "matern"]
 KERNELS: tuple[KernelName, ...] = ("rbf", "matern")
@@ -39,8 +39,9 @@ class KernelModel:
         weights: shape (n,).
         offset: added to the sum.
         variance: prior variance and that of the unknown mean; zeros without standard deviations.
-        factor: lower triangle of the inverse Cholesky factor of the training rows' covariance, row by row,
-            n (n + 1) / 2 numbers; none without standard deviations.
+        places: shape (m,), training rows from which standard deviations follow.
+        factor: lower triangle of the inverse Cholesky factor of the covariance of these rows, row by row,
+            m (m + 1) / 2 numbers; none without standard deviations.
     """
 
     inputs: InputScales
@@ -50,6 +51,7 @@ class KernelModel:
     weights: FloatArray
     offset: float
     variance: tuple[float, float] = (0.0, 0.0)
+    places: IntArray | None = None
     factor: FloatArray | None = None
     form: ClassVar[Form] = "kernel"
 
@@ -75,16 +77,16 @@ class KernelModel:
         return self.outputs.to_values(self.score(x))
 
     def predict_spread(self, x: FloatArray) -> FloatArray | None:
-        if self.factor is None:
+        if self.factor is None or self.places is None:
             return None
-        n = len(self.rows)
-        inverse = np.zeros((n, n))
-        inverse[np.tril_indices(n)] = self.factor
+        m = len(self.places)
+        inverse = np.zeros((m, m))
+        inverse[np.tril_indices(m)] = self.factor
         prior, mean = self.variance
         scores, variances = np.empty(len(x)), np.empty(len(x))
         for block, correlations in self._blocks(x):
             scores[block] = correlations @ self.weights + self.offset
-            explained = (inverse @ (prior * correlations + mean).T) ** 2
+            explained = (inverse @ (prior * correlations[:, self.places] + mean).T) ** 2
             variances[block] = prior + mean - explained.sum(axis=0)
         deviations = np.sqrt(np.maximum(variances, LEAST_VARIANCE * (prior + mean)))
         return self.outputs.to_deviations(scores, deviations)
@@ -103,7 +105,9 @@ class KernelModel:
     def arrays(self) -> Mapping[str, NDArray[Any]]:
         """Arrays by name."""
         stored = {**self.inputs.arrays, "rows": self.rows, "weights": self.weights}
-        return stored if self.factor is None else {**stored, "factor": self.factor}
+        if self.factor is None or self.places is None:
+            return stored
+        return {**stored, "places": self.places.astype(np.int32), "factor": self.factor}
 
     @classmethod
     def load(cls, config: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> KernelModel:
@@ -114,6 +118,8 @@ class KernelModel:
         if config["kernel"] not in KERNELS:
             raise ArtifactError(f"kernel {config['kernel']!r} is unknown; there are {', '.join(KERNELS)}")
         prior, mean = config["variance"]
+        places = take_index(arrays, "places", n) if "places" in arrays else None
+        m = 0 if places is None else len(places)
         return cls(
             inputs,
             OutputScale.from_config(config["outputs"]),
@@ -122,5 +128,6 @@ class KernelModel:
             take_array(arrays, "weights", (n,)),
             float(config["offset"]),
             (float(prior), float(mean)),
-            take_array(arrays, "factor", (n * (n + 1) // 2,)) if "factor" in arrays else None,
+            places,
+            None if places is None else take_array(arrays, "factor", (m * (m + 1) // 2,)),
         )

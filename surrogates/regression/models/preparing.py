@@ -18,6 +18,7 @@ CONSTANT_TOLERANCE = 1e-12  # spread, relative to the size, that is rounding (ch
 INDICATOR_SHARE = 0.05  # of missing values, from which a column says so (chosen)
 POWERS = np.linspace(-2.0, 4.0, 25)  # exponents of the power transform that are tried (chosen)
 LARGEST_TRANSFORMED = 1e6  # of a feature after its power transform: a steep power overflows (chosen)
+LARGEST_SCALED = 1e6  # standard deviations beyond which a feature is as far away as can be (chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +83,7 @@ class InputScales:
         if len(self.powers):
             values = raise_to_power((values - self.before[0]) / self.before[1], self.powers)
         scaled: FloatArray = (np.hstack([values, absent[:, self.missing]]) - self.centre) / self.spread
-        return scaled
+        return np.clip(scaled, -LARGEST_SCALED, LARGEST_SCALED)
 
     def rescale(self, centre: FloatArray, spread: FloatArray, columns: IntArray) -> InputScales:
         """Scales of (scaled - centre) / spread of some scaled `columns`; without a power transform of the others."""

@@ -88,8 +88,9 @@ class GaussianProcessSettings(ScaledSettings):
     """Largest number of steps of a hyperparameter fit."""
     rows: int = Field(default=MOST_KERNEL_ROWS, ge=10)
     """Largest number of training rows; of more, a part is drawn."""
-    deviation_rows: int = Field(default=800, ge=0)
-    """Largest number of training rows with which standard deviations are stored: they take the square of it."""
+    deviation_rows: int = Field(default=600, ge=1)
+    """Largest number of training rows from which standard deviations follow: they take the square of it in memory.
+    Of more, a part is drawn, and the deviations are upper bounds."""
 
 
 class ExtraTreesSettings(ModelSettings):
@@ -98,7 +99,7 @@ class ExtraTreesSettings(ModelSettings):
     trees: int = Field(default=200, ge=2, le=2000)
     """Number of trees."""
     least_rows: int = Field(default=2, ge=1)
-    """Smallest number of rows in a leaf."""
+    """Smallest number of rows in a leaf; more, where the trees would take more than 8 MB."""
     columns: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
     """Share of the features that each split may choose from."""
     depth: int | None = Field(default=None, ge=1)

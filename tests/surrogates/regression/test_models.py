@@ -117,3 +117,48 @@ def test_rows_without_information_are_refused() -> None:
         fit_model("ridge", x, y, settings={"penalti": 1.0}, seed=0)
     with pytest.raises(FitError, match=r"shape \(rows, 6\), got \(80, 5\)"):
         fit_model("ridge", x, y, seed=0).predict(x[:, :5])
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_few_rows_and_odd_features_suffice(kind: Kind, task: Task) -> None:
+    """Five rows, one of the second class, empty and huge features: predictions are numbers."""
+    rng = np.random.default_rng(0)
+    for n in (5, 6, 9):
+        x = rng.normal(size=(n, 4)) * [1.0, 1e-9, 1e9, 1.0]
+        x[:, 3] = np.nan
+        y = np.where(np.arange(n) == 2, 1.0, 0.0) if task == "classification" else x[:, 0] + 1e6
+        model = fit_model(kind, x, y, task=task, settings=QUICK.get(kind, {}), seed=0)
+        new = np.array([[0.0] * 4, [1e200, -1e200, 1e30, 3.0], [np.nan] * 4])
+        assert np.isfinite(model.predict(new)).all()
+
+
+def test_kernel_models_of_many_rows_keep_a_part() -> None:
+    """Above the limit a part of the rows is stored; standard deviations remain, and grow away from the rows."""
+    x, y = _make_rows(120)
+    options = {"rows": 60, "deviation_rows": 40, "iterations": 10}
+    model = fit_model("gaussian_process", x, y, settings=options, seed=0)
+    assert len(model.arrays["rows"]) == 60
+    assert len(model.arrays["places"]) == 40
+    near, far = model.predict_spread(x), model.predict_spread(x + 100.0)
+    assert near is not None
+    assert far is not None
+    assert (near < far).all()
+    assert ((model.predict(x) - y) ** 2).mean() < 0.3 * y.var()
+    whole = fit_model("gaussian_process", x, y, settings={**options, "deviation_rows": 60}, seed=0)
+    least = whole.predict_spread(x)
+    assert least is not None
+    assert (near >= least - 1e-9).all()
+    assert len(fit_model("kernel_ridge", x, y, settings={"rows": 30}, seed=0).arrays["rows"]) == 30
+
+
+def test_trees_of_many_rows_stay_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves grow with the number of rows, so that a model stays below its limit."""
+    from surrogates.regression.models import estimators
+
+    x, y = _make_rows(300)
+    whole = fit_model("extra_trees", x, y, settings={"trees": 20}, seed=0)
+    monkeypatch.setattr(estimators, "MOST_TREE_BYTES", 20_000)
+    small = fit_model("extra_trees", x, y, settings={"trees": 20}, seed=0)
+    sizes = [sum(array.nbytes for array in model.arrays.values()) for model in (whole, small)]
+    assert sizes[1] < 20_000 < sizes[0]
