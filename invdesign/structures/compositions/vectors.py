@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,18 +36,22 @@ def iterate_vector_blocks(
     for counts, totals in iterate_leading_counts(
         slots[:-1], max_atoms - last.counts[0], rows // (last.counts[1] - last.counts[0] + 1)
     ):
+        found = list(find_balancing_counts(totals, last))
+        # Most leading counts cannot be balanced; only the bits of the others are looked at.
+        possible = np.flatnonzero(np.any([masks != 0 for masks, _, _ in found], axis=0))
         fits = np.concatenate(
             [
-                (masks[:, None] >> np.arange(size, dtype=np.uint64)) & np.uint64(1)
-                for masks, size, _ in find_balancing_counts(totals, last)
+                (masks[possible, None] >> np.arange(size, dtype=np.uint64)) & np.uint64(1)
+                for masks, size, _ in found
             ],
             axis=1,
         )
         row, number = np.nonzero(fits)
         block = np.empty((len(row), len(slots)), dtype=np.int16)
-        block[:, :-1] = counts[row]
+        block[:, :-1] = counts[possible[row]]
         block[:, -1] = number + last.counts[0]
-        kept = (block.sum(axis=1, dtype=np.int64) <= max_atoms) & (np.gcd.reduce(block, axis=1) == 1)
+        # Column by column: numpy's reductions along short rows are several times slower.
+        kept = (reduce(np.add, block.T) <= max_atoms) & (reduce(np.gcd, block.T) == 1)
         if kept.any():
             yield block[kept]
 
@@ -73,7 +78,8 @@ def iterate_leading_counts(
         if sizes:
             counts[:] = np.stack(np.unravel_index(numbers, sizes), axis=1)
         counts += lowest
-        counts = counts[counts.sum(axis=1, dtype=np.int64) <= max_atoms]
+        if slots:
+            counts = counts[reduce(np.add, counts.T) <= max_atoms]
         if len(counts):
             yield counts, _add_charges(counts, slots)
 
@@ -106,5 +112,5 @@ def find_balancing_counts(totals: Int32Array, last: Slot) -> Iterator[tuple[NDAr
             for count in range(low, high + 1):
                 if abs(state * count) <= reach:
                     table[reach - state * count] |= np.uint64(1 << (count - low))
-        masks = np.bitwise_or.reduce(table[totals + reach], axis=1)
+        masks = reduce(np.bitwise_or, table[totals.T + reach])
         yield masks, high - low + 1, low
