@@ -386,6 +386,14 @@ class Problem:
         """
         return np.stack([o.to_minimised(column(o.property)) for o in self.objectives], axis=1)
 
+    def rank_values(self, column: Callable[[str], FloatArray]) -> FloatArray:
+        """Values that n candidates are ranked by, shape (n, `n_values`); smaller is better.
+
+        Args:
+            column: gives the values of a property, shape (n,).
+        """
+        return self._combine_objectives(self.minimise_columns(column))
+
     def desirability(self, minimised: FloatArray) -> FloatArray:
         """Overall desirability of candidates, shape (n,).
 

@@ -273,6 +273,16 @@ class Worker:
         )
 
 
+def evaluate_inputs(evaluator: Evaluator, inputs: Sequence[Input], stage: str) -> list[Evaluation]:
+    """Evaluate a batch; errors and evaluations that break the contract become failures of their members."""
+    found = _evaluate_by_halves(evaluator, inputs, stage)
+    broken = [item.failure or _find_broken_promise(item, evaluator) for item in found]
+    return [
+        item if failure is None else Evaluation(failure=replace(failure, stage=stage))
+        for item, failure in zip(found, broken, strict=True)
+    ]
+
+
 def _evaluate_by_halves(evaluator: Evaluator, inputs: Sequence[Input], stage: str) -> list[Evaluation]:
     """Evaluate a batch; if it raises, evaluate its halves.
 

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from invdesign import registry
 from invdesign.cli import experiments, generators, steering, tiers
+from invdesign.cli import screen as screens
 from invdesign.cli.options import COUNT, INTERRUPTED, NUMBER, AsJson, CampaignFile, RunDir, TrustCode, Workers
 from invdesign.cli.output import visible_output
 from invdesign.errors import InvdesignError, RunError, StoreError
@@ -404,6 +405,7 @@ _COMMANDS: tuple[Callable[..., None], ...] = (
     *(experiments.ask, experiments.tell, experiments.measurements),
     *(steering.stop, steering.budget, steering.add, steering.withdraw, steering.fork),
     *(tiers.promote, tiers.collect),
+    screens.screen,
 )
 for _command in _COMMANDS:
     app.command()(_command)

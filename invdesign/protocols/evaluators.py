@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeGuard, runtime_checkable
 
 from invdesign import registry
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Evaluation, Input
 from invdesign.problem import Constraint
 from invdesign.properties import Unit
@@ -186,4 +187,77 @@ class JobEvaluator(Evaluator, Protocol):
             item: the candidate.
             folder: the one that `write_inputs` wrote to.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Statements of a model about its prediction for one composition.
+
+    Attributes:
+        lower, upper: ends of the 90 % prediction interval, by property; empty without one.
+        outside: True if the composition lies outside the domain of the model.
+        reasons: sentences that say why.
+        trained: True if the model learnt from this composition; None if it does not know.
+    """
+
+    lower: Mapping[str, float] = field(default_factory=dict)
+    upper: Mapping[str, float] = field(default_factory=dict)
+    outside: bool = False
+    reasons: tuple[str, ...] = ()
+    trained: bool | None = None
+
+
+class BlockScorer(Protocol):
+    """Predicts properties of compositions that share their amounts: m count vectors for every element set."""
+
+    def score_sets(self, members: IntArray) -> Mapping[str, FloatArray]:
+        """Predict properties of the compositions of s element sets, by name, each shape (s, m).
+
+        Args:
+            members: shape (s, k), places of the elements in the list given at the start, in the order of the count vectors.
+        """
+        ...
+
+
+@runtime_checkable
+class CompositionScorer(Protocol):
+    """An evaluator that predicts properties of many compositions at once, for screens.
+
+    Its numbers are those of `evaluate`, without their intervals.
+    """
+
+    def refuse_elements(self, elements: Sequence[str]) -> Mapping[str, str]:
+        """Reasons by element, for those that no scored composition may hold."""
+        ...
+
+    def prepare_counts(
+        self, elements: Sequence[str], counts: IntArray, names: Collection[str]
+    ) -> BlockScorer | None:
+        """Prepare a fast scorer of element sets; None if the model has none for all these properties.
+
+        Its numbers may differ from those of `score_compositions` by rounding.
+
+        Args:
+            elements: symbols that the sets are taken from; refused ones are in none of them.
+            counts: shape (m, k), all above 0: atoms of each element, by composition.
+            names: of the properties.
+        """
+        ...
+
+    def score_compositions(
+        self, compositions: Sequence[Mapping[str, float]], names: Collection[str]
+    ) -> Mapping[str, FloatArray]:
+        """Predict properties of n compositions, by name, each shape (n,).
+
+        Numbers of a row depend on the other rows by rounding only.
+
+        Args:
+            compositions: amounts by element symbol; none holds a refused element.
+            names: of the properties; there may be more in the answer.
+        """
+        ...
+
+    def judge_compositions(self, compositions: Sequence[Mapping[str, float]]) -> Sequence[Judgement]:
+        """Intervals and domain of the predictions, one `Judgement` per composition, in order."""
         ...

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
+import numpy as np
 from pydantic import ValidationInfo, model_validator
 
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.artifacts import Artifact, of_kind
 from invdesign.candidate import Evaluation, Failure, Input, clean_detail
 from invdesign.errors import InvdesignError
 from invdesign.properties import Unit, check_unit, describe_property, mark_extrapolation
-from invdesign.protocols import Batch, EvaluatorSettings
+from invdesign.protocols import Batch, BlockScorer, EvaluatorSettings, Judgement
 from invdesign.roles import LATEST, StructureRole, find_structure, required_structure
 from invdesign.settings import STORED_FOLDER, validation_context
 from invdesign.structures.formulas import write_formula
 from invdesign.structures.reading.read import check_ordered
-from surrogates.regression.features.contract import Need
+from surrogates.regression.blocks import compute_blocks
+from surrogates.regression.features.contract import FeatureError, Need
+from surrogates.regression.linear_blocks import StatisticsBlock, StatisticsModel, find_statistics_model
 from surrogates.regression.material import Material
+from surrogates.regression.members import predict_mean
 from surrogates.regression.needs import Inputs, list_needs
 from surrogates.regression.predicting import MODELS, Prediction, Predictor
 from surrogates.regression.property_model import KIND, VERSION, PropertyModel, check_features
@@ -135,6 +141,68 @@ class Surrogate(EvaluatorSettings):
         seconds = (time.perf_counter() - began) / max(len(inputs), 1)
         return [self._make_evaluation(item, seconds) for item in found]
 
+    def refuse_elements(self, elements: Sequence[str]) -> Mapping[str, str]:
+        """Elements that features do not describe, with the reason."""
+        from surrogates.regression.features.composition import find_fractions
+
+        found: dict[str, str] = {}
+        for name in elements:
+            try:
+                find_fractions({name: 1.0})
+            except FeatureError as error:
+                found[name] = str(error)
+        return found
+
+    @cached_property
+    def _statistics_model(self) -> StatisticsModel | None:
+        return find_statistics_model(self._predictor.model.members)
+
+    def prepare_counts(
+        self, elements: Sequence[str], counts: IntArray, names: Collection[str]
+    ) -> BlockScorer | None:
+        """Fast scorer of a linear model on statistics of elements; None for other models, and for more than the value."""
+        name = self._predictor.model.target.name
+        if set(names) - {name} or self._inputs.electrode or self._statistics_model is None:
+            return None
+        return _Block(name, self._statistics_model.prepare_counts(elements, counts))
+
+    def score_compositions(
+        self, compositions: Sequence[Mapping[str, float]], names: Collection[str]
+    ) -> Mapping[str, FloatArray]:
+        """Predict values of compositions; intervals and flag only where they are asked for.
+
+        Raises:
+            InvdesignError: the model reads crystals, or a composition lacks what it needs.
+        """
+        model = self._predictor.model
+        ion = self._inputs.ion if self._inputs.electrode else ""
+        materials = [_name_amounts(amounts, ion) for amounts in compositions]
+        if set(names) <= {model.target.name}:
+            sets = [name for member in model.members for name in member.candidate.features]
+            return {model.target.name: predict_mean(model.members, compute_blocks(sets, materials))[0]}
+        found = [self._make_evaluation(item, 0.0) for item in self._predictor.predict_each(materials)]
+        return {
+            name: np.array([item.properties.get(name, np.nan) for item in found]) for name in self.provides
+        }
+
+    def judge_compositions(self, compositions: Sequence[Mapping[str, float]]) -> Sequence[Judgement]:
+        """Intervals and domain of the predictions."""
+        ion = self._inputs.ion if self._inputs.electrode else ""
+        materials = [_name_amounts(amounts, ion) for amounts in compositions]
+        name = self._predictor.model.target.name
+        return [
+            Judgement(outside=True, reasons=(found,))
+            if isinstance(found, str)
+            else Judgement(
+                {name: found.lower},
+                {name: found.upper},
+                bool(found.reason),
+                tuple(found.reason.split("; ")) if found.reason else (),
+                found.known,
+            )
+            for found in self._predictor.predict_each(materials)
+        ]
+
     def _read_input(self, item: Input) -> Material | str:
         """Material of a candidate, or the reason why it is none for this model."""
         composition = item.design.composition
@@ -170,6 +238,29 @@ class Surrogate(EvaluatorSettings):
             details={name: clean_detail(detail)} if detail else {},
             cost={"seconds": seconds},
         )
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Fast scorer of one property."""
+
+    name: str
+    block: StatisticsBlock
+
+    def score_sets(self, members: IntArray) -> Mapping[str, FloatArray]:
+        return {self.name: self.block.score(members)}
+
+
+def _name_amounts(amounts: Mapping[str, float], ion: str) -> Material:
+    """Make a material of amounts, named by them: a formula for people takes longer than the prediction.
+
+    Raises:
+        InvdesignError: the composition lacks the ion.
+    """
+    charged = remove_ion(amounts, ion) if ion else None
+    return Material(
+        "".join(f"{name}{amount:g}" for name, amount in amounts.items()), amounts, charged=charged
+    )
 
 
 def _make_material(composition: Composition | None, crystal: Structure | None, ion: str) -> Material:

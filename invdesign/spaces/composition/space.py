@@ -156,6 +156,11 @@ class CompositionSpace(CountableSpace):
         )
 
     @property
+    def compositions(self) -> NeutralCompositions:
+        """All compositions, counted and numbered."""
+        return self._listed
+
+    @property
     def elements(self) -> frozenset[str]:
         """Symbols of the allowed elements."""
         return frozenset(self.states)

@@ -188,7 +188,11 @@ class NeutralCompositions:
         Returns:
             Shape (last - first, k), in the order of the counts.
         """
-        left = np.arange(first, last, dtype=np.int64)
+        return self.pick_members(own, np.arange(first, last, dtype=np.int64))
+
+    def pick_members(self, own: SetClass, numbers: IntArray) -> IntArray:
+        """Pick element sets of a class by their `numbers` (n,), from 0 within it; see `list_members`."""
+        left = numbers.copy()
         columns: list[IntArray] = []
         for kind, number in reversed(own.taken):
             members = np.array(self.kinds[kind].members, dtype=np.int64)
