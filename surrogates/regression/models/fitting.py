@@ -38,7 +38,6 @@ from surrogates.regression.models.settings import (
 from surrogates.regression.models.tobit import (
     TobitSolution,
     censored_moments,
-    impute_censored,
     solve_tobit,
 )
 from surrogates.regression.models.trees import TreesModel
@@ -155,24 +154,25 @@ def _fit_linear_tobit(
     inputs = InputScales.from_rows(x, power=settings.power, indicators=settings.indicators)
     outputs = OutputScale.standardise(y, compress=settings.compress)
     z, t = inputs(x), outputs.scale.to_model_scale(y)
-    found, _ = _solve_tobit_path(z, t, censoring, settings.penalty)
+    found, _, _ = _solve_tobit_path(z, t, censoring, settings.penalty)
     return LinearModel(inputs, outputs, found.weights, found.offset)
 
 
 def _solve_tobit_path(
     z: FloatArray, t: FloatArray, censoring: IntArray, penalty: Any
-) -> tuple[TobitSolution, FloatArray]:
-    """Solve Tobit regression, and return imputed values (n,) with it.
+) -> tuple[TobitSolution, FloatArray, FloatArray]:
+    """Solve Tobit regression, and return imputed values (n,) and their variances with it.
 
     The penalty is that of least leave-one-out error of the imputed values, if it is not given.
     """
     penalties = RIDGE_PENALTIES if penalty == "auto" else np.array([penalty])
-    imputed = t
+    imputed, variance = t, np.zeros(len(t))
     for _ in range(TOBIT_ROUNDS):
         chosen = solve_ridge(z, imputed, penalties * len(t)).penalty
         found = solve_tobit(z, t, censoring, chosen)
-        imputed = impute_censored(t, censoring, z @ found.weights + found.offset, found.deviation)
-    return found, imputed
+        said = z @ found.weights + found.offset
+        imputed, variance = censored_moments(t, censoring, said, found.deviation)
+    return found, imputed, variance
 
 
 def _fit_censored(
@@ -185,9 +185,9 @@ def _fit_censored(
     """
     inputs = InputScales.from_rows(x, power=False, indicators=True)
     outputs = OutputScale.standardise(y, compress=False)
-    _, imputed = _solve_tobit_path(inputs(x), outputs.scale.to_model_scale(y), censoring, "auto")
+    _, imputed, variance = _solve_tobit_path(inputs(x), outputs.scale.to_model_scale(y), censoring, "auto")
     imputed, spread = outputs.to_values(imputed), float(y.std())
-    variance, quick = np.zeros(len(y)), _make_quick(kind, x, imputed, settings, seed)
+    variance, quick = variance * outputs.scale.width**2, _make_quick(kind, x, imputed, settings, seed)
     for number in range(IMPUTATION_ROUNDS):
         mean = _predict_left_out(kind, x, imputed, quick, derived_seed(seed, "imputation", number))
         # Squared errors of the true values: those of censored rows have the variance of what is not known of them.
