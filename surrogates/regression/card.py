@@ -129,7 +129,7 @@ def _describe_domain(config: Mapping[str, Any]) -> str:
         "## Domain",
         f"Elements: {', '.join(domain['elements'])}. Any other is outside.",
         (
-            f"Distance to the training rows in {', '.join(domain['sets'])}: at most {domain['limit']:.3g} (typical {domain['typical']:.3g}). "
+            f"Mean distance to the nearest {domain['neighbours']} training groups in {', '.join(domain['sets'])}: at most {domain['limit']:.3g} (typical {domain['typical']:.3g}). "
             f"Outside, intervals reach {config['intervals']['beyond']:.3g} to either side at least."
         ),
     ]

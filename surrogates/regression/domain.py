@@ -9,18 +9,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.arrays import FloatArray
+from invdesign.arrays import BoolArray, FloatArray, IntArray
 from surrogates.regression.blocks import Blocks
 from surrogates.regression.material import Material
+from surrogates.regression.scores import rank_area
 from surrogates.regression.splits import Fold
 
-NEIGHBOURS = (
-    10  # training rows whose mean distance counts: a family that is left out leaves none near (chosen)
-)
+NEIGHBOURS = (3, 5, 10, 20)  # training groups whose mean distance may count; the training chooses (chosen)
 INSIDE_SHARE = 0.95  # of distances between folds that lie within the domain (chosen)
-LARGEST_SCALED = (
-    6.0  # standard deviations at which a scaled feature is cut, so that a rare one does not rule (chosen)
-)
+LARGEST_SCALED = 3.0  # deviations at which a scaled feature is cut, so that a rare one does not rule (chosen)
 COMPONENTS = 48  # principal components kept at most, which bounds the artifact (chosen)
 NEGLIGIBLE = 1e-9  # relative spread of a column, or share of a component, that is rounding (chosen)
 ROWS_AT_ONCE = 2000  # whose distances are held in memory (chosen)
@@ -88,33 +85,98 @@ def fit_embedding(sets: Sequence[str], blocks: Blocks) -> Embedding:
 
 
 def neighbour_distances(
-    points: FloatArray, rest: FloatArray, training: FloatArray, neighbours: int = NEIGHBOURS
+    points: FloatArray, rest: FloatArray, training: FloatArray, groups: IntArray, most: int
 ) -> FloatArray:
-    """Mean distance of each row to its nearest training rows, shape (q,).
+    """Mean distances of each row to its nearest training groups, shape (q, most).
+
+    The distance to a group is that to its nearest row: a series of one publication counts once, as a single compound does.
 
     Args:
         points, rest: shapes (q, p) and (q,), of the rows, as `Embedding.project` gives them.
         training: shape (n, p), points of the training rows.
-        neighbours: number of training rows that count, at most n.
+        groups: shape (n,), number of the group of each training row.
+        most: number of groups; column k holds the mean over the nearest k + 1, or over all if there are fewer.
     """
-    nearest = min(neighbours, len(training))
-    found = np.empty(len(points))
+    order = np.argsort(groups, kind="stable")
+    training = training[order]
+    starts = np.flatnonzero(np.diff(groups[order], prepend=groups[order[0]] - 1))
+    count = min(most, len(starts))
+    found = np.empty((len(points), most))
     lengths = (training**2).sum(axis=1)
     for start in range(0, len(points), ROWS_AT_ONCE):
-        part = points[start : start + ROWS_AT_ONCE]
-        squares = (part**2).sum(axis=1)[:, None] + lengths - 2.0 * part @ training.T
-        smallest = np.partition(squares, nearest - 1, axis=1)[:, :nearest]
-        smallest = np.maximum(smallest, 0.0) + rest[start : start + ROWS_AT_ONCE, None]
-        found[start : start + ROWS_AT_ONCE] = np.sqrt(np.sort(smallest, axis=1)).mean(axis=1)
+        part = slice(start, start + ROWS_AT_ONCE)
+        squares = (points[part] ** 2).sum(axis=1)[:, None] + lengths - 2.0 * points[part] @ training.T
+        nearest = np.minimum.reduceat(squares, starts, axis=1)
+        nearest = np.sort(np.partition(nearest, count - 1, axis=1)[:, :count], axis=1)
+        distances = np.sqrt(np.maximum(nearest, 0.0) + rest[part, None])
+        found[part, :count] = np.cumsum(distances, axis=1) / np.arange(1, count + 1)
+    found[:, count:] = found[:, count - 1 : count]
     return found
 
 
-def distances_between_folds(points: FloatArray, rest: FloatArray, folds: Sequence[Fold]) -> FloatArray:
-    """Distance of every row to the training rows of its fold, shape (n,)."""
-    found = np.empty(len(points))
+def distances_between_folds(
+    points: FloatArray, rest: FloatArray, groups: IntArray, folds: Sequence[Fold]
+) -> FloatArray:
+    """Distances of every row to the training rows of its fold, shape (n, max(NEIGHBOURS)); see `neighbour_distances`."""
+    found = np.empty((len(points), max(NEIGHBOURS)))
     for train, test in folds:
-        found[test] = neighbour_distances(points[test], rest[test], points[train])
+        found[test] = neighbour_distances(
+            points[test], rest[test], points[train], groups[train], max(NEIGHBOURS)
+        )
     return found
+
+
+@dataclass(frozen=True, eq=False)
+class Metric:
+    """Distance that was chosen for a domain.
+
+    Attributes:
+        embedding: features as coordinates.
+        neighbours: number of nearest training groups whose mean distance counts.
+        between: shape (n,), distances of training rows between folds.
+        area: probability that a row is farther when its region is left out than when it is not, ties half; None without regions.
+    """
+
+    embedding: Embedding
+    neighbours: int
+    between: FloatArray
+    area: float | None
+
+
+def choose_metric(
+    options: Sequence[Sequence[str]],
+    blocks: Blocks,
+    groups: IntArray,
+    folds: Sequence[Fold],
+    apart: Sequence[Fold],
+    shared: BoolArray,
+) -> Metric:
+    """Choose the feature sets and the number of neighbours that tell left-out regions best.
+
+    Args:
+        options: lists of feature sets; the first one is the default.
+        blocks: features of the training rows.
+        groups: shape (n,), number of the group of each row.
+        folds: that leave groups out.
+        apart: folds that leave regions out; empty without regions.
+        shared: shape (n,), True where `folds` leave other rows of the same region among the training rows.
+    """
+    best: Metric | None = None
+    for sets in options:
+        embedding = fit_embedding(sets, blocks)
+        points, rest = embedding.project(blocks)
+        between = distances_between_folds(points, rest, groups, folds)
+        if not apart or not shared.any():
+            return Metric(embedding, NEIGHBOURS[0], between[:, NEIGHBOURS[0] - 1], None)
+        left = distances_between_folds(points, rest, groups, apart)
+        for neighbours in NEIGHBOURS:
+            own = between[:, neighbours - 1]
+            area = rank_area(left[shared, neighbours - 1], own[shared])
+            if best is None or best.area is None or area > best.area:
+                best = Metric(embedding, neighbours, own, area)
+    if best is None:
+        raise ValueError("a metric needs at least one list of feature sets")
+    return best
 
 
 def list_elements(material: Material) -> frozenset[str]:
@@ -129,6 +191,8 @@ class Domain:
     Attributes:
         embedding: features as coordinates.
         points: shape (n, p), of the training rows.
+        groups: shape (n,), number of the group of each training row.
+        neighbours: number of nearest groups whose mean distance counts.
         limit: distance beyond which a material is outside.
         typical: median distance between folds, as a unit of distance.
         elements: of the training rows.
@@ -136,13 +200,16 @@ class Domain:
 
     embedding: Embedding
     points: FloatArray
+    groups: IntArray
+    neighbours: int
     limit: float
     typical: float
     elements: frozenset[str]
 
     def measure_distances(self, blocks: Blocks) -> FloatArray:
         """Distance of each row to its nearest training rows, shape (n,)."""
-        return neighbour_distances(*self.embedding.project(blocks), self.points)
+        points, rest = self.embedding.project(blocks)
+        return neighbour_distances(points, rest, self.points, self.groups, self.neighbours)[:, -1]
 
     def find_reasons(self, materials: Sequence[Material], distances: FloatArray) -> tuple[str, ...]:
         """Reason why each material is outside the domain; empty within it.
@@ -177,6 +244,7 @@ class Domain:
             "weight": self.embedding.weight,
             "axes": self.embedding.axes.astype(np.float32),
             "points": self.points.astype(np.float32),
+            "groups": self.groups.astype(np.int32),
         }
 
     @property
@@ -184,6 +252,7 @@ class Domain:
         """Plain JSON that, with the arrays, rebuilds the domain."""
         return {
             "sets": list(self.embedding.sets),
+            "neighbours": self.neighbours,
             "limit": self.limit,
             "typical": self.typical,
             "elements": sorted(self.elements),
@@ -202,25 +271,31 @@ class Domain:
         return cls(
             embedding,
             arrays["points"].astype(np.float64),
+            arrays["groups"].astype(np.int64),
+            int(config["neighbours"]),
             float(config["limit"]),
             float(config["typical"]),
             frozenset(config["elements"]),
         )
 
 
-def fit_domain(
-    embedding: Embedding, blocks: Blocks, materials: Sequence[Material], between: FloatArray
-) -> Domain:
+def fit_domain(metric: Metric, blocks: Blocks, materials: Sequence[Material], groups: IntArray) -> Domain:
     """Domain of training rows.
 
     Args:
-        embedding: of the features.
+        metric: distance, with distances between folds.
         blocks, materials: of the training rows.
-        between: shape (n,), distance of each row to those of other folds.
+        groups: shape (n,), number of the group of each row.
     """
     # Single precision, as the artifact has it: a loaded model gives the same distances as the one that was trained.
-    stored = replace(embedding, axes=embedding.axes.astype(np.float32).astype(np.float64))
-    points = stored.project(blocks)[0].astype(np.float32).astype(np.float64)
-    elements = frozenset[str]().union(*(list_elements(material) for material in materials))
-    limit = float(np.quantile(between, INSIDE_SHARE))
-    return Domain(stored, points, limit, float(np.median(between)), elements)
+    axes = metric.embedding.axes.astype(np.float32).astype(np.float64)
+    embedding = replace(metric.embedding, axes=axes)
+    return Domain(
+        embedding=embedding,
+        points=embedding.project(blocks)[0].astype(np.float32).astype(np.float64),
+        groups=groups,
+        neighbours=metric.neighbours,
+        limit=float(np.quantile(metric.between, INSIDE_SHARE)),
+        typical=float(np.median(metric.between)),
+        elements=frozenset[str]().union(*(list_elements(material) for material in materials)),
+    )

@@ -174,7 +174,7 @@ def cross_validate(
         for number, (rows, test) in enumerate(split_groups(data.groups, folds, recipe.seed + shuffle)):
             model = train(data.select_rows(rows), inner, blocks.select_rows(rows))
             parts.append((test, _predict_rows(model, data, blocks, test)))
-            area = model.about.get("regions", {}).get("out_of_domain_auc")
+            area = (model.about["regions"] or {}).get("out_of_domain_auc")
             areas += [] if area is None else [area]
             if tell:
                 tell(f"shuffle {shuffle + 1} of {shuffles}, fold {number + 1} of {folds}")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from invdesign.arrays import FloatArray, IntArray
+from invdesign.arrays import BoolArray, FloatArray, IntArray
 from surrogates.regression.blocks import Blocks, compute_blocks, hash_columns
 from surrogates.regression.conformal import (
     Intervals,
@@ -17,10 +17,8 @@ from surrogates.regression.conformal import (
     grouped_quantile,
 )
 from surrogates.regression.domain import (
-    Embedding,
-    distances_between_folds,
+    choose_metric,
     fit_domain,
-    fit_embedding,
     list_elements,
 )
 from surrogates.regression.errors import TrainingError
@@ -46,12 +44,15 @@ from surrogates.regression.probability import (
     reach_probability,
 )
 from surrogates.regression.property_model import PropertyModel
-from surrogates.regression.scores import rank_area
 from surrogates.regression.splits import Fold, join_groups, measure_groups, split_groups
 
 LEAST_ROWS = 20  # from which intervals and a choice can be learnt (chosen)
 LARGEST_GROUPS_NAMED = 10  # on the card (chosen)
 VERSIONED = ("invdesign", "numpy", "scipy", "scikit-learn", "torch", "pymatgen")  # libraries, on the card
+NONMETALS = frozenset(
+    ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Ge", "As", "Se", "Br", "Sb", "Te", "I")
+)
+"""Nonmetals and metalloids, which make the anions of compounds."""
 LEAST_FAMILIES = 3  # that are named, so that leaving one out is possible (chosen)
 
 
@@ -152,18 +153,17 @@ def _train(data: Dataset, recipe: Recipe, blocks: Blocks) -> PropertyModel:
     folds = split_groups(data.groups, recipe.folds, recipe.seed)
     labelled = Labelled("regression", blocks, data.y, data.censoring if data.censoring.any() else None)
     choice = _choose_members(data, recipe, labelled, folds)
-    sets = _list_sets(recipe.candidates, choice.weights)
-    embedding = fit_embedding(sets, blocks)
-    points, rest = embedding.project(blocks)
-    between = distances_between_folds(points, rest, folds)
-    domain = fit_domain(embedding, blocks, data.materials, between)
-    beyond, checks = _leave_regions_out(data, recipe, labelled, choice, embedding, folds)
-    intervals = _calibrate_intervals(data, recipe.level, choice, between, beyond)
+    regions = _split_regions(data, recipe, folds)
+    options = _list_options(_list_sets(recipe.candidates, choice.weights))
+    metric = choose_metric(options, blocks, data.groups, folds, regions.apart, regions.shared)
+    domain = fit_domain(metric, blocks, data.materials, data.groups)
+    beyond, checks = _leave_regions_out(data, recipe, labelled, choice, regions)
+    intervals = _calibrate_intervals(data, recipe.level, choice, metric.between, beyond)
     members = _fit_members(recipe.candidates, choice.weights, labelled, recipe.seed)
     classifier: Classifier | None = None
     more: dict[str, Any] = {}
     if data.target.threshold is not None:
-        classifier, more = _train_classifier(data, recipe, blocks, folds, choice, intervals, between)
+        classifier, more = _train_classifier(data, recipe, blocks, folds, choice, intervals, metric.between)
     chosen = [*members, *(classifier.members if classifier else ())]
     used = tuple(dict.fromkeys([name for member in chosen for name in member.candidate.features]))
     return PropertyModel(
@@ -185,7 +185,7 @@ def _train(data: Dataset, recipe: Recipe, blocks: Blocks) -> PropertyModel:
                 "weights": [float(weight) for weight in choice.weights],
                 "error": choice.error,
             },
-            **checks,
+            "regions": {**checks, "out_of_domain_auc": metric.area} if checks else None,
             **more,
         },
     )
@@ -284,70 +284,87 @@ def _calibrate_intervals(
     return Intervals(level, difficulty, factor, beyond)
 
 
-def label_regions(data: Dataset) -> tuple[IntArray, str]:
+@dataclass(frozen=True, eq=False)
+class _Regions:
     """Regions of a data set that are left out to judge extrapolation.
 
-    Returns:
-        Number of the region of each row, shape (n,); name of the regions: families, or chemical systems without families.
-        A row without a family is of its chemical system.
+    Attributes:
+        name: of the regions.
+        count: of regions.
+        apart: folds that leave regions out; empty with one region alone.
+        shared: shape (n,), True where the grouped folds leave other rows of the same region among the training rows.
     """
-    systems = ["-".join(sorted(list_elements(material))) for material in data.materials]
+
+    name: str
+    count: int
+    apart: tuple[Fold, ...]
+    shared: BoolArray
+
+
+def label_regions(data: Dataset) -> tuple[IntArray, str]:
+    """Regions of a data set: its families, or without families its anion chemistries.
+
+    An anion chemistry is the set of nonmetals, which tells phosphates from oxides. A row without a family is of its own
+    anion chemistry. (Chemical systems are no regions: leaving one out takes little more away than leaving out a group.)
+
+    Returns:
+        Number of the region of each row, shape (n,); name of the regions.
+    """
+    chemistries = [
+        "-".join(sorted(list_elements(material) & NONMETALS)) or "no nonmetal" for material in data.materials
+    ]
     if len({family for family in data.families if family}) < LEAST_FAMILIES:
-        return join_groups({"system": systems}), "chemical systems"
+        return join_groups({"chemistry": chemistries}), "anion chemistries"
     labels = [
-        f"family {family}" if family else f"system {system}"
-        for family, system in zip(data.families, systems, strict=True)
+        f"family {family}" if family else f"chemistry {chemistry}"
+        for family, chemistry in zip(data.families, chemistries, strict=True)
     ]
     return join_groups({"family": labels}), "families"
 
 
-def _leave_regions_out(
-    data: Dataset,
-    recipe: Recipe,
-    labelled: Labelled,
-    choice: _Choice,
-    embedding: Embedding,
-    folds: Sequence[Fold],
-) -> tuple[float, dict[str, Any]]:
-    """Judge the chosen candidates and the distance on left-out regions.
+def _split_regions(data: Dataset, recipe: Recipe, folds: Sequence[Fold]) -> _Regions:
+    regions, name = label_regions(data)
+    count = len(np.unique(regions))
+    shared = np.zeros(len(data), dtype=np.bool_)
+    for train, test in folds:
+        shared[test] = np.isin(regions[test], regions[train])
+    apart = split_groups(regions, min(recipe.folds, count), recipe.seed) if count > 1 else []
+    return _Regions(name, count, tuple(apart), shared)
 
-    The area of the distance compares rows whose region was left out with the same rows in `folds`, where others of their region
-    were among the training rows.
+
+def _list_options(sets: tuple[str, ...]) -> list[tuple[str, ...]]:
+    """Lists of feature sets in which distances may be taken: all, or all but one.
+
+    A set that only needs compositions always stays, if there is one: a material of another composition is another one.
+    """
+    from surrogates.regression.features.registry import find_feature_set
+
+    plain = {name for name in sets if find_feature_set(name).needs == "composition"}
+    fewer = [tuple(other for other in sets if other != name) for name in sets]
+    return [sets, *(option for option in fewer if option and (not plain or plain & set(option)))]
+
+
+def _leave_regions_out(
+    data: Dataset, recipe: Recipe, labelled: Labelled, choice: _Choice, regions: _Regions
+) -> tuple[float, dict[str, Any]]:
+    """Judge the chosen candidates on left-out regions.
 
     Returns:
         Absolute error that the level's share of rows of left-out regions stays below; facts for the card.
     """
-    regions, name = label_regions(data)
-    count = len(np.unique(regions))
-    if count < 2:
-        errors, at_least, idle = bound_scores(data.y, data.censoring, choice.mean)
-        own = np.arange(int((~idle).sum()))
-        return grouped_quantile(errors[~idle], recipe.level, own, at_least[~idle]), {}
-    apart = split_groups(regions, min(recipe.folds, count), recipe.seed)
-    places = np.flatnonzero(choice.weights)
-    candidates = [recipe.candidates[place] for place in places]
-    mean, _ = guess_between_folds(candidates, labelled, apart, recipe.seed).combine(choice.weights[places])
+    mean = choice.mean
+    if regions.apart:
+        places = np.flatnonzero(choice.weights).tolist()
+        candidates = [recipe.candidates[place] for place in places]
+        guesses = guess_between_folds(candidates, labelled, regions.apart, recipe.seed)
+        mean, _ = guesses.combine(choice.weights[places])
     errors, at_least, idle = bound_scores(data.y, data.censoring, mean)
-    told = ~idle
-    beyond = grouped_quantile(errors[told], recipe.level, np.arange(int(told.sum())), at_least[told])
-    known = data.censoring == 0
-    projected = embedding.project(labelled.blocks)
-    shared = np.zeros(len(data), dtype=np.bool_)
-    for train, test in folds:
-        shared[test] = np.isin(regions[test], regions[train])
-    return beyond, {
-        "regions": {
-            "name": name,
-            "count": count,
-            "mae": float(errors[known].mean()),
-            "out_of_domain_auc": rank_area(
-                distances_between_folds(*projected, apart)[shared],
-                distances_between_folds(*projected, folds)[shared],
-            )
-            if shared.any()
-            else None,
-        }
-    }
+    own = np.arange(int((~idle).sum()))
+    beyond = grouped_quantile(errors[~idle], recipe.level, own, at_least[~idle])
+    if not regions.apart:
+        return beyond, {}
+    mae = float(errors[data.censoring == 0].mean())
+    return beyond, {"name": regions.name, "count": regions.count, "mae": mae}
 
 
 def _train_classifier(

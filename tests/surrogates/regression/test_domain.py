@@ -8,7 +8,8 @@ import pytest
 from surrogates.regression.blocks import Blocks
 from surrogates.regression.domain import (
     Domain,
-    distances_between_folds,
+    Metric,
+    choose_metric,
     fit_domain,
     fit_embedding,
     neighbour_distances,
@@ -34,17 +35,18 @@ def test_distances_are_those_of_scaled_features_with_equal_weight_of_the_sets(bl
     x = embedding.scale_features(blocks)
     direct = np.sort(np.linalg.norm(x[:5, None] - x[None, 10:], axis=2), axis=1)[:, :3].mean(axis=1)
     # components that are left out count for the row, not for the training rows
-    assert neighbour_distances(points[:5], rest[:5], points[10:], 3) == pytest.approx(direct, rel=0.1)
+    found = neighbour_distances(points[:5], rest[:5], points[10:], np.arange(70), 3)
+    assert found[:, 2] == pytest.approx(direct, rel=0.1)
     parts = [(x[:, start:stop] ** 2).sum() for start, stop in ((0, 2), (2, 62), (62, 65))]
     assert parts[0] == pytest.approx(parts[1], rel=0.1)
     assert parts[2] == 0
 
 
 def test_far_rows_and_unknown_elements_are_outside_with_their_reasons(blocks: Blocks) -> None:
-    embedding = fit_embedding(SETS, blocks)
     materials = [Material(str(row), {"Li": 1.0, "O": 1.0}) for row in range(80)]
-    between = distances_between_folds(*embedding.project(blocks), split_groups(np.arange(80), 4, 0))
-    domain = fit_domain(embedding, blocks, materials, between)
+    groups = np.arange(80)
+    metric = choose_metric([SETS], blocks, groups, split_groups(groups, 4, 0), (), np.ones(80, dtype=bool))
+    domain = fit_domain(metric, blocks, materials, groups)
     far = Blocks({name: block + (8e4 if name == "few" else 0.0) for name, block in blocks.values.items()})
     reasons = domain.find_reasons(materials, domain.measure_distances(far))
     assert all("farther from the training rows" in reason for reason in reasons)
@@ -54,9 +56,34 @@ def test_far_rows_and_unknown_elements_are_outside_with_their_reasons(blocks: Bl
     assert domain.find_reasons([strange], near[:1]) == ("no training row holds Np, Pu",)
 
 
+def test_a_group_counts_once_by_its_nearest_row() -> None:
+    training, groups = np.array([[1.0], [1.1], [9.0], [3.0]]), np.array([5, 5, 5, 2])
+    found = neighbour_distances(np.zeros((1, 1)), np.zeros(1), training, groups, 3)
+    assert found.tolist() == [[1.0, 2.0, 2.0]]
+
+
+def test_the_metric_that_tells_left_out_regions_is_chosen() -> None:
+    rng = np.random.default_rng(0)
+    region = np.repeat(np.arange(4), 20)
+    noise, telling = rng.normal(size=(80, 3)), region[:, None] + 0.1 * rng.normal(size=(80, 1))
+    blocks = Blocks({"noise": noise, "telling": telling})
+    groups = np.arange(80)
+    found = choose_metric(
+        [("noise",), ("telling",)],
+        blocks,
+        groups,
+        split_groups(groups, 4, 0),
+        split_groups(region, 4, 0),
+        np.ones(80, dtype=bool),
+    )
+    assert found.embedding.sets == ("telling",)
+    assert found.area is not None
+    assert found.area > 0.95
+
+
 def test_a_stored_domain_gives_the_same_distances(blocks: Blocks) -> None:
-    embedding = fit_embedding(SETS, blocks)
+    metric = Metric(fit_embedding(SETS, blocks), 3, np.ones(80), None)
     materials = [Material("LiO", {"Li": 1.0, "O": 1.0})] * 80
-    domain = fit_domain(embedding, blocks, materials, np.ones(80))
+    domain = fit_domain(metric, blocks, materials, np.arange(80) // 2)
     again = Domain.load(domain.config, domain.arrays)
     assert np.array_equal(again.measure_distances(blocks), domain.measure_distances(blocks))

@@ -12,7 +12,7 @@ from surrogates.regression.errors import TrainingError
 from surrogates.regression.evaluating import cross_validate, measure_importances, trace_learning_curve
 from surrogates.regression.members import choose_weights
 from surrogates.regression.probability import fit_calibration, label_rows
-from surrogates.regression.training import Recipe, baseline_recipe, train
+from surrogates.regression.training import Recipe, baseline_recipe, label_regions, train
 from tests.surrogates.regression.synthetic import LINEAR, RECIPE, TREES, censor_below, make_data
 
 
@@ -99,9 +99,21 @@ def test_left_out_families_widen_intervals_outside() -> None:
 
 
 @pytest.mark.parametrize("families", [(), ("one",) * 90])
-def test_without_families_chemical_systems_are_left_out(families: tuple[str, ...]) -> None:
+def test_without_families_and_with_one_anion_chemistry_nothing_is_left_out(families: tuple[str, ...]) -> None:
     model = train(replace(make_data(), families=families), Recipe((LINEAR,)))
-    assert model.about["regions"]["name"] == "chemical systems"
+    assert model.about["regions"] is None
+    assert model.intervals.beyond > 0
+
+
+def test_anion_chemistries_are_regions_of_data_without_families() -> None:
+    data = replace(make_data(4), families=())
+    swapped = [
+        replace(material, composition={"S" if el == "O" else el: n for el, n in material.composition.items()})
+        for material in data.materials[:5]
+    ]
+    regions, name = label_regions(replace(data, materials=(*swapped, *data.materials[5:])))
+    assert name == "anion chemistries"
+    assert regions.tolist() == [0] * 5 + [1] * 7
 
 
 def test_importances_and_the_learning_curve_follow_the_law() -> None:
@@ -111,7 +123,9 @@ def test_importances_and_the_learning_curve_follow_the_law() -> None:
     assert sets[0].name == "element_fractions"
     assert sets[0].share > 0.9
     shares = {effect.name.rsplit(": ", 1)[-1]: effect.share for effect in columns}
-    print(shares)
+    assert min(shares["fraction_Zn"], shares["fraction_Na"]) > max(
+        shares["fraction_K"], shares["fraction_Ca"]
+    )
     curve = trace_learning_curve(data, Recipe((TREES,)), folds=3, shares=(0.01, 0.4, 1.0))
     assert [point.rows for point in curve] == [24, 60]
     assert curve[1].mae < curve[0].mae
