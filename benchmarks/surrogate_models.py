@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from common import Records, Row, merge_results, print_table, row_of, spread_of
 
-from invdesign.arrays import FloatArray
+from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import rng_for
 from surrogates.regression.blocks import Blocks, compute_blocks
 from surrogates.regression.evaluating import Figure, Judgement, join_judgements, judge_fold, measure_figures
@@ -44,17 +44,25 @@ VARIATION = 0.2  # relative change of one amount, for compositions that are not 
 
 
 def judge_method(
-    records: Records, task: str, method: str, file: RecipeFile, data: Dataset, blocks: Blocks
+    records: Records,
+    task: str,
+    method: str,
+    file: RecipeFile,
+    data: Dataset,
+    blocks: Blocks,
+    outer: IntArray | None = None,
 ) -> list[list[Judgement]]:
     """Judge one method on all folds of a task; finished ones are read from `records`."""
     recipe = make_recipe(method, file)
-    key = describe_run(method, recipe, data)
+    key = describe_run(method, recipe, data, outer)
     known = {record["seed"] for record in records.of(task, method) if record["key"] == key}
     for seed in range(SHUFFLES * FOLDS):
         if seed in known:
             continue
         began = time.process_time()
-        records.add((task, method, seed), {"key": key, **judge_seed(method, recipe, data, blocks, seed)})
+        records.add(
+            (task, method, seed), {"key": key, **judge_seed(method, recipe, data, blocks, seed, outer)}
+        )
         print(f"{task:24} {method:36} fold {seed:3d} {time.process_time() - began:9.1f} s CPU", flush=True)
     found = [read_judgement(record) for record in records.of(task, method)]
     return [found[start : start + FOLDS] for start in range(0, SHUFFLES * FOLDS, FOLDS)]
@@ -67,18 +75,22 @@ def make_recipe(method: str, file: RecipeFile) -> Recipe:
     return replace(baseline_recipe(file.seed, classify=file.threshold is not None), level=file.level)
 
 
-def describe_run(method: str, recipe: Recipe, data: Dataset) -> str:
+def describe_run(method: str, recipe: Recipe, data: Dataset, outer: IntArray | None) -> str:
     """Hash of everything that a fold depends on but the code."""
     parts = [method, recipe.config, data.source.sha256, data.groups.tolist(), data.y.tolist()]
+    parts += [] if outer is None else [outer.tolist()]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def judge_seed(method: str, recipe: Recipe, data: Dataset, blocks: Blocks, seed: int) -> dict[str, Any]:
+def judge_seed(
+    method: str, recipe: Recipe, data: Dataset, blocks: Blocks, seed: int, outer: IntArray | None
+) -> dict[str, Any]:
     """Predictions of one fold as plain JSON."""
     shuffle, number = divmod(seed, FOLDS)
     if method != MEAN:
-        return write_judgement(judge_fold(data, recipe, blocks, FOLDS, shuffle, number))
-    rows, test = split_groups(data.groups, FOLDS, recipe.seed + shuffle)[number]
+        return write_judgement(judge_fold(data, recipe, blocks, FOLDS, shuffle, number, outer))
+    groups = data.groups if outer is None else outer
+    rows, test = split_groups(groups, FOLDS, recipe.seed + shuffle)[number]
     mean = np.full(len(test), data.y[rows][data.censoring[rows] == 0].mean())
     none, inside = np.zeros(len(test)), np.zeros(len(test), dtype=np.bool_)
     return write_judgement(
@@ -116,10 +128,16 @@ def read_judgement(record: dict[str, Any]) -> Judgement:
 
 
 def list_rows(
-    task: str, method: str, file: RecipeFile, data: Dataset, every: list[list[Judgement]]
+    task: str,
+    method: str,
+    file: RecipeFile,
+    data: Dataset,
+    every: list[list[Judgement]],
+    outer: IntArray | None = None,
 ) -> list[Row]:
     """Rows of the results file for one method on one task, those of compounds of single elements too."""
-    figures = join_judgements(data, make_recipe(method, file), every)
+    figures = join_judgements(data, make_recipe(method, file), every, outer)
+    data = data if outer is None else replace(data, groups=outer)
     rows = [
         *make_rows(task, method, file, data, figures.predictions),
         *(
@@ -222,15 +240,16 @@ def main() -> None:
     for name in options.models:
         file = read_recipe(name)
         blocks: dict[str, Blocks] = {}
-        for task, groups in file.tasks.items():
+        for task, entry in file.tasks.items():
             if options.tasks and task not in options.tasks:
                 continue
-            data = file.read_data(options.data, groups)
+            data = file.read_data(options.data, entry.groups)
+            outer = None if entry.outer is None else file.read_data(options.data, entry.outer).groups
             for method in (OURS, TREES, MEAN):
                 if method not in blocks and method != MEAN:
                     blocks[method] = compute_blocks(make_recipe(method, file).feature_sets, data.materials)
-                every = judge_method(records, task, method, file, data, blocks.get(method, Blocks({})))
-                rows += list_rows(task, method, file, data, every)
+                every = judge_method(records, task, method, file, data, blocks.get(method, Blocks({})), outer)
+                rows += list_rows(task, method, file, data, every, outer)
         if name in MODELS.names() and (not options.tasks or "inference" in options.tasks):
             rows.append(time_inference(name, file.read_data(options.data)))
     print_table(rows)

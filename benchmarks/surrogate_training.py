@@ -56,7 +56,7 @@ def main() -> None:
         model = model.with_about(not_for=file.not_for)
     if not options.plain:
         records = Records(options.cache)
-        task = next(iter(file.tasks), options.name)
+        task = next(iter(file.tasks))
         every = {
             method: judge_method(
                 records,

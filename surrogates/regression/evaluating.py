@@ -149,6 +149,7 @@ def cross_validate(
     shuffles: int = 3,
     blocks: Blocks | None = None,
     tell: Tell | None = None,
+    outer: IntArray | None = None,
 ) -> Figures:
     """Judge a recipe by grouped folds; choice and calibration see the training part of a fold alone.
 
@@ -159,6 +160,7 @@ def cross_validate(
         shuffles: number of splits; figures are means over them.
         blocks: features of the materials; None to compute them.
         tell: takes a sentence after each fold.
+        outer: shape (n,), groups that the folds leave out whole, such as families (`label_regions`); None for those of the data.
 
     Raises:
         TrainingError: data or recipe do not suffice.
@@ -170,10 +172,10 @@ def cross_validate(
     for shuffle in range(shuffles):
         every.append([])
         for number in range(folds):
-            every[-1].append(judge_fold(data, recipe, blocks, folds, shuffle, number))
+            every[-1].append(judge_fold(data, recipe, blocks, folds, shuffle, number, outer))
             if tell:
                 tell(f"shuffle {shuffle + 1} of {shuffles}, fold {number + 1} of {folds}")
-    return join_judgements(data, recipe, every)
+    return join_judgements(data, recipe, every, outer)
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +194,13 @@ class Judgement:
 
 
 def judge_fold(
-    data: Dataset, recipe: Recipe, blocks: Blocks, folds: int, shuffle: int, number: int
+    data: Dataset,
+    recipe: Recipe,
+    blocks: Blocks,
+    folds: int,
+    shuffle: int,
+    number: int,
+    outer: IntArray | None = None,
 ) -> Judgement:
     """Train on all folds but one, and predict that one.
 
@@ -203,29 +211,36 @@ def judge_fold(
         folds: number of folds.
         shuffle: number of the split.
         number: of the fold.
+        outer: shape (n,), groups that the folds leave out whole; None for those of the data.
     """
-    rows, test = split_groups(data.groups, folds, recipe.seed + shuffle)[number]
+    groups = data.groups if outer is None else outer
+    rows, test = split_groups(groups, folds, recipe.seed + shuffle)[number]
     model = train(data.select_rows(rows), replace(recipe, folds=INNER_FOLDS), blocks.select_rows(rows))
     area = (model.about["regions"] or {}).get("out_of_domain_auc")
     return Judgement(test, _predict_rows(model, data, blocks, test), area)
 
 
-def join_judgements(data: Dataset, recipe: Recipe, every: Sequence[Sequence[Judgement]]) -> Figures:
+def join_judgements(
+    data: Dataset, recipe: Recipe, every: Sequence[Sequence[Judgement]], outer: IntArray | None = None
+) -> Figures:
     """Figures of all rows: those of the folds of a shuffle are pooled, those of the shuffles averaged.
 
     Args:
         data: n materials with values.
         recipe: of the trainings.
         every: the folds of each shuffle.
+        outer: shape (n,), groups that the folds left out whole; None for those of the data.
     """
     found = [_join_predictions([(own.rows, own.predictions) for own in parts]) for parts in every]
     areas = [own.out_of_domain_auc for parts in every for own in parts if own.out_of_domain_auc is not None]
+    judged = data if outer is None else replace(data, groups=outer)
+    kept = "groups" if outer is None else f"{len(np.unique(outer))} larger groups"
     shuffles = len(every)
     split = (
-        f"{len(every[0])} folds by groups, {shuffles} shuffle{'s' if shuffles != 1 else ''}, "
+        f"{len(every[0])} folds by {kept}, {shuffles} shuffle{'s' if shuffles != 1 else ''}, "
         f"choice by {INNER_FOLDS} inner folds"
     )
-    figures = measure_figures(data, found, recipe.level)
+    figures = measure_figures(judged, found, recipe.level)
     if areas:
         figures += (Figure("out_of_domain_auc", float(np.mean(areas)), None, None, "", len(data)),)
     return Figures(figures, measure_families(data, found), split, tuple(found))

@@ -54,6 +54,15 @@ class CandidateEntry(Frozen):
         return found
 
 
+class TaskEntry(Frozen):
+    """Task of the benchmark."""
+
+    groups: tuple[str, ...] | None = None
+    """Groups of the data; those of the model if not given."""
+    outer: tuple[str, ...] | None = None
+    """Larger groups that the folds leave out whole, such as families; choice and calibration keep to the groups of the data."""
+
+
 class RecipeFile(Frozen):
     """Everything that a shipped model is made from, but the data themselves."""
 
@@ -105,8 +114,8 @@ class RecipeFile(Frozen):
     """Models in the mean at most."""
     loss: Literal["absolute", "squared"] = "absolute"
     """Error that decides the choice."""
-    tasks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Groups of each task of the benchmark, by its name; the first task has the groups of the model."""
+    tasks: dict[str, TaskEntry] = Field(min_length=1)
+    """Tasks of the benchmark by name; the first has the groups of the model, and its figures stand on the card."""
     suffix: str = ""
     """Unit in the names of the benchmark's figures: `v` for `mae_v`."""
     elements: tuple[str, ...] = ()
