@@ -149,6 +149,7 @@ def cross_validate(
     shuffles: int = 3,
     blocks: Blocks | None = None,
     tell: Tell | None = None,
+    outer: IntArray | None = None,
 ) -> Figures:
     """Judge a recipe by grouped folds; choice and calibration see the training part of a fold alone.
 
@@ -159,6 +160,7 @@ def cross_validate(
         shuffles: number of splits; figures are means over them.
         blocks: features of the materials; None to compute them.
         tell: takes a sentence after each fold.
+        outer: shape (n,), groups that the folds leave out whole, such as families (`label_regions`); None for those of the data.
 
     Raises:
         TrainingError: data or recipe do not suffice.
@@ -167,11 +169,12 @@ def cross_validate(
     if blocks is None:
         blocks = compute_blocks(recipe.feature_sets, data.materials)
     inner = replace(recipe, folds=INNER_FOLDS)
+    judged = data if outer is None else replace(data, groups=outer)
     every: list[Predictions] = []
     areas: list[float] = []
     for shuffle in range(shuffles):
         parts: list[tuple[IntArray, Predictions]] = []
-        for number, (rows, test) in enumerate(split_groups(data.groups, folds, recipe.seed + shuffle)):
+        for number, (rows, test) in enumerate(split_groups(judged.groups, folds, recipe.seed + shuffle)):
             model = train(data.select_rows(rows), inner, blocks.select_rows(rows))
             parts.append((test, _predict_rows(model, data, blocks, test)))
             area = (model.about["regions"] or {}).get("out_of_domain_auc")
@@ -179,8 +182,9 @@ def cross_validate(
             if tell:
                 tell(f"shuffle {shuffle + 1} of {shuffles}, fold {number + 1} of {folds}")
         every.append(_join_predictions(parts))
-    split = f"{folds} folds by groups, {shuffles} shuffle{'s' if shuffles != 1 else ''}, choice by {INNER_FOLDS} inner folds"
-    figures = measure_figures(data, every, recipe.level)
+    kept = "groups" if outer is None else f"{len(np.unique(outer))} larger groups"
+    split = f"{folds} folds by {kept}, {shuffles} shuffle{'s' if shuffles != 1 else ''}, choice by {INNER_FOLDS} inner folds"
+    figures = measure_figures(judged, every, recipe.level)
     if areas:
         figures += (Figure("out_of_domain_auc", float(np.mean(areas)), None, None, "", len(data)),)
     return Figures(figures, measure_families(data, every), split, tuple(every))
