@@ -11,6 +11,7 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from surrogates.regression.errors import TrainingError
 from surrogates.regression.material import Material
+from surrogates.regression.models.contract import ColumnBlock
 
 MAX_NAMED = 3  # of the places of one mistake in a message (chosen)
 
@@ -31,6 +32,10 @@ class Blocks:
     def stack_sets(self, names: Sequence[str]) -> FloatArray:
         """Columns of the sets `names` side by side."""
         return np.hstack([self.values[name] for name in names])
+
+    def list_columns(self, names: Sequence[str]) -> tuple[ColumnBlock, ...]:
+        """Columns of the sets `names` side by side, set by set."""
+        return tuple(ColumnBlock(self.values[name].shape[1], has_one_unit(name)) for name in names)
 
     def select_rows(self, rows: IntArray) -> Blocks:
         """Select rows by position, in that order."""
@@ -77,6 +82,13 @@ def name_columns(name: str) -> tuple[str, ...]:
     from surrogates.regression.features.registry import find_feature_set
 
     return tuple(column.name for column in find_feature_set(name).columns)
+
+
+def has_one_unit(name: str) -> bool:
+    """True if all columns of a feature set have one unit, so that their sizes compare."""
+    from surrogates.regression.features.registry import find_feature_set
+
+    return len({column.unit for column in find_feature_set(name).columns}) == 1
 
 
 def hash_columns(name: str) -> str:

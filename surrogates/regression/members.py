@@ -84,7 +84,8 @@ def fit_candidates(
 ) -> list[tuple[Candidate, FittedModel]]:
     """Fit candidates to all rows of `labelled`.
 
-    Linear regression takes censored rows into its likelihood. All others share one imputation by such a fit: an imputation by
+    Linear regression takes censored rows into its likelihood, and a Gaussian process of feature sets imputes them by its own
+    predictions. All others share one imputation by such a fit: an imputation by
     each model's own left-out predictions takes some twenty fits per fit.
 
     Args:
@@ -97,7 +98,7 @@ def fit_candidates(
     completed, found = None, []
     for candidate, seed in zip(candidates, seeds, strict=True):
         y, censoring = labelled.y, labelled.censoring
-        if censoring is not None and candidate.kind not in CENSORED_LIKELIHOOD:
+        if censoring is not None and not _takes_censored(candidate):
             if completed is None:
                 completed = impute_values(labelled, candidates[0].features)
             y, censoring = completed, None
@@ -108,10 +109,17 @@ def fit_candidates(
             task=labelled.task,
             censoring=censoring,
             settings=candidate.settings,
+            blocks=labelled.blocks.list_columns(candidate.features),
             seed=seed,
         )
         found.append((candidate, model))
     return found
+
+
+def _takes_censored(candidate: Candidate) -> bool:
+    """True if one fit of the candidate handles censored rows itself."""
+    blocks = candidate.kind == "gaussian_process" and candidate.settings.get("kernel") == "laplacian"
+    return blocks or candidate.kind in CENSORED_LIKELIHOOD
 
 
 def impute_values(labelled: Labelled, features: Sequence[str]) -> FloatArray:

@@ -32,6 +32,19 @@ class Candidate:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ColumnBlock:
+    """Neighbouring columns of features that belong together: a feature set.
+
+    Attributes:
+        columns: number of them.
+        alike: True if they have one unit. Then they keep their sizes beside each other; else each is standardised.
+    """
+
+    columns: int
+    alike: bool = False
+
+
 class FittedModel(Protocol):
     """A fitted model: plain arrays and JSON."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from invdesign.learning.limits import select_farthest
 from invdesign.learning.ridge import solve_ridge
 from invdesign.rng import borrowed_globals, derived_seed, rng_for
 from surrogates.regression.models.contract import Kind
-from surrogates.regression.models.kernel import KernelModel, correlate
+from surrogates.regression.models.kernel import KernelModel, KernelName, correlate
 from surrogates.regression.models.linear import LinearModel
 from surrogates.regression.models.preparing import InputScales, OutputScale, column_medians
 from surrogates.regression.models.settings import (
@@ -75,7 +76,7 @@ def split_folds(n: int, seed: int, labels: IntArray | None = None) -> list[BoolA
     return [number == fold for fold in range(int(number.max()) + 1)]
 
 
-def _draw_rows(x: FloatArray, most: int, seed: int) -> IntArray:
+def draw_rows(x: FloatArray, most: int, seed: int) -> IntArray:
     """Draw at most `most` training rows: half at random, half spread over the others."""
     n = len(x)
     if n <= most:
@@ -199,20 +200,20 @@ def fit_kernel_ridge(x: FloatArray, y: FloatArray, settings: KernelRidgeSettings
     """Fit kernel ridge regression, with length scale and penalty of least leave-one-out error."""
     inputs, z = _scale_inputs(x, settings)
     outputs, t = _scale_outputs(y, settings)
-    rows = _draw_rows(z, settings.rows, seed)
+    rows = draw_rows(z, settings.rows, seed)
     offset = float(t[rows].mean())
     length = settings.length
     if length == "auto":
-        some = rows[_draw_rows(z[rows], TUNED_ROWS, seed)]
+        some = rows[draw_rows(z[rows], TUNED_ROWS, seed)]
         errors = [
             float((_solve_kernel(z[some], t[some] - offset, option, settings)[1] ** 2).sum())
             for option in KERNEL_LENGTHS
         ]
         length = KERNEL_LENGTHS[int(np.argmin(errors))]
     weights, residual = _solve_kernel(z[rows], t[rows] - offset, length, settings)
-    scaled, stored = _store_rows(inputs, z[rows], length * np.sqrt(z.shape[1]))
+    scaled, stored = _store_rows(inputs, z[rows], length * _unit_length(z.shape[1], settings.kernel))
     model = KernelModel(scaled, outputs, settings.kernel, stored, weights, offset)
-    return Estimate(model, _leave_out(model, x, rows, outputs.to_values(t[rows] - residual)))
+    return Estimate(model, leave_out(model, x, rows, outputs.to_values(t[rows] - residual)))
 
 
 def _solve_kernel(
@@ -223,7 +224,7 @@ def _solve_kernel(
     Source:
         Rasmussen & Williams (2006), equation 5.12.
     """
-    part = (z / (length * np.sqrt(z.shape[1]))).astype(np.float32).astype(np.float64)
+    part = (z / (length * _unit_length(z.shape[1], settings.kernel))).astype(np.float32).astype(np.float64)
     values, vectors = np.linalg.eigh(correlate(part, part, settings.kernel))
     projected, squares = vectors.T @ t, vectors**2
     found = []
@@ -234,7 +235,12 @@ def _solve_kernel(
     return min(found, key=lambda pair: float(pair[1] @ pair[1]))
 
 
-def _leave_out(model: KernelModel, x: FloatArray, rows: IntArray, said: FloatArray) -> FloatArray:
+def _unit_length(columns: int, kernel: KernelName) -> float:
+    """Typical size of a distance in `columns` standardised features."""
+    return float(columns) if kernel == "laplacian" else float(np.sqrt(columns))
+
+
+def leave_out(model: KernelModel, x: FloatArray, rows: IntArray, said: FloatArray) -> FloatArray:
     """Predictions (n,) of each row without itself.
 
     Args:
@@ -267,20 +273,23 @@ def fit_support_vectors(
     """Fit support vector regression, or a machine that tells the classes `labels` (n,) apart."""
     inputs, z = _scale_inputs(x, settings)
     outputs, t = _scale_outputs(y, settings) if labels is None else (OutputScale.as_they_are(), labels)
-    rows = _draw_rows(z, settings.rows, seed)
+    rows = draw_rows(z, settings.rows, seed)
     # Of unit length scale exp(-d² / 2); the usual width 1 / (number of features) is the length below.
-    scaled, stored = _store_rows(inputs, z[rows], settings.length * np.sqrt(z.shape[1] / 2.0))
+    unit = _unit_length(z.shape[1], settings.kernel) * (
+        2.0 if settings.kernel == "laplacian" else np.sqrt(0.5)
+    )
+    scaled, stored = _store_rows(inputs, z[rows], settings.length * unit)
     part, t = stored.astype(np.float64), t[rows]
     cost = settings.cost
     if cost == "auto":
-        some = _draw_rows(part, TUNED_ROWS, seed)
-        cost = _choose_cost(part[some], t[some], settings.tube, seed, classify=labels is not None)
-    machine = _fit_machine(part, t, cost, settings.tube, classify=labels is not None)
+        some = draw_rows(part, TUNED_ROWS, seed)
+        cost = _choose_cost(part[some], t[some], settings, seed, classify=labels is not None)
+    machine = _fit_machine(part, t, cost, settings, classify=labels is not None)
     return Estimate(
         KernelModel(
             scaled,
             outputs,
-            "rbf",
+            settings.kernel,
             stored[machine.support_],
             np.array(machine.dual_coef_[0], dtype=np.float64),
             float(machine.intercept_[0]),
@@ -289,21 +298,28 @@ def fit_support_vectors(
     )
 
 
-def _fit_machine(z: FloatArray, t: NDArray[Any], cost: float, tube: float, *, classify: bool) -> Any:
+def _fit_machine(
+    z: FloatArray, t: NDArray[Any], cost: float, settings: SupportVectorSettings, *, classify: bool
+) -> Any:
     with borrowed_globals(0):
         from sklearn.svm import SVC, SVR
-    machine = SVC(C=cost, gamma=0.5) if classify else SVR(C=cost, epsilon=tube, gamma=0.5)
+    # scikit-learn knows the radial kernel, and does not keep its matrix.
+    kernel: Any = "rbf" if settings.kernel == "rbf" else partial(correlate, kernel=settings.kernel)
+    options = {"C": cost, "kernel": kernel, "gamma": 0.5}
+    machine = SVC(**options) if classify else SVR(epsilon=settings.tube, **options)
     return machine.fit(z, t)
 
 
-def _choose_cost(z: FloatArray, t: NDArray[Any], tube: float, seed: int, *, classify: bool) -> float:
+def _choose_cost(
+    z: FloatArray, t: NDArray[Any], settings: SupportVectorSettings, seed: int, *, classify: bool
+) -> float:
     """Cost of least error in inner folds."""
     folds = split_folds(len(t), seed, t if classify else None)
     folds = [fold for fold in folds if not classify or len(np.unique(t[~fold])) == 2]
     errors = np.zeros(len(COSTS))
     for fold in folds:
         for number, cost in enumerate(COSTS):
-            said = _fit_machine(z[~fold], t[~fold], cost, tube, classify=classify).predict(z[fold])
+            said = _fit_machine(z[~fold], t[~fold], cost, settings, classify=classify).predict(z[fold])
             errors[number] += float(((said - t[fold]) ** 2).sum())
     return COSTS[int(np.argmin(errors))]
 
@@ -316,11 +332,13 @@ def fit_gaussian(x: FloatArray, y: FloatArray, settings: GaussianProcessSettings
     from invdesign.learning.settings import GaussianSettings
 
     inputs, z = _scale_inputs(x, settings)
-    chosen = _draw_rows(z, settings.rows, seed)
+    chosen = draw_rows(z, settings.rows, seed)
     # The process has a scale of values of its own.
     rows = Rows(z[chosen], y[chosen], np.full(len(chosen), np.nan))
     d = z.shape[1]
     described = Inputs(tuple(str(column) for column in range(d)), ("number",) * d)
+    if settings.kernel == "laplacian":
+        raise ValueError("a process of blocks of features has a fit of its own")
     options = GaussianSettings(kernel=settings.kernel, iterations=settings.iterations)
     process = build_process(rows, described, options, fit_hyperparameters(rows, described, options))
     columns, parameters = process.columns, process.kernel.parameters
@@ -328,7 +346,7 @@ def fit_gaussian(x: FloatArray, y: FloatArray, settings: GaussianProcessSettings
     prior = float(parameters["scale"][0, 0])
     weights = process.weights.numpy()
     numbers = process.scaled_rows.numbers.numpy() / length
-    places = _draw_rows(numbers, settings.deviation_rows, seed)
+    places = draw_rows(numbers, settings.deviation_rows, seed)
     model = KernelModel(
         inputs.rescale(columns.centre, columns.spread * length, np.array(columns.numbers, dtype=np.int64)),
         OutputScale(process.outcomes.scales[0]),
@@ -340,7 +358,7 @@ def fit_gaussian(x: FloatArray, y: FloatArray, settings: GaussianProcessSettings
         places,
         _pack_factor(process, places),
     )
-    return Estimate(model, _leave_out(model, x, chosen, process.leave_one_out()[0]))
+    return Estimate(model, leave_out(model, x, chosen, process.leave_one_out()[0]))
 
 
 def _pack_factor(process: Any, places: IntArray) -> FloatArray:

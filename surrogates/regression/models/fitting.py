@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,8 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.learning.ridge import solve_ridge
 from invdesign.rng import derived_seed
 from invdesign.threads import one_thread
-from surrogates.regression.models.contract import FittedModel, Kind, Task
+from surrogates.regression.models.block_process import fit_block_process
+from surrogates.regression.models.contract import ColumnBlock, FittedModel, Kind, Task
 from surrogates.regression.models.estimators import (
     FITS,
     RIDGE_PENALTIES,
@@ -30,6 +31,7 @@ from surrogates.regression.models.settings import (
     BoostedTreesSettings,
     ExtraTreesSettings,
     FitError,
+    GaussianProcessSettings,
     ModelSettings,
     RidgeSettings,
     SupportVectorSettings,
@@ -64,6 +66,7 @@ def fit_model(
     task: Task = "regression",
     censoring: IntArray | None = None,
     settings: Mapping[str, Any] | None = None,
+    blocks: Sequence[ColumnBlock] = (),
     seed: int,
 ) -> FittedModel:
     """Fit a model of one kind.
@@ -75,6 +78,7 @@ def fit_model(
         task: regression or classification.
         censoring: shape (n,), -1 where the true value is below `y`, 1 above, 0 equal; None for no censored rows.
         settings: of the kind, by name; others have their defaults.
+        blocks: of the columns of `x`, side by side, which a Gaussian process may weigh; none for one block.
         seed: the same seed gives the same model.
 
     Raises:
@@ -85,6 +89,8 @@ def fit_model(
     limits = np.zeros(len(y), dtype=np.int64) if censoring is None else np.asarray(censoring, dtype=np.int64)
     _check_rows(x, y, limits, task)
     with one_thread():
+        if isinstance(options, GaussianProcessSettings) and options.kernel == "laplacian":
+            return _fit_blocks(x, y, limits, options, blocks, seed, classify=task == "classification")
         if task == "classification":
             return _fit_classifier(kind, x, y, options, seed)
         if not limits.any():
@@ -92,6 +98,23 @@ def fit_model(
         if isinstance(options, RidgeSettings):
             return _fit_linear_tobit(x, y, limits, options)
         return _fit_censored(kind, x, y, limits, options, seed)
+
+
+def _fit_blocks(
+    x: FloatArray,
+    y: FloatArray,
+    censoring: IntArray,
+    settings: GaussianProcessSettings,
+    blocks: Sequence[ColumnBlock],
+    seed: int,
+    *,
+    classify: bool,
+) -> FittedModel:
+    """Fit a Gaussian process that weighs blocks of features."""
+    if not classify:
+        return fit_block_process(x, y, settings, seed, blocks, censoring).model
+    found = fit_block_process(x, 2.0 * y - 1.0, settings, seed, blocks)
+    return _calibrate_scores(found, y.astype(np.int64))
 
 
 def _check_rows(x: FloatArray, y: FloatArray, censoring: IntArray, task: Task) -> None:
@@ -243,13 +266,18 @@ def _fit_classifier(
     if isinstance(settings, BoostedTreesSettings):
         return fit_boosted_trees(x, y, settings, seed, labels).model
     whole = _fit_scores(kind, x, labels, settings, seed)
-    model = whole.model
-    if whole.left_out is not None:
-        scores = model.outputs.scale.to_model_scale(whole.left_out)
-    else:
+    if whole.left_out is None:
         scores = _score_left_out(kind, x, labels, whole.settings or settings, seed)
-    slope, offset = fit_log_odds(scores, labels)
-    return _replace_outputs(model, OutputScale.log_odds(slope, offset))
+        return _replace_outputs(whole.model, OutputScale.log_odds(*fit_log_odds(scores, labels)))
+    return _calibrate_scores(whole, labels)
+
+
+def _calibrate_scores(found: Estimate, labels: IntArray) -> FittedModel:
+    """Turn a model of scores into one of probabilities, by its predictions of rows without themselves."""
+    if found.left_out is None:
+        raise ValueError("the model does not predict its rows without themselves")
+    scores = found.model.outputs.scale.to_model_scale(found.left_out)
+    return _replace_outputs(found.model, OutputScale.log_odds(*fit_log_odds(scores, labels)))
 
 
 def _replace_outputs(model: LinearModel | KernelModel | TreesModel, outputs: OutputScale) -> FittedModel:

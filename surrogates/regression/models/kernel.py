@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,19 @@ from invdesign.learning.quick import matern_kernel
 from surrogates.regression.models.contract import Form
 from surrogates.regression.models.preparing import InputScales, OutputScale, take_array, take_index
 
-KernelName = Literal["rbf", "matern"]
-KERNELS: tuple[KernelName, ...] = ("rbf", "matern")
+KernelName = Literal["rbf", "matern", "laplacian"]
+KERNELS: tuple[KernelName, ...] = get_args(KernelName)
 PAIRS_PER_BLOCK = 1_000_000  # covariances that are computed together (chosen)
 LEAST_VARIANCE = 1e-9  # share of the prior variance; rounding could make it negative (chosen)
 
 
 def correlate(a: FloatArray, b: FloatArray, kernel: KernelName) -> FloatArray:
     """Correlations (n, q) of rows `a` (n, k) and `b` (q, k), whose unit is the length scale."""
+    if kernel == "laplacian":
+        from scipy.spatial.distance import cdist
+
+        near: FloatArray = np.exp(-cdist(a, b, "cityblock"))
+        return near
     squares = squared_distances(a, b)
     return np.exp(-0.5 * squares) if kernel == "rbf" else matern_kernel(squares)[0]
 

@@ -56,10 +56,12 @@ class PlsSettings(ScaledSettings):
 class KernelRidgeSettings(ScaledSettings):
     """Settings of kernel ridge regression."""
 
-    kernel: Literal["rbf", "matern"] = "matern"
-    """Covariance of two rows by their distance: infinitely smooth, or Matérn of smoothness 5/2."""
+    kernel: Literal["rbf", "matern", "laplacian"] = "matern"
+    """Covariance of two rows by their distance: infinitely smooth, Matérn of smoothness 5/2, or the exponential of the
+    L1 distance, which suits features of which only a few change at a time."""
     length: Auto | Positive = "auto"
-    """Length scale, relative to the root of the number of features; `auto` takes that of least left-out error."""
+    """Length scale, relative to the root of the number of features, with the Laplacian kernel to the number itself; `auto`
+    takes that of least left-out error."""
     penalty: Auto | Positive = "auto"
     """Added to the diagonal of the kernel matrix; `auto` takes that of least left-out error."""
     rows: int = Field(default=MOST_KERNEL_ROWS, ge=10)
@@ -67,12 +69,15 @@ class KernelRidgeSettings(ScaledSettings):
 
 
 class SupportVectorSettings(ScaledSettings):
-    """Settings of support vector machines with a radial kernel."""
+    """Settings of support vector machines."""
 
+    kernel: Literal["rbf", "laplacian"] = "rbf"
+    """Covariance of two rows by their distance: infinitely smooth, or the exponential of the L1 distance."""
     cost: Auto | Positive = "auto"
     """Cost of an error, for standardised values; `auto` takes that of least error in inner folds."""
     length: Positive = 1.0
-    """Length scale of the kernel, relative to the root of half the number of features."""
+    """Length scale of the kernel, relative to the root of half the number of features, with the Laplacian kernel to twice
+    the number."""
     tube: Annotated[float, Field(ge=0.0)] = 0.1
     """Error that costs nothing, in standard deviations of the values (regression)."""
     rows: int = Field(default=8000, ge=10)
@@ -82,8 +87,9 @@ class SupportVectorSettings(ScaledSettings):
 class GaussianProcessSettings(ScaledSettings):
     """Settings of a Gaussian process."""
 
-    kernel: Literal["rbf", "matern"] = "matern"
-    """Covariance of two rows by their distance: infinitely smooth, or Matérn of smoothness 5/2."""
+    kernel: Literal["rbf", "matern", "laplacian"] = "matern"
+    """Covariance of two rows by their distance: infinitely smooth or Matérn of smoothness 5/2, with a length scale for
+    each feature; or the exponential of the L1 distance, with a weight for each feature set."""
     iterations: int = Field(default=60, ge=1)
     """Largest number of steps of a hyperparameter fit."""
     rows: int = Field(default=MOST_KERNEL_ROWS, ge=10)
