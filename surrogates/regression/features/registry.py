@@ -14,8 +14,11 @@ from surrogates.regression.features.chgnet import Chgnet
 from surrogates.regression.features.composition import ElementFractions, ElementStatistics
 from surrogates.regression.features.contract import Column, FeatureError, FeatureSet
 from surrogates.regression.features.electrode import Electrode
+from surrogates.regression.features.ions import CationCharges, IonicComposition
 from surrogates.regression.features.oxidation_states import OxidationStates
+from surrogates.regression.features.space_group import SpaceGroup
 from surrogates.regression.features.vectors import ElementVectors
+from surrogates.regression.features.volumes import Volumes
 from surrogates.regression.material import Material
 
 _SETS: tuple[FeatureSet, ...] = (
@@ -23,7 +26,11 @@ _SETS: tuple[FeatureSet, ...] = (
     ElementStatistics(),
     ElementVectors(),
     CellFeatures(),
+    SpaceGroup(),
+    Volumes(),
     OxidationStates(),
+    CationCharges(),
+    IonicComposition(),
     Electrode(),
     Chgnet(),
 )
