@@ -168,26 +168,85 @@ def cross_validate(
     """
     if blocks is None:
         blocks = compute_blocks(recipe.feature_sets, data.materials)
-    inner = replace(recipe, folds=INNER_FOLDS)
-    judged = data if outer is None else replace(data, groups=outer)
-    every: list[Predictions] = []
-    areas: list[float] = []
+    every: list[list[Judgement]] = []
     for shuffle in range(shuffles):
-        parts: list[tuple[IntArray, Predictions]] = []
-        for number, (rows, test) in enumerate(split_groups(judged.groups, folds, recipe.seed + shuffle)):
-            model = train(data.select_rows(rows), inner, blocks.select_rows(rows))
-            parts.append((test, _predict_rows(model, data, blocks, test)))
-            area = (model.about["regions"] or {}).get("out_of_domain_auc")
-            areas += [] if area is None else [area]
+        every.append([])
+        for number in range(folds):
+            every[-1].append(judge_fold(data, recipe, blocks, folds, shuffle, number, outer))
             if tell:
                 tell(f"shuffle {shuffle + 1} of {shuffles}, fold {number + 1} of {folds}")
-        every.append(_join_predictions(parts))
+    return join_judgements(data, recipe, every, outer)
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """Predictions of one fold by a model that was trained on the others.
+
+    Attributes:
+        rows: shape (q,), positions of the rows of the fold.
+        predictions: of these rows.
+        out_of_domain_auc: of the trained model; None if its data have one region alone.
+    """
+
+    rows: IntArray
+    predictions: Predictions
+    out_of_domain_auc: float | None
+
+
+def judge_fold(
+    data: Dataset,
+    recipe: Recipe,
+    blocks: Blocks,
+    folds: int,
+    shuffle: int,
+    number: int,
+    outer: IntArray | None = None,
+    *,
+    balanced: bool = True,
+) -> Judgement:
+    """Train on all folds but one, and predict that one.
+
+    Args:
+        data: n materials with values.
+        recipe: of the training, which judges its candidates by `INNER_FOLDS` folds here.
+        blocks: features of the materials.
+        folds: number of folds.
+        shuffle: number of the split.
+        number: of the fold.
+        outer: shape (n,), groups that the folds leave out whole; None for those of the data.
+        balanced: False for folds of as many groups each, whatever their rows.
+    """
+    groups = data.groups if outer is None else outer
+    rows, test = split_groups(groups, folds, recipe.seed + shuffle, balanced=balanced)[number]
+    model = train(data.select_rows(rows), replace(recipe, folds=INNER_FOLDS), blocks.select_rows(rows))
+    area = (model.about["regions"] or {}).get("out_of_domain_auc")
+    return Judgement(test, _predict_rows(model, data, blocks, test), area)
+
+
+def join_judgements(
+    data: Dataset, recipe: Recipe, every: Sequence[Sequence[Judgement]], outer: IntArray | None = None
+) -> Figures:
+    """Figures of all rows: those of the folds of a shuffle are pooled, those of the shuffles averaged.
+
+    Args:
+        data: n materials with values.
+        recipe: of the trainings.
+        every: the folds of each shuffle.
+        outer: shape (n,), groups that the folds left out whole; None for those of the data.
+    """
+    found = [_join_predictions([(own.rows, own.predictions) for own in parts]) for parts in every]
+    areas = [own.out_of_domain_auc for parts in every for own in parts if own.out_of_domain_auc is not None]
+    shuffles = len(every)
     kept = "groups" if outer is None else f"{len(np.unique(outer))} larger groups"
-    split = f"{folds} folds by {kept}, {shuffles} shuffle{'s' if shuffles != 1 else ''}, choice by {INNER_FOLDS} inner folds"
-    figures = measure_figures(judged, every, recipe.level)
+    split = (
+        f"{len(every[0])} folds by {kept}, {shuffles} shuffle{'s' if shuffles != 1 else ''}, "
+        f"choice by {INNER_FOLDS} inner folds"
+    )
+    judged = data if outer is None else replace(data, groups=outer)
+    figures = measure_figures(judged, found, recipe.level)
     if areas:
         figures += (Figure("out_of_domain_auc", float(np.mean(areas)), None, None, "", len(data)),)
-    return Figures(figures, measure_families(data, every), split, tuple(every))
+    return Figures(figures, measure_families(data, found), split, tuple(found))
 
 
 def evaluate_model(model: PropertyModel, data: Dataset) -> Figures:

@@ -102,7 +102,10 @@ class Ions:
     def radii(self) -> FloatArray:
         """Ionic radii, shape (k,), Å."""
         return np.array(
-            [ionic_radius(symbol, float(state)) for symbol, state in zip(self.symbols, self.states, strict=True)]
+            [
+                ionic_radius(symbol, float(state))
+                for symbol, state in zip(self.symbols, self.states, strict=True)
+            ]
         )
 
 

@@ -273,7 +273,10 @@ def test_cations_are_counted_by_charge() -> None:
     """Per anion, lithium aside; a mixed-valent cation counts with both charges, and a composition alone suffices."""
     found = named(["cation_charges"], of("Li7La3Zr2O12"))
     assert found == pytest.approx(
-        {f"cations_{charge}_per_anion": share for charge, share in zip(range(1, 7), [0, 0, 3 / 12, 2 / 12, 0, 0])}
+        {
+            f"cations_{charge}_per_anion": share
+            for charge, share in zip(range(1, 7), [0, 0, 3 / 12, 2 / 12, 0, 0], strict=True)
+        }
     )
     mixed = named(["cation_charges"], of("LiFe2P2O8"))  # Fe2.5+
     assert mixed["cations_2_per_anion"] == pytest.approx(1 / 8) == mixed["cations_3_per_anion"]
@@ -300,7 +303,8 @@ def test_ions_of_an_argyrodite() -> None:
     assert found["lithium_per_anion"] == pytest.approx(1.0)
     assert found["lithium_per_cation"] == pytest.approx(6.0)
     assert found["mean_cation_charge"] == pytest.approx(5.0)
-    assert found["mostly_S"] == 1.0 and found["mostly_Cl"] == 0.0
+    assert found["mostly_S"] == 1.0
+    assert found["mostly_Cl"] == 0.0
     assert found["anion_share_Cl"] == pytest.approx(1 / 6)
     assert found["mean_anion_radius"] == pytest.approx((5 * 1.84 + 1.81) / 6)
     assert found["unbalanced_charge"] == 0.0
@@ -308,7 +312,9 @@ def test_ions_of_an_argyrodite() -> None:
 
 def test_space_group_and_volumes_of_rocksalt() -> None:
     """The group and the system are marked once; volumes are those of the conventional cell, from a crystal as from its cell."""
-    crystal = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.13), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    crystal = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(5.13), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
     cell = Cell(225, (5.13,) * 3, (90.0,) * 3, 8)
     for material in (
         Material("LiCl", {"Li": 1, "Cl": 1}, crystal=crystal.get_primitive_structure()),

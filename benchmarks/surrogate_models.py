@@ -1,0 +1,242 @@
+"""Errors, coverage and domain of the shipped property models, beside trees on element statistics and the mean of the data.
+
+`python benchmarks/surrogate_models.py DATA`: every task of every recipe in `surrogates/regression/recipes/`. DATA is the shared folder
+of data sets. Rows are split into 5 balanced folds of whole groups, 3 times; the recipe is trained anew on each training part, where it
+chooses its models by 3 inner folds of the same groups. The baseline, extra trees on statistics of element properties, is trained on the
+same parts. Figures pool the folds of a split and are means over the splits; their intervals come from resampled groups (bootstrap). The
+task `inference` times the shipped models on compositions that they have not seen, features included.
+
+With `--cache FILE` finished folds are noted and not run again: the script can be stopped and run in pieces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import Records, Row, merge_results, print_table, row_of, spread_of
+
+from invdesign.arrays import FloatArray
+from invdesign.rng import rng_for
+from surrogates.regression.blocks import Blocks, compute_blocks
+from surrogates.regression.evaluating import Figure, Judgement, join_judgements, judge_fold, measure_figures
+from surrogates.regression.material import Dataset, Material
+from surrogates.regression.predicting import MODELS, load_predictor
+from surrogates.regression.property_model import Predictions
+from surrogates.regression.recipe_file import RecipeFile, list_recipes, read_recipe
+from surrogates.regression.splits import split_groups
+from surrogates.regression.training import Recipe, baseline_recipe
+
+BENCHMARK = "surrogates"
+FOLDS, SHUFFLES = 5, 3
+OURS, TREES, MEAN = "invdesign", "extra trees on element statistics", "mean of the data"
+OF_MEANS = ("mae", "rmse")  # figures that a constant prediction has
+WITH_UNIT = ("mae", "rmse", "crps", "interval_width")  # figures whose names end with the unit
+COMPOSITIONS, REPEATS = 10_000, 3  # of the task `inference`
+VARIATION = 0.2  # relative change of one amount, for compositions that are not in the data
+
+
+def judge_method(
+    records: Records, task: str, method: str, file: RecipeFile, data: Dataset, blocks: Blocks
+) -> list[list[Judgement]]:
+    """Judge one method on all folds of a task; finished ones are read from `records`."""
+    recipe = make_recipe(method, file)
+    key = describe_run(method, recipe, data)
+    known = {record["seed"] for record in records.of(task, method) if record["key"] == key}
+    for seed in range(SHUFFLES * FOLDS):
+        if seed in known:
+            continue
+        began = time.process_time()
+        records.add((task, method, seed), {"key": key, **judge_seed(method, recipe, data, blocks, seed)})
+        print(f"{task:24} {method:36} fold {seed:3d} {time.process_time() - began:9.1f} s CPU", flush=True)
+    found = [read_judgement(record) for record in records.of(task, method)]
+    return [found[start : start + FOLDS] for start in range(0, SHUFFLES * FOLDS, FOLDS)]
+
+
+def make_recipe(method: str, file: RecipeFile) -> Recipe:
+    """Recipe of a method; that of the mean only gives the seed and the level."""
+    if method == OURS:
+        return file.make_recipe()
+    return replace(baseline_recipe(file.seed, classify=file.threshold is not None), level=file.level)
+
+
+def describe_run(method: str, recipe: Recipe, data: Dataset) -> str:
+    """Hash of everything that a fold depends on but the code."""
+    parts = [method, recipe.config, data.source.sha256, data.groups.tolist(), data.y.tolist()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def judge_seed(method: str, recipe: Recipe, data: Dataset, blocks: Blocks, seed: int) -> dict[str, Any]:
+    """Predictions of one fold as plain JSON."""
+    shuffle, number = divmod(seed, FOLDS)
+    if method != MEAN:
+        return write_judgement(judge_fold(data, recipe, blocks, FOLDS, shuffle, number))
+    rows, test = split_groups(data.groups, FOLDS, recipe.seed + shuffle)[number]
+    mean = np.full(len(test), data.y[rows][data.censoring[rows] == 0].mean())
+    none, inside = np.zeros(len(test)), np.zeros(len(test), dtype=np.bool_)
+    return write_judgement(
+        Judgement(test, Predictions(mean, mean, mean, none + 1.0, none, inside, ("",) * len(test)), None)
+    )
+
+
+def write_judgement(own: Judgement) -> dict[str, Any]:
+    """Plain JSON of the predictions of a fold."""
+    found = own.predictions
+    return {
+        "rows": own.rows.tolist(),
+        "area": own.out_of_domain_auc,
+        "outside": found.outside.tolist(),
+        "probability": None if found.probability is None else round_numbers(found.probability),
+        **{
+            name: round_numbers(getattr(found, name))
+            for name in ("mean", "lower", "upper", "deviation", "distance")
+        },
+    }
+
+
+def round_numbers(numbers: FloatArray) -> list[float]:
+    """Numbers with eight digits, which keeps the notes small."""
+    return [float(f"{number:.8g}") for number in numbers]
+
+
+def read_judgement(record: dict[str, Any]) -> Judgement:
+    """Predictions of a fold from a note."""
+    columns = {name: np.array(record[name]) for name in ("mean", "lower", "upper", "deviation", "distance")}
+    probability = None if record["probability"] is None else np.array(record["probability"])
+    outside = np.array(record["outside"], dtype=np.bool_)
+    found = Predictions(**columns, outside=outside, reasons=("",) * len(outside), probability=probability)
+    return Judgement(np.array(record["rows"], dtype=np.int64), found, record["area"])
+
+
+def list_rows(
+    task: str, method: str, file: RecipeFile, data: Dataset, every: list[list[Judgement]]
+) -> list[Row]:
+    """Rows of the results file for one method on one task, those of compounds of single elements too."""
+    figures = join_judgements(data, make_recipe(method, file), every)
+    rows = [
+        *make_rows(task, method, file, data, figures.predictions),
+        *(
+            Row(BENCHMARK, task, method, own.name, own.value, "", own.rows, 0.0)
+            for own in figures.figures
+            if own.name == "out_of_domain_auc"
+        ),
+    ]
+    for element in file.elements:
+        places = np.flatnonzero([element in material.composition for material in data.materials])
+        part = [select_predictions(found, places) for found in figures.predictions]
+        rows += make_rows(f"{task}_{element}", method, file, data.select_rows(places), part)
+    return rows
+
+
+def select_predictions(found: Predictions, places: np.ndarray) -> Predictions:
+    """Predictions of some rows."""
+    columns = {
+        name: getattr(found, name)[places]
+        for name in ("mean", "lower", "upper", "deviation", "distance", "outside")
+    }
+    probability = None if found.probability is None else found.probability[places]
+    return Predictions(**columns, reasons=("",) * len(places), probability=probability)
+
+
+def make_rows(
+    task: str, method: str, file: RecipeFile, data: Dataset, every: Sequence[Predictions]
+) -> list[Row]:
+    """Rows of figures of merit; `spread` is that between the splits."""
+    single = [{own.name: own.value for own in measure_figures(data, [found], file.level)} for found in every]
+    return [
+        Row(
+            BENCHMARK,
+            task,
+            method,
+            name_metric(own, file),
+            own.value,
+            own.unit,
+            own.rows,
+            spread_of([values[own.name] for values in single])[1],
+            own.low,
+            own.high,
+        )
+        for own in measure_figures(data, every, file.level)
+        if method != MEAN or own.name in OF_MEANS
+    ]
+
+
+def name_metric(figure: Figure, file: RecipeFile) -> str:
+    """Name of a figure in the results file: `mae_v`, `coverage_90_percent`."""
+    if figure.name in WITH_UNIT:
+        return "_".join(filter(None, (figure.name, file.suffix)))
+    return f"{figure.name}_percent" if figure.name.startswith("coverage") else figure.name
+
+
+def time_inference(name: str, data: Dataset) -> Row:
+    """Seconds of a shipped model for `COMPOSITIONS` materials of its kind, features included."""
+    predictor = load_predictor(name)
+    materials = vary_materials(data.materials)
+    predictor.predict_each(materials[:10])  # tables of elements are read once
+    seconds = []
+    for _ in range(REPEATS):
+        began = time.process_time()
+        predictor.predict_each(materials)
+        seconds.append(time.process_time() - began)
+    return row_of(BENCHMARK, "inference", name, "seconds_per_10000", seconds, "s")
+
+
+def vary_materials(materials: Sequence[Material]) -> list[Material]:
+    """`COMPOSITIONS` materials like those given, each with another composition; crystals stay as they are.
+
+    Of electrodes the contents of ions change, so that the hosts stay those of both forms.
+    """
+    rng = rng_for(0, 0, "compositions")
+    found = []
+    for number in range(COMPOSITIONS):
+        material = materials[number % len(materials)]
+        amounts = dict(material.composition)
+        if material.crystal is None:
+            names = [name for name in amounts if material.charged is None or name == "Li"]
+            symbol = names[int(rng.integers(len(names)))]
+            amounts[symbol] *= 1.0 + VARIATION * rng.random()
+        found.append(replace(material, composition=amounts))
+    return found
+
+
+def main() -> None:
+    """Run the tasks and write `results/surrogates.json`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", type=Path, help="folder of data sets")
+    parser.add_argument("--models", nargs="+", choices=list_recipes(), default=list(list_recipes()))
+    parser.add_argument("--tasks", nargs="+", help="of these models; `inference` too")
+    parser.add_argument("--cache", type=Path, help="file with a JSON line per finished fold")
+    parser.add_argument("--no-write", action="store_true", help="print the table alone")
+    options = parser.parse_args()
+    records = Records(options.cache)
+    rows: list[Row] = []
+    for name in options.models:
+        file = read_recipe(name)
+        blocks: dict[str, Blocks] = {}
+        for task, groups in file.tasks.items():
+            if options.tasks and task not in options.tasks:
+                continue
+            data = file.read_data(options.data, groups)
+            for method in (OURS, TREES, MEAN):
+                if method not in blocks and method != MEAN:
+                    blocks[method] = compute_blocks(make_recipe(method, file).feature_sets, data.materials)
+                every = judge_method(records, task, method, file, data, blocks.get(method, Blocks({})))
+                rows += list_rows(task, method, file, data, every)
+        if name in MODELS.names() and (not options.tasks or "inference" in options.tasks):
+            rows.append(time_inference(name, file.read_data(options.data)))
+    print_table(rows)
+    if rows and not options.no_write:
+        merge_results(BENCHMARK, rows)
+
+
+if __name__ == "__main__":
+    main()
