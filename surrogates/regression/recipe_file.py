@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from invdesign import strictjson
 from invdesign.errors import InvdesignError, join_complaints, nearest
@@ -15,6 +15,7 @@ from invdesign.settings import Frozen
 from surrogates.regression.errors import TrainingError
 from surrogates.regression.features.registry import FEATURE_SETS
 from surrogates.regression.material import Dataset
+from surrogates.regression.members import Selection
 from surrogates.regression.models.contract import Candidate, Kind
 from surrogates.regression.models.settings import FitError, read_settings
 from surrogates.regression.needs import Inputs, list_needs
@@ -52,6 +53,27 @@ class CandidateEntry(Frozen):
         except FitError as error:
             found.append(str(error))
         return found
+
+
+class TaskEntry(Frozen):
+    """Task of the benchmark: a way to split the data."""
+
+    groups: tuple[str, ...] = ()
+    """Columns whose equal values join rows to groups; none for those of the model."""
+    families: bool = False
+    """Leave out whole families, or without families anion chemistries, instead of groups."""
+    folds: int | None = Field(default=5, ge=2)
+    """Number of folds; null leaves each group out alone."""
+    shuffles: int = Field(default=3, ge=1)
+    """Number of splits."""
+    balanced: bool = True
+    """Give folds similar numbers of rows; else equal numbers of groups."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_list(cls, entry: Any) -> Any:
+        """A list stands for its groups."""
+        return {"groups": entry} if isinstance(entry, list | tuple) else entry
 
 
 class RecipeFile(Frozen):
@@ -103,14 +125,18 @@ class RecipeFile(Frozen):
     """Share of rows of new groups that intervals cover."""
     most_members: int = Field(default=5, ge=1)
     """Models in the mean at most."""
+    selection: Selection = "greedy"
+    """Way in which the mean is chosen: models one at a time while the error falls, or the best ones."""
     loss: Literal["absolute", "squared"] = "absolute"
     """Error that decides the choice."""
-    tasks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Groups of each task of the benchmark, by its name; the first task has the groups of the model."""
+    tasks: dict[str, TaskEntry] = Field(default_factory=dict)
+    """Tasks of the benchmark by name; the first one splits by the groups of the model."""
     suffix: str = ""
     """Unit in the names of the benchmark's figures: `v` for `mae_v`."""
     elements: tuple[str, ...] = ()
     """Elements whose compounds have figures of their own in the benchmark."""
+    notes: tuple[str, ...] = ()
+    """Sentences on the data, for the card."""
     not_for: str = ""
     """Uses that the card advises against."""
 
@@ -123,6 +149,7 @@ class RecipeFile(Frozen):
             seed=self.seed,
             level=self.level,
             most_members=self.most_members,
+            selection=self.selection,
             loss=self.loss,
         )
 
