@@ -162,7 +162,7 @@ class Surrogate(EvaluatorSettings):
         }
         if found.probability is not None:
             properties[f"{name}_probability"] = found.probability
-        known = "the training data hold this formula" if found.known else ""
+        known = "the training data hold this composition" if found.known else ""
         detail = "; ".join(filter(None, (found.reason and f"extrapolated: {found.reason}", known)))
         return Evaluation(
             properties,
