@@ -152,8 +152,7 @@ def guess_values(pairs: Sequence[tuple[Candidate, FittedModel]], blocks: Blocks)
         if candidate.features not in stacked:
             stacked[candidate.features] = blocks.stack_sets(candidate.features)
         x = stacked[candidate.features]
-        mean[place] = model.predict(x)
-        found = model.predict_spread(x)
+        mean[place], found = model.predict_both(x)
         if found is not None:
             spread[place] = found
     return Guesses(mean, spread)

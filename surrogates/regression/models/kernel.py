@@ -82,8 +82,11 @@ class KernelModel:
         return self.outputs.to_values(self.score(x))
 
     def predict_spread(self, x: FloatArray) -> FloatArray | None:
+        return None if self.factor is None else self.predict_both(x)[1]
+
+    def predict_both(self, x: FloatArray) -> tuple[FloatArray, FloatArray | None]:
         if self.factor is None or self.places is None:
-            return None
+            return self.predict(x), None
         m = len(self.places)
         inverse = np.zeros((m, m))
         inverse[np.tril_indices(m)] = self.factor
@@ -94,7 +97,7 @@ class KernelModel:
             explained = (inverse @ (prior * correlations[:, self.places] + mean).T) ** 2
             variances[block] = prior + mean - explained.sum(axis=0)
         deviations = np.sqrt(np.maximum(variances, LEAST_VARIANCE * (prior + mean)))
-        return self.outputs.to_deviations(scores, deviations)
+        return self.outputs.to_values(scores), self.outputs.to_deviations(scores, deviations)
 
     @property
     def config(self) -> Mapping[str, Any]:

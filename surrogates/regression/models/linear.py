@@ -43,6 +43,9 @@ class LinearModel:
         del x
         return None
 
+    def predict_both(self, x: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+        return self.predict(x), None
+
     @property
     def config(self) -> Mapping[str, Any]:
         """Plain JSON."""

@@ -170,6 +170,9 @@ class TreesModel:
             scores[block], deviations[block] = self.base + values.mean(axis=0), values.std(axis=0)
         return self.outputs.to_deviations(scores, deviations)
 
+    def predict_both(self, x: FloatArray) -> tuple[FloatArray, FloatArray | None]:
+        return self.predict(x), self.predict_spread(x)
+
     @property
     def config(self) -> Mapping[str, Any]:
         """Plain JSON."""

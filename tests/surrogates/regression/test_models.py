@@ -23,6 +23,14 @@ QUICK: dict[str, dict[str, Any]] = {
     "support_vectors": {"cost": 3.0},
     "gaussian_process": {"iterations": 10},
 }
+KERNEL_KINDS: tuple[Kind, ...] = ("kernel_ridge", "support_vectors", "gaussian_process")
+MODELS: list[tuple[Kind, dict[str, Any]]] = [
+    *((kind, QUICK.get(kind, {})) for kind in KINDS),
+    *((kind, {**QUICK.get(kind, {}), "kernel": "laplacian"}) for kind in KERNEL_KINDS),
+]
+every_model = pytest.mark.parametrize(
+    ("kind", "settings"), MODELS, ids=[f"{kind}-{settings.get('kernel', '')}" for kind, settings in MODELS]
+)
 
 
 def _make_rows(n: int = 80, d: int = 6, seed: int = 0) -> tuple[FloatArray, FloatArray]:
@@ -40,15 +48,14 @@ def _target(y: FloatArray, task: Task) -> FloatArray:
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_stored_models_predict_the_same(kind: Kind, task: Task) -> None:
+@every_model
+def test_stored_models_predict_the_same(kind: Kind, settings: dict[str, Any], task: Task) -> None:
     """Arrays and JSON rebuild a model bit for bit; the same seed gives the same arrays."""
     x, y = _make_rows()
     new, _ = _make_rows(200, seed=1)
     new[0, 0], new[1] = np.inf, np.nan
     model, again = (
-        fit_model(kind, x, _target(y, task), task=task, settings=QUICK.get(kind, {}), seed=3)
-        for _ in range(2)
+        fit_model(kind, x, _target(y, task), task=task, settings=settings, seed=3) for _ in range(2)
     )
     assert model.config == again.config
     assert model.arrays.keys() == again.arrays.keys()
@@ -61,7 +68,8 @@ def test_stored_models_predict_the_same(kind: Kind, task: Task) -> None:
     assert said.shape == (200,)
     assert np.isfinite(said).all()
     assert np.array_equal(said, loaded.predict(new))
-    spread, stored = model.predict_spread(new), loaded.predict_spread(new)
+    spread, (mean, stored) = model.predict_spread(new), loaded.predict_both(new)
+    assert np.array_equal(said, mean)
     assert (spread is None) == (stored is None)
     if spread is not None and stored is not None:
         assert np.array_equal(spread, stored)
@@ -70,15 +78,15 @@ def test_stored_models_predict_the_same(kind: Kind, task: Task) -> None:
         assert ((said >= 0.0) & (said <= 1.0)).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_models_learn(kind: Kind) -> None:
+@every_model
+def test_models_learn(kind: Kind, settings: dict[str, Any]) -> None:
     """Every kind explains new rows of a simple target, and tells its classes apart."""
     x, y = _make_rows(200)
     new, wanted = _make_rows(300, seed=1)
-    said = fit_model(kind, x, y, settings=QUICK.get(kind, {}), seed=0).predict(new)
+    said = fit_model(kind, x, y, settings=settings, seed=0).predict(new)
     assert ((said - wanted) ** 2).mean() < 0.35 * wanted.var()
     chance = fit_model(
-        kind, x, _target(y, "classification"), task="classification", settings=QUICK.get(kind, {}), seed=0
+        kind, x, _target(y, "classification"), task="classification", settings=settings, seed=0
     ).predict(new)
     assert ((chance > 0.5) == (wanted > 0.3)).mean() > 0.8
 
@@ -120,15 +128,15 @@ def test_rows_without_information_are_refused() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_few_rows_and_odd_features_suffice(kind: Kind, task: Task) -> None:
+@every_model
+def test_few_rows_and_odd_features_suffice(kind: Kind, settings: dict[str, Any], task: Task) -> None:
     """Five rows, one of the second class, empty and huge features: predictions are numbers."""
     rng = np.random.default_rng(0)
     for n in (5, 6, 9):
         x = rng.normal(size=(n, 4)) * [1.0, 1e-9, 1e9, 1.0]
         x[:, 3] = np.nan
         y = np.where(np.arange(n) == 2, 1.0, 0.0) if task == "classification" else x[:, 0] + 1e6
-        model = fit_model(kind, x, y, task=task, settings=QUICK.get(kind, {}), seed=0)
+        model = fit_model(kind, x, y, task=task, settings=settings, seed=0)
         new = np.array([[0.0] * 4, [1e200, -1e200, 1e30, 3.0], [np.nan] * 4])
         assert np.isfinite(model.predict(new)).all()
 
