@@ -61,9 +61,13 @@ class Split:
     outer: IntArray | None = None
 
 
-def make_split(task: TaskEntry, data: Dataset) -> Split:
-    """Split of a task."""
-    outer = label_regions(data)[0] if task.families else None
+def make_split(task: TaskEntry, file: RecipeFile, data: Dataset, folder: Path) -> Split:
+    """Split of a task; rows without a family are left out with those of the same anion chemistry."""
+    outer = None
+    if task.outer is not None and task.outer == (file.family,):
+        outer = label_regions(data)[0]
+    elif task.outer is not None:
+        outer = file.read_data(folder, task.outer).groups
     groups = data.groups if outer is None else outer
     return Split(task.folds or len(np.unique(groups)), task.shuffles, task.balanced, outer)
 
@@ -270,8 +274,8 @@ def main() -> None:
         for task, entry in file.tasks.items():
             if options.tasks and task not in options.tasks:
                 continue
-            data = file.read_data(options.data, entry.groups or None)
-            split = make_split(entry, data)
+            data = file.read_data(options.data, entry.groups)
+            split = make_split(entry, file, data, options.data)
             for method in (OURS, TREES, MEAN):
                 if method not in blocks and method != MEAN:
                     blocks[method] = compute_blocks(make_recipe(method, file).feature_sets, data.materials)

@@ -56,7 +56,7 @@ def main() -> None:
     model = model.with_about(**{name: text for name, text in more.items() if text})
     if not options.plain:
         records = Records(options.cache)
-        task = next(iter(file.tasks), options.name)
+        task = next(iter(file.tasks))
         every = {
             method: judge_method(
                 records,

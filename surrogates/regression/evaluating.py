@@ -236,13 +236,13 @@ def join_judgements(
     """
     found = [_join_predictions([(own.rows, own.predictions) for own in parts]) for parts in every]
     areas = [own.out_of_domain_auc for parts in every for own in parts if own.out_of_domain_auc is not None]
-    shuffles = len(every)
+    judged = data if outer is None else replace(data, groups=outer)
     kept = "groups" if outer is None else f"{len(np.unique(outer))} larger groups"
+    shuffles = len(every)
     split = (
         f"{len(every[0])} folds by {kept}, {shuffles} shuffle{'s' if shuffles != 1 else ''}, "
         f"choice by {INNER_FOLDS} inner folds"
     )
-    judged = data if outer is None else replace(data, groups=outer)
     figures = measure_figures(judged, found, recipe.level)
     if areas:
         figures += (Figure("out_of_domain_auc", float(np.mean(areas)), None, None, "", len(data)),)

@@ -230,8 +230,8 @@ def weigh_best(errors: FloatArray, most: int) -> FloatArray:
         most: number of members, or all candidates if there are fewer.
     """
     weights = np.zeros(len(errors))
-    weights[np.argsort(errors, kind="stable")[:most]] = 1.0
-    return weights / weights.sum()
+    weights[np.argsort(errors, kind="stable")[:most]] = 1.0 / min(most, len(errors))
+    return weights
 
 
 def describe_candidate(candidate: Candidate) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from invdesign import strictjson
 from invdesign.errors import InvdesignError, join_complaints, nearest
@@ -58,22 +58,16 @@ class CandidateEntry(Frozen):
 class TaskEntry(Frozen):
     """Task of the benchmark: a way to split the data."""
 
-    groups: tuple[str, ...] = ()
-    """Columns whose equal values join rows to groups; none for those of the model."""
-    families: bool = False
-    """Leave out whole families, or without families anion chemistries, instead of groups."""
+    groups: tuple[str, ...] | None = None
+    """Groups of the data; those of the model if not given."""
+    outer: tuple[str, ...] | None = None
+    """Larger groups that the folds leave out whole, such as families; choice and calibration keep to the groups of the data."""
     folds: int | None = Field(default=5, ge=2)
     """Number of folds; null leaves each group out alone."""
     shuffles: int = Field(default=3, ge=1)
     """Number of splits."""
     balanced: bool = True
     """Give folds similar numbers of rows; else equal numbers of groups."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_list(cls, entry: Any) -> Any:
-        """A list stands for its groups."""
-        return {"groups": entry} if isinstance(entry, list | tuple) else entry
 
 
 class RecipeFile(Frozen):
@@ -129,8 +123,8 @@ class RecipeFile(Frozen):
     """Way in which the mean is chosen: models one at a time while the error falls, or the best ones."""
     loss: Literal["absolute", "squared"] = "absolute"
     """Error that decides the choice."""
-    tasks: dict[str, TaskEntry] = Field(default_factory=dict)
-    """Tasks of the benchmark by name; the first one splits by the groups of the model."""
+    tasks: dict[str, TaskEntry] = Field(min_length=1)
+    """Tasks of the benchmark by name; the first has the groups of the model, and its figures stand on the card."""
     suffix: str = ""
     """Unit in the names of the benchmark's figures: `v` for `mae_v`."""
     elements: tuple[str, ...] = ()

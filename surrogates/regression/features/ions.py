@@ -230,7 +230,8 @@ def describe_ions(ions: Ions) -> FloatArray:
         *(float(symbol == most) for symbol in ANION_KINDS),
         *shared,
     ]
-    return np.round(np.array(numbers, dtype=np.float64), DIGITS) + 0.0
+    found: FloatArray = np.array([float(number) for number in numbers])
+    return np.round(found, DIGITS) + 0.0
 
 
 def mixing_entropy(ions: Ions, part: NDArray[np.bool_]) -> float:

@@ -13,9 +13,9 @@ from surrogates.regression.features.cell import CellFeatures
 from surrogates.regression.features.chgnet import Chgnet
 from surrogates.regression.features.composition import ElementFractions, ElementStatistics
 from surrogates.regression.features.contract import Column, FeatureError, FeatureSet
-from surrogates.regression.features.electrode import Electrode
 from surrogates.regression.features.ions import CationCharges, IonicComposition
 from surrogates.regression.features.oxidation_states import OxidationStates
+from surrogates.regression.features.redox_couples import RedoxCouples
 from surrogates.regression.features.space_group import SpaceGroup
 from surrogates.regression.features.vectors import ElementVectors
 from surrogates.regression.features.volumes import Volumes
@@ -31,7 +31,7 @@ _SETS: tuple[FeatureSet, ...] = (
     OxidationStates(),
     CationCharges(),
     IonicComposition(),
-    Electrode(),
+    RedoxCouples(),
     Chgnet(),
 )
 FEATURE_SETS: Mapping[str, FeatureSet] = MappingProxyType({found.name: found for found in _SETS})

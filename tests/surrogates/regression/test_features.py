@@ -117,19 +117,6 @@ def test_an_unknown_set_brings_a_suggestion() -> None:
         find_feature_set("element_statistic")
 
 
-def test_an_electrode_is_its_host_and_two_contents_of_ions() -> None:
-    """LiFePO4 and FePO4: the host of both, one ion per six atoms, iron from 2+ to 3+."""
-    pair = Material("LiFePO4", of("LiFePO4").composition, charged=of("Fe2P2O8").composition)
-    found = named(["electrode"], pair)
-    host = named(["element_statistics"], of("FePO4"))
-    assert found["host_deviation_electronegativity"] == pytest.approx(host["deviation_electronegativity"])
-    assert (found["ion_fraction_discharged"], found["ion_fraction_charged"]) == (pytest.approx(1 / 7), 0)
-    assert (found["redox_state_discharged"], found["redox_state_charged"]) == (2, 3)
-    assert found["redox_electronegativity"] == pytest.approx(Element("Fe").X)
-    assert (found["ions_per_redox_atom"], found["redox_elements"]) == (pytest.approx(1), 1)
-    assert (found["valence_electrons_discharged"], found["valence_electrons_charged"]) == (6, 5)
-
-
 @given(st.floats(0.1, 20.0), st.floats(0.1, 20.0))
 def test_the_scales_of_both_formulas_have_no_effect(first: float, second: float) -> None:
     """Each formula of a pair may be on its own scale."""
@@ -139,7 +126,7 @@ def test_the_scales_of_both_formulas_have_no_effect(first: float, second: float)
         {name: amount * first for name, amount in full.items()},
         charged={name: amount * second for name, amount in empty.items()},
     )
-    rows = compute_features(["electrode"], [Material("plain", full, charged=empty), scaled])
+    rows = compute_features(["redox_couples"], [Material("plain", full, charged=empty), scaled])
     np.testing.assert_allclose(rows[0], rows[1], atol=1e-6)
 
 
@@ -148,14 +135,14 @@ def test_a_pair_of_different_hosts_is_refused(charged: str) -> None:
     """The charged formula must be the same host with fewer ions."""
     with pytest.raises(FeatureError, match="LiCoO2: the charged formula is not the discharged one"):
         compute_features(
-            ["electrode"], [Material("LiCoO2", of("LiCoO2").composition, charged=of(charged).composition)]
+            ["redox_couples"], [Material("LiCoO2", of("LiCoO2").composition, charged=of(charged).composition)]
         )
 
 
 def test_the_part_of_a_material_that_is_needed_is_asked_for() -> None:
     """A formula alone has neither pair nor cell nor crystal; each message says what to give."""
     for name, need in (
-        ("electrode", "charged composition"),
+        ("redox_couples", "charged composition"),
         ("cell", "lengths, angles"),
         ("chgnet", "structure file"),
     ):
