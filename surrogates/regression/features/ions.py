@@ -47,7 +47,7 @@ ION_COLUMNS = (
     Column("phosphorus_per_anion"),
     Column("hydrogen_fraction"),
     *(Column(f"mostly_{symbol}") for symbol in ANION_KINDS),
-    *(Column(f"anion_share_{symbol}") for symbol in ANION_KINDS),
+    *(Column(f"{symbol}_share_of_anions") for symbol in ANION_KINDS),
 )
 
 

@@ -292,7 +292,7 @@ def test_ions_of_an_argyrodite() -> None:
     assert found["mean_cation_charge"] == pytest.approx(5.0)
     assert found["mostly_S"] == 1.0
     assert found["mostly_Cl"] == 0.0
-    assert found["anion_share_Cl"] == pytest.approx(1 / 6)
+    assert found["Cl_share_of_anions"] == pytest.approx(1 / 6)
     assert found["mean_anion_radius"] == pytest.approx((5 * 1.84 + 1.81) / 6)
     assert found["unbalanced_charge"] == 0.0
 
