@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -360,14 +361,15 @@ def _split_regions(data: Dataset, recipe: Recipe, folds: Sequence[Fold]) -> _Reg
 
 
 def _list_options(sets: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Lists of feature sets in which distances may be taken: all, or all but one.
+    """Lists of feature sets in which distances may be taken: all, all but one, or all but two where two are left.
 
     A set that only needs compositions always stays, if there is one: a material of another composition is another one.
     """
     from surrogates.regression.features.registry import find_feature_set
 
     plain = {name for name in sets if find_feature_set(name).needs == "composition"}
-    fewer = [tuple(other for other in sets if other != name) for name in sets]
+    sizes = [size for size in (len(sets) - 1, len(sets) - 2) if size >= 2 or size == len(sets) - 1]
+    fewer = [option for size in sizes for option in combinations(sets, size)]
     return [sets, *(option for option in fewer if option and (not plain or plain & set(option)))]
 
 
