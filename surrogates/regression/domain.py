@@ -16,7 +16,8 @@ from surrogates.regression.scores import rank_area
 from surrogates.regression.splits import Fold
 
 NEIGHBOURS = (3, 5, 10, 20)  # training groups whose mean distance may count; the training chooses (chosen)
-INSIDE_SHARE = 0.95  # of distances between folds that lie within the domain (chosen)
+INSIDE_SHARE = 0.9
+"""Share of distances between folds that lie within the domain (chosen; at 0.95 most rows of left-out families do, too)."""
 LARGEST_SCALED = 3.0  # deviations at which a scaled feature is cut, so that a rare one does not rule (chosen)
 COMPONENTS = 48  # principal components kept at most, which bounds the artifact (chosen)
 NEGLIGIBLE = 1e-9  # relative spread of a column, or share of a component, that is rounding (chosen)
@@ -134,12 +135,14 @@ class Metric:
         embedding: features as coordinates.
         neighbours: number of nearest training groups whose mean distance counts.
         between: shape (n,), distances of training rows between folds.
+        left: the same with regions left out; None without regions.
         area: probability that a row is farther when its region is left out than when it is not, ties half; None without regions.
     """
 
     embedding: Embedding
     neighbours: int
     between: FloatArray
+    left: FloatArray | None
     area: float | None
 
 
@@ -167,13 +170,13 @@ def choose_metric(
         points, rest = embedding.project(blocks)
         between = distances_between_folds(points, rest, groups, folds)
         if not apart or not shared.any():
-            return Metric(embedding, NEIGHBOURS[0], between[:, NEIGHBOURS[0] - 1], None)
+            return Metric(embedding, NEIGHBOURS[0], between[:, NEIGHBOURS[0] - 1], None, None)
         left = distances_between_folds(points, rest, groups, apart)
         for neighbours in NEIGHBOURS:
             own = between[:, neighbours - 1]
             area = rank_area(left[shared, neighbours - 1], own[shared])
             if best is None or best.area is None or area > best.area:
-                best = Metric(embedding, neighbours, own, area)
+                best = Metric(embedding, neighbours, own, left[:, neighbours - 1], area)
     if best is None:
         raise ValueError("a metric needs at least one list of feature sets")
     return best

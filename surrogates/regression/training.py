@@ -17,6 +17,7 @@ from surrogates.regression.conformal import (
     grouped_quantile,
 )
 from surrogates.regression.domain import (
+    Metric,
     choose_metric,
     fit_domain,
     list_elements,
@@ -157,8 +158,8 @@ def _train(data: Dataset, recipe: Recipe, blocks: Blocks) -> PropertyModel:
     options = _list_options(_list_sets(recipe.candidates, choice.weights))
     metric = choose_metric(options, blocks, data.groups, folds, regions.apart, regions.shared)
     domain = fit_domain(metric, blocks, data.materials, data.groups)
-    beyond, checks = _leave_regions_out(data, recipe, labelled, choice, regions)
-    intervals = _calibrate_intervals(data, recipe.level, choice, metric.between, beyond)
+    left = _leave_regions_out(recipe, labelled, choice, regions)
+    intervals = _calibrate_intervals(data, recipe.level, choice, metric, left)
     members = _fit_members(recipe.candidates, choice.weights, labelled, recipe.seed)
     classifier: Classifier | None = None
     more: dict[str, Any] = {}
@@ -185,7 +186,7 @@ def _train(data: Dataset, recipe: Recipe, blocks: Blocks) -> PropertyModel:
                 "weights": [float(weight) for weight in choice.weights],
                 "error": choice.error,
             },
-            "regions": {**checks, "out_of_domain_auc": metric.area} if checks else None,
+            "regions": _describe_regions(data, regions, left, metric.area),
             **more,
         },
     )
@@ -268,20 +269,37 @@ def _fit_members(
 
 
 def _calibrate_intervals(
-    data: Dataset, level: float, choice: _Choice, between: FloatArray, beyond: float
+    data: Dataset, level: float, choice: _Choice, metric: Metric, left: tuple[FloatArray, FloatArray]
 ) -> Intervals:
     """Calibrate intervals by out-of-fold errors.
 
-    A censored row whose prediction lies on the wrong side of its limit counts with the error that it has at least; one on the
-    right side tells nothing and is left out.
+    The difficulty is fitted to errors of left-out groups and of left-out regions, so that it rises with the distance; the factor
+    is that of left-out groups. A censored row whose prediction lies on the wrong side of its limit counts with the error that
+    it has at least; one on the right side tells nothing and is left out.
+
+    Args:
+        data: n materials with values.
+        level: share of rows of new groups that intervals cover.
+        choice: with out-of-fold predictions.
+        metric: with distances between folds.
+        left: means (n,) and spreads (n,) with regions left out.
     """
     errors, at_least, idle = bound_scores(data.y, data.censoring, choice.mean)
-    known = data.censoring == 0
-    difficulty = fit_difficulty(errors[known], between[known], choice.spread[known])
-    scores = errors / difficulty.expect_errors(between, choice.spread)
-    told = ~idle
+    beyond, beyond_at_least, beyond_idle = bound_scores(data.y, data.censoring, left[0])
+    known = np.flatnonzero(data.censoring == 0)
+    terms = [(errors, metric.between, choice.spread)]
+    if metric.left is not None:
+        terms.append((beyond, metric.left, left[1]))
+    difficulty = fit_difficulty(
+        *(np.concatenate([term[place][known] for term in terms]) for place in range(3))
+    )
+    scores = errors / difficulty.expect_errors(metric.between, choice.spread)
+    told, far = ~idle, ~beyond_idle
     factor = grouped_quantile(scores[told], level, data.groups[told], at_least[told])
-    return Intervals(level, difficulty, factor, beyond)
+    own = np.arange(int(far.sum()))
+    return Intervals(
+        level, difficulty, factor, grouped_quantile(beyond[far], level, own, beyond_at_least[far])
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -348,26 +366,30 @@ def _list_options(sets: tuple[str, ...]) -> list[tuple[str, ...]]:
 
 
 def _leave_regions_out(
-    data: Dataset, recipe: Recipe, labelled: Labelled, choice: _Choice, regions: _Regions
-) -> tuple[float, dict[str, Any]]:
-    """Judge the chosen candidates on left-out regions.
+    recipe: Recipe, labelled: Labelled, choice: _Choice, regions: _Regions
+) -> tuple[FloatArray, FloatArray]:
+    """Predict all rows by the chosen candidates with regions left out; with groups left out if there is one region.
 
     Returns:
-        Absolute error that the level's share of rows of left-out regions stays below; facts for the card.
+        Means (n,) and spreads (n,).
     """
-    mean = choice.mean
-    if regions.apart:
-        places = np.flatnonzero(choice.weights).tolist()
-        candidates = [recipe.candidates[place] for place in places]
-        guesses = guess_between_folds(candidates, labelled, regions.apart, recipe.seed)
-        mean, _ = guesses.combine(choice.weights[places])
-    errors, at_least, idle = bound_scores(data.y, data.censoring, mean)
-    own = np.arange(int((~idle).sum()))
-    beyond = grouped_quantile(errors[~idle], recipe.level, own, at_least[~idle])
     if not regions.apart:
-        return beyond, {}
-    mae = float(errors[data.censoring == 0].mean())
-    return beyond, {"name": regions.name, "count": regions.count, "mae": mae}
+        return choice.mean, choice.spread
+    places = np.flatnonzero(choice.weights).tolist()
+    candidates = [recipe.candidates[place] for place in places]
+    guesses = guess_between_folds(candidates, labelled, regions.apart, recipe.seed)
+    return guesses.combine(choice.weights[places])
+
+
+def _describe_regions(
+    data: Dataset, regions: _Regions, left: tuple[FloatArray, FloatArray], area: float | None
+) -> dict[str, Any] | None:
+    """Describe errors of left-out regions for the card, as plain JSON; None if there is one region alone."""
+    if not regions.apart:
+        return None
+    known = data.censoring == 0
+    mae = float(np.abs(left[0] - data.y)[known].mean())
+    return {"name": regions.name, "count": regions.count, "mae": mae, "out_of_domain_auc": area}
 
 
 def _train_classifier(

@@ -82,7 +82,7 @@ def test_the_metric_that_tells_left_out_regions_is_chosen() -> None:
 
 
 def test_a_stored_domain_gives_the_same_distances(blocks: Blocks) -> None:
-    metric = Metric(fit_embedding(SETS, blocks), 3, np.ones(80), None)
+    metric = Metric(fit_embedding(SETS, blocks), 3, np.ones(80), None, None)
     materials = [Material("LiO", {"Li": 1.0, "O": 1.0})] * 80
     domain = fit_domain(metric, blocks, materials, np.arange(80) // 2)
     again = Domain.load(domain.config, domain.arrays)

@@ -49,6 +49,15 @@ def test_intervals_cover_new_groups_of_cross_validation() -> None:
     assert sum(family.rows for family in figures.families) == 160
 
 
+def test_larger_groups_can_be_left_out_of_a_model_of_smaller_ones() -> None:
+    data = make_data(40, 3)
+    regions, name = label_regions(data)
+    assert name == "families"
+    figures = cross_validate(data, Recipe((LINEAR,)), folds=3, shuffles=1, outer=regions)
+    assert figures.split.startswith(f"3 folds by {len(set(data.families))} larger groups, 1 shuffle,")
+    assert figures["outside_percent"] > cross_validate(data, Recipe((LINEAR,)), 3, 1)["outside_percent"]
+
+
 def test_censored_rows_teach_and_are_scored() -> None:
     whole = make_data(40, 3, threshold=0.0)
     data = censor_below(whole, float(np.quantile(whole.y, 0.2)))
