@@ -54,7 +54,10 @@ class FeatureSet(Protocol):
 
     @property
     def columns(self) -> tuple[Column, ...]:
-        """Names and units of the d features."""
+        """Names and units of the d features.
+
+        Where all have one unit, a Laplacian Gaussian process compares their sizes; else it standardises each.
+        """
         ...
 
     @property

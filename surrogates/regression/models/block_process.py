@@ -82,13 +82,13 @@ def fit_block_process(
     t, limits = t[chosen], limits[chosen]
     if limits.any():
         t = _impute_values(rows, t, limits, found)
-    factor = _factorise(rows, found)
+    factor = _factorise_covariance(rows, found)
     weights = np.asarray(_solve_factor(factor, t))
     inverse = _invert_factor(factor)
     left_out = outputs.to_values(t - weights / (inverse**2).sum(axis=0))
     places = draw_rows(rows, settings.deviation_rows, seed)
     if len(places) < len(rows):
-        inverse = _invert_factor(_factorise(rows[places], found))
+        inverse = _invert_factor(_factorise_covariance(rows[places], found))
     model = KernelModel(
         inputs,
         outputs,
@@ -107,6 +107,11 @@ def scale_blocks(
     x: FloatArray, settings: GaussianProcessSettings, blocks: Sequence[ColumnBlock]
 ) -> tuple[InputScales, IntArray]:
     """Scales of features (n, d), and the number (k,) of the block of each scaled feature.
+
+    Args:
+        x: features; NaN where missing.
+        settings: of the process.
+        blocks: of the columns, side by side; none to take all columns as one block.
 
     Raises:
         FitError: the blocks have not d columns.
@@ -160,7 +165,7 @@ def fit_block_parameters(distances: FloatArray, t: FloatArray, iterations: int) 
     mean = np.concatenate([np.full(count, np.log(START_DECAY / count)), [0.0, np.log(START_NOISE)]])
 
     def loss(theta: FloatArray) -> tuple[float, FloatArray]:
-        value, slope = _negative_log_likelihood(theta, distances, t)
+        value, slope = negative_log_likelihood(theta, distances, t)
         away = (theta - mean) / PRIOR_WIDTH
         return value + 0.5 * float(away @ away), slope + away / PRIOR_WIDTH
 
@@ -176,10 +181,15 @@ def fit_block_parameters(distances: FloatArray, t: FloatArray, iterations: int) 
     return BlockParameters(np.exp(found[:count]), float(np.exp(found[-2])), float(np.exp(found[-1])))
 
 
-def _negative_log_likelihood(
+def negative_log_likelihood(
     theta: FloatArray, distances: FloatArray, t: FloatArray
 ) -> tuple[float, FloatArray]:
     """Negative log marginal likelihood of log parameters, and its gradient.
+
+    Args:
+        theta: shape (B + 2,), logarithms of weights, signal and noise.
+        distances: shape (B, p), of the p pairs of n rows.
+        t: shape (n,), scaled values.
 
     Source:
         Rasmussen & Williams (2006), equations 5.8 and 5.9.
@@ -205,7 +215,7 @@ def _negative_log_likelihood(
     return value, np.append(by_weight, [float(pairs.sum()) + signal * diagonal, noise * diagonal])
 
 
-def _factorise(rows: FloatArray, parameters: BlockParameters) -> FloatArray:
+def _factorise_covariance(rows: FloatArray, parameters: BlockParameters) -> FloatArray:
     """Lower Cholesky factor of the covariance of `rows` (n, k), noise included."""
     from scipy.linalg import cholesky
 
@@ -231,7 +241,7 @@ def _impute_values(
 ) -> FloatArray:
     """Values (n,) of rows, of censored ones their conditional expectation given the others."""
     known, unknown = np.flatnonzero(censoring == 0), np.flatnonzero(censoring)
-    inverse = _invert_factor(_factorise(rows[known], parameters))
+    inverse = _invert_factor(_factorise_covariance(rows[known], parameters))
     shared = parameters.signal * correlate(rows[unknown], rows[known], "laplacian") + MEAN_VARIANCE
     explained = inverse @ shared.T
     mean = explained.T @ (inverse @ t[known])

@@ -89,7 +89,8 @@ class GaussianProcessSettings(ScaledSettings):
 
     kernel: Literal["rbf", "matern", "laplacian"] = "matern"
     """Covariance of two rows by their distance: infinitely smooth or Matérn of smoothness 5/2, with a length scale for
-    each feature; or the exponential of the L1 distance, with a weight for each feature set."""
+    each feature; or the exponential of the L1 distance, with a weight for each feature set. With the latter, hyperparameters
+    are fitted on some hundred rows at most, and censored rows are imputed by the process itself."""
     iterations: int = Field(default=60, ge=1)
     """Largest number of steps of a hyperparameter fit."""
     rows: int = Field(default=MOST_KERNEL_ROWS, ge=10)

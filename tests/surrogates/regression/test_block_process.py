@@ -13,9 +13,9 @@ from invdesign.arrays import FloatArray
 from surrogates.regression.members import fit_candidates
 from surrogates.regression.models.block_process import (
     JITTER,
-    _negative_log_likelihood,
     fit_block_parameters,
     measure_blocks,
+    negative_log_likelihood,
 )
 from surrogates.regression.models.contract import Candidate, ColumnBlock
 from surrogates.regression.models.fitting import fit_model
@@ -41,8 +41,8 @@ def test_gradient_of_the_likelihood_is_exact() -> None:
     distances, _ = measure_blocks(x, np.array([0, 0, 0, 1, 1, 1, 1]))
     for theta in (np.array([-1.0, -1.0, 0.0, -1.6]), np.array([0.5, -3.0, 1.0, -4.0])):
         error = check_grad(
-            lambda point: _negative_log_likelihood(point, distances, y)[0],
-            lambda point: _negative_log_likelihood(point, distances, y)[1],
+            lambda point: negative_log_likelihood(point, distances, y)[0],
+            lambda point: negative_log_likelihood(point, distances, y)[1],
             theta,
         )
         assert error < 1e-4
