@@ -22,11 +22,13 @@ class Mark:
         flag: name of a property that is not 0 where the words apply.
         words: shown beside the value, `2.82 V of its decomposition products`.
         others: for several such values at once, `those of their decomposition products`.
+        rest: what a value without these words does, and what several do.
     """
 
     flag: str
     words: str
     others: str
+    rest: tuple[str, str] = ("is the candidate's own", "are the candidates' own")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,8 @@ _TOPOTACTIC_CAVEAT = (
 
 def mark_extrapolation(name: str) -> Mark:
     """Mark of a property whose values a trained model predicts outside its training data."""
-    return Mark(f"{name}_extrapolated", "by extrapolation", "those by extrapolation")
+    rest = ("lies in the domain of its model", "lie in the domain of their model")
+    return Mark(f"{name}_extrapolated", "by extrapolation", "extrapolations", rest)
 
 
 _LEARNT_CAVEAT = (

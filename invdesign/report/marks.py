@@ -124,5 +124,5 @@ def _count_sentence(
     mark: Mark, labels: Sequence[str], own: int, total: int, own_of_front: int = 0, front: int = 0
 ) -> str:
     best = f" ({own_of_front} of {front} on the front)" if front else ""
-    verb = "is the candidate's own" if own == 1 else "are the candidates' own"
+    verb = mark.rest[own != 1]
     return f"{', '.join(labels)}: {own:,} of {total:,} values {verb}{best}; the others are {mark.others}."

@@ -347,8 +347,7 @@ def format_predictions(
     stream = io.StringIO()
     table = csv.writer(stream, lineterminator="\n")
     records = _list_records(predictor, rows, found)
-    names = list(records[0]) if records else ["name", "formula", *headings]
-    table.writerow([headings.get(name, name) for name in names])
+    table.writerow([headings.get(name, name) for name in records[0]])
     for record in records:
         table.writerow([_format_cell(value) for value in record.values()])
     return stream.getvalue()
@@ -368,7 +367,7 @@ def _print_counts(
     where = f", written to {output}" if output is not None else ""
     typer.echo(
         f"{len(made)} of {count_noun(len(found), 'row')} predicted by {predictor.name}, {outside} outside its domain, {known} with a "
-        f"formula of its training data{where}",
+        f"composition of its training data{where}",
         err=True,
     )
     failed = [f"  {row.name}: {item}" for row, item in zip(rows, found, strict=True) if isinstance(item, str)]
@@ -385,7 +384,6 @@ def evaluate_file(name: str, options: Data, *, as_json: bool = False) -> None:
         as_json: print figures for programs.
     """
     from surrogates.regression.evaluating import evaluate_model
-    from surrogates.regression.training import reduce_formula
 
     predictor = load_predictor(name)
     inputs = predictor.inputs
@@ -393,8 +391,7 @@ def evaluate_file(name: str, options: Data, *, as_json: bool = False) -> None:
     options = _with_inputs(options, inputs)
     with _stop_cleanly("Stopped."):
         data = options.read(predictor.needs, target)
-        known = frozenset(predictor.model.formulas)
-        shared = [reduce_formula(material) in known for material in data.materials]
+        shared = [predictor.is_known(material) for material in data.materials]
         figures = evaluate_model(predictor.model, data)
         unseen = data.select_rows([place for place, flag in enumerate(shared) if not flag])
         apart = evaluate_model(predictor.model, unseen) if any(shared) and len(unseen) else None
@@ -415,10 +412,10 @@ def evaluate_file(name: str, options: Data, *, as_json: bool = False) -> None:
     typer.echo(f"{predictor.name} on {data.source.name}")
     typer.echo(_format_figures(figures))
     if not any(shared):
-        typer.echo("no row has a formula of the training data")
+        typer.echo("no row has a composition of the training data")
         return
     typer.echo(
-        f"{sum(shared)} of {count_noun(len(data), 'row')} have a formula of the training data: the figures above flatter the model"
+        f"{sum(shared)} of {count_noun(len(data), 'row')} have a composition of the training data: the figures above flatter the model"
     )
     if apart is not None:
         typer.echo(f"without these, {count_noun(len(unseen), 'row')}:")

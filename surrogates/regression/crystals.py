@@ -7,16 +7,13 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Never
+from typing import Never
 
 from invdesign.errors import InvdesignError
 from invdesign.structures.reading.raw import StructureFileError, current_limits
-from invdesign.structures.reading.read import detect_format, is_structure_name, read_structure
+from invdesign.structures.reading.read import Reading, detect_format, is_structure_name, read_structure
 from invdesign.tables.cells import Cell
 from invdesign.textfiles import MEGABYTE, read_bytes
-
-if TYPE_CHECKING:
-    from pymatgen.core import Structure
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_ARCHIVE_BYTES = 1_000 * MEGABYTE  # of all files unpacked; chosen
@@ -35,7 +32,7 @@ class CrystalFiles:
     place: str
     files: Mapping[str, tuple[str, bytes]]
 
-    def read(self, key: str) -> Structure | None:
+    def read(self, key: str) -> Reading | None:
         """Read the crystal of one name; None if there is no such file.
 
         Raises:
@@ -112,7 +109,7 @@ def _refuse_missing(path: Path) -> Never:
     raise InvdesignError(f"there is no file or folder '{path}' with structure files")
 
 
-def read_crystal(data: Cell | bytes, name: str) -> Structure:
+def read_crystal(data: Cell | bytes, name: str) -> Reading:
     """Read a crystal, ordered or disordered: bytes of a file, text of a cell, or a mapping of JSON.
 
     Sites of one element may be closer than atoms can be, where not all are to be occupied.
@@ -125,9 +122,9 @@ def read_crystal(data: Cell | bytes, name: str) -> Structure:
         StructureFileError: it cannot be read, is no crystal, or atoms overlap.
     """
     if isinstance(data, bytes):
-        return read_structure(data, name, alternatives=True).structure
+        return read_structure(data, name, alternatives=True)
     if isinstance(data, Mapping):
-        return read_structure(json.dumps(data), name, alternatives=True, fmt="JSON").structure
+        return read_structure(json.dumps(data), name, alternatives=True, fmt="JSON")
     if not isinstance(data, str):
         raise StructureFileError(f"{name} holds no structure, but {data!r:.40}")
-    return read_structure(data, name, alternatives=True, fmt=detect_format(data)).structure
+    return read_structure(data, name, alternatives=True, fmt=detect_format(data))

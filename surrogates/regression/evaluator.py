@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, ClassVar, Self
 
-from pydantic import model_validator
+from pydantic import ValidationInfo, model_validator
 
 from invdesign.artifacts import Artifact, of_kind
 from invdesign.candidate import Evaluation, Failure, Input, clean_detail
@@ -15,13 +15,14 @@ from invdesign.errors import InvdesignError
 from invdesign.properties import Unit, check_unit, describe_property, mark_extrapolation
 from invdesign.protocols import Batch, EvaluatorSettings
 from invdesign.roles import LATEST, StructureRole, find_structure, required_structure
+from invdesign.settings import STORED_FOLDER, validation_context
 from invdesign.structures.formulas import write_formula
 from invdesign.structures.reading.read import check_ordered
 from surrogates.regression.features.contract import Need
 from surrogates.regression.material import Material
 from surrogates.regression.needs import Inputs, list_needs
 from surrogates.regression.predicting import MODELS, Prediction, Predictor
-from surrogates.regression.property_model import KIND, VERSION, PropertyModel
+from surrogates.regression.property_model import KIND, VERSION, PropertyModel, check_features
 from surrogates.regression.rows import remove_ion
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Surrogate(EvaluatorSettings):
     """Which structure a model of crystals looks at: `initial`, one an earlier stage made (`relaxed`), or `latest`."""
 
     @model_validator(mode="after")
-    def _check_model(self) -> Self:
+    def _check_model(self, info: ValidationInfo) -> Self:
         try:
             for name, unit in self.provides.items():
                 if not name.isidentifier():
@@ -53,7 +54,13 @@ class Surrogate(EvaluatorSettings):
                     )
                 check_unit(name, unit, "train the model with another name of the property")
             _ = self.requires
-        except (InvdesignError, KeyError, TypeError) as error:
+            if validation_context(info)[0] != STORED_FOLDER:  # a stored run is shown, whatever is installed
+                features = self.model.card["features"]
+                target = str(self.model.card["target"]["name"])
+                check_features(
+                    target, {name: (own["columns"], own["weights"]) for name, own in features.items()}
+                )
+        except (InvdesignError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"'{self.model.name}' cannot be used: {error}") from error
         return self
 
@@ -155,7 +162,7 @@ class Surrogate(EvaluatorSettings):
         }
         if found.probability is not None:
             properties[f"{name}_probability"] = found.probability
-        known = "the training data hold this formula" if found.known else ""
+        known = "the training data hold this composition" if found.known else ""
         detail = "; ".join(filter(None, (found.reason and f"extrapolated: {found.reason}", known)))
         return Evaluation(
             properties,

@@ -73,6 +73,8 @@ def read_inputs(
             f"there is no column with formulas or structures; it has {has}.",
             "Name the column",
         )
+    if not len(sheet):
+        mistakes.add("rows", None, "there are none; expected one per material")
     mistakes.raise_any()
     return _read_all(RowReader(sheet, found, beside, needs, ion, ordered, remove_ions))
 

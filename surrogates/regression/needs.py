@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from invdesign.errors import ArtifactError
 from surrogates.regression.errors import TrainingError
 from surrogates.regression.features.contract import Need
 from surrogates.regression.features.registry import find_feature_set
@@ -35,10 +36,16 @@ class Inputs:
 
     @classmethod
     def load(cls, about: Mapping[str, Any]) -> Inputs:
-        """Read the inputs from what a model states about itself."""
-        stated = about.get("inputs", {})
-        known = {name: stated[name] for name in ("electrode", "ion", "ordered") if name in stated}
-        return cls(**known)
+        """Read the inputs from what a model states about itself.
+
+        Raises:
+            ArtifactError: they are of another form.
+        """
+        stated = about.get("inputs", {}) if isinstance(about, Mapping) else None
+        if not isinstance(stated, Mapping):
+            raise ArtifactError(f"the card of the model states no inputs, but {stated!r:.60}")
+        electrode, ion, ordered = (stated.get(name) for name in ("electrode", "ion", "ordered"))
+        return cls(electrode is True, ion if isinstance(ion, str) else "", ordered is True)
 
 
 def describe_inputs(data: Dataset) -> Inputs:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from pydantic import ValidationError
 
+from invdesign.arrays import FloatArray
 from invdesign.artifacts import Artifact, Shelf
 from invdesign.errors import ArtifactError, nearest
 from surrogates.regression.features.contract import FeatureError, Need
 from surrogates.regression.material import Material
 from surrogates.regression.needs import Inputs, list_needs
 from surrogates.regression.property_model import PropertyModel
-from surrogates.regression.training import reduce_formula
 
 MODELS = Shelf("surrogates", "regression/shipped", standard="conductivity")
 """Shipped property models."""
+KNOWN_TOLERANCE = 0.002  # of a fraction; chosen: occupancies of crystals have two or three digits
 ROWS_AT_ONCE = 2000  # materials whose features are held in memory; chosen
 
 
@@ -31,7 +33,7 @@ class Prediction:
         lower, upper: ends of the interval.
         deviation: standard deviation of a normal distribution with this interval.
         reason: why the material is outside the model's domain; empty within.
-        known: True if the training data hold a material of the same reduced formula.
+        known: True if the training data hold a material of this composition.
         probability: that the value reaches the target's threshold; None without one.
     """
 
@@ -62,8 +64,21 @@ class Predictor:
         return list_needs(self.model.feature_sets, self.inputs)
 
     @cached_property
-    def _formulas(self) -> frozenset[str]:
-        return frozenset(self.model.formulas)
+    def _known(self) -> Mapping[tuple[str, ...], FloatArray]:
+        """Fractions of the training compositions, shape (n, number of elements), by their elements."""
+        from pymatgen.core import Composition
+
+        found: dict[tuple[str, ...], list[FloatArray]] = {}
+        for formula in self.model.formulas:
+            elements, fractions = find_fractions(Composition(formula).get_el_amt_dict())
+            found.setdefault(elements, []).append(fractions)
+        return {elements: np.array(rows) for elements, rows in found.items()}
+
+    def is_known(self, material: Material) -> bool:
+        """True if the training data hold a material of this composition, but for rounded occupancies."""
+        elements, fractions = find_fractions(material.composition)
+        known = self._known.get(elements)
+        return known is not None and bool((np.abs(known - fractions).max(axis=1) <= KNOWN_TOLERANCE).any())
 
     def predict_each(self, materials: Sequence[Material]) -> list[Prediction | str]:
         """Predict the target of each material, or give the reason why that is not possible.
@@ -88,7 +103,7 @@ class Predictor:
                 float(made.upper[k]),
                 float(made.deviation[k]),
                 made.reasons[k],
-                reduce_formula(material) in self._formulas,
+                self.is_known(material),
                 None if made.probability is None else float(made.probability[k]),
             )
             for k, material in enumerate(materials)
@@ -104,6 +119,13 @@ class Predictor:
         for place, prediction in zip(rest, made, strict=True):
             found[place] = prediction
         return found
+
+
+def find_fractions(amounts: Mapping[str, float]) -> tuple[tuple[str, ...], FloatArray]:
+    """Find the elements of a composition in alphabetical order, and their fractions."""
+    elements = tuple(sorted(amounts))
+    values = np.array([amounts[symbol] for symbol in elements], dtype=np.float64)
+    return elements, values / values.sum()
 
 
 def find_artifact(name: str) -> Artifact:
@@ -125,7 +147,9 @@ def find_artifact(name: str) -> Artifact:
     try:
         return Artifact.read(Path(name).absolute())
     except ValidationError as error:
-        raise ArtifactError("; ".join(str(item["msg"]) for item in error.errors())) from None
+        raise ArtifactError(
+            "; ".join(str(item["msg"]).removeprefix("Value error, ") for item in error.errors())
+        ) from None
 
 
 def load_predictor(name: str) -> Predictor:

@@ -119,20 +119,10 @@ class PropertyModel:
         Raises:
             ArtifactError: columns or weights differ.
         """
-        from surrogates.regression.features.registry import find_feature_set
-
-        for name in self.feature_sets:
-            if hash_columns(name) != self.columns[name]:
-                raise ArtifactError(
-                    f"the model of {self.target.name} was trained with other columns of the feature set {name} than this "
-                    "version computes: train it again, or use the version that made it"
-                )
-            found, expected = find_feature_set(name).weights, self.weights.get(name, "")
-            if found != expected:
-                raise ArtifactError(
-                    f"the model of {self.target.name} reads features of the network {expected or 'none'}, and this "
-                    f"installation has {found or 'none'}: install the version with these weights, or train the model again"
-                )
+        check_features(
+            self.target.name,
+            {name: (self.columns[name], self.weights.get(name, "")) for name in self.feature_sets},
+        )
 
     def with_about(self, **more: Any) -> Self:
         """Copy of the model whose card says `more`, as plain JSON."""
@@ -245,3 +235,30 @@ class PropertyModel:
 def _take_group(arrays: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
     """Arrays whose names begin with `prefix`, without it."""
     return {name.removeprefix(prefix): value for name, value in arrays.items() if name.startswith(prefix)}
+
+
+def check_features(target: str, features: Mapping[str, tuple[str, str]]) -> None:
+    """Check that the feature sets of this installation are those of a model.
+
+    Args:
+        target: name of the property, for messages.
+        features: hash of the columns, and label of a network's weights or an empty text, by feature set.
+
+    Raises:
+        ArtifactError: columns or weights differ.
+        FeatureError: there is no feature set of one of the names.
+    """
+    from surrogates.regression.features.registry import find_feature_set
+
+    for name, (columns, expected) in features.items():
+        if hash_columns(name) != columns:
+            raise ArtifactError(
+                f"the model of {target} was trained with other columns of the feature set {name} than this "
+                "version computes: train it again, or use the version that made it"
+            )
+        found = find_feature_set(name).weights
+        if found != expected:
+            raise ArtifactError(
+                f"the model of {target} reads features of the network {expected or 'none'}, and this "
+                f"installation has {found or 'none'}: install the version with these weights, or train the model again"
+            )

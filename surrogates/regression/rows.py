@@ -44,6 +44,7 @@ USUAL_NAMES: Mapping[str, tuple[str, ...]] = {
     "identifier": ("ID", "name", "material_id", "mp_id", "file"),
 }
 """Headings that are understood where a column is not named, in the order of preference."""
+PASSED_OVER = "its crystal was passed over: "  # begins a remark on a crystal that is not needed
 COMPOSITION_TOLERANCE = (
     0.02  # of a fraction, between formula and crystal; chosen: refined occupancies are rounded
 )
@@ -171,7 +172,7 @@ class RowReader:
             row.formula = crystal.composition.reduced_formula
         if not amounts:
             if not row.faults:
-                why = row.remarks[0] if row.remarks else "is empty"
+                why = row.remarks[0].removeprefix(PASSED_OVER) if row.remarks else "is empty"
                 row.faults.append(
                     Fault(self.columns.formula or "formula", f"{why}.", "Give a formula, or a crystal")
                 )
@@ -222,18 +223,21 @@ class RowReader:
         try:
             if self.crystals is not None:
                 heading = self.crystals.place
-                crystal = self.crystals.read(identifier)
+                reading = self.crystals.read(identifier)
             else:
-                crystal = read_crystal(cell, row.name) if cell not in (None, "") else None
-            if crystal is not None and self.ordered:
-                check_ordered(crystal, row.name)
+                reading = read_crystal(cell, row.name) if cell not in (None, "") else None
+            if reading is None:
+                return None
+            if self.ordered:
+                check_ordered(reading.structure, row.name)
         except InvdesignError as error:
             if "crystal" in self.needs or ("cell" in self.needs and not self.columns.cell):
                 row.faults.append(Fault(heading, str(error)))
             else:
-                row.remarks.append(f"its crystal was passed over: {error}")
+                row.remarks.append(f"{PASSED_OVER}{error}")
             return None
-        return crystal
+        row.remarks += reading.remarks
+        return reading.structure
 
     def _read_cell(self, place: int, amounts: Mapping[str, float], row: ReadRow) -> UnitCell | None:
         """Read edges, angles, space group and number of atoms of a row; None where they are missing."""

@@ -141,6 +141,30 @@ def test_another_unit_than_the_vocabulary_s_is_refused(folder: Path) -> None:
         make(folder / "mine")
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"features": {"element_fractions": {"columns": "0" * 16, "weights": ""}}},
+            "other columns of the feature set",
+        ),
+        ({"features": {"element_fraction": {}}}, "no feature set 'element_fraction'"),
+        ({"features": []}, "cannot be used"),
+        ({"about": "mine"}, "cannot be used"),
+        ({"target": {}}, "cannot be used"),
+        ({"target": {"name": "a b", "unit": ""}}, "a property is called like band_gap"),
+        ({"kind": "linear"}, "expected is a model folder of the kind 'property_model'"),
+        ({"version": 99}, "update invdesign"),
+    ],
+)
+def test_cards_that_do_not_fit_are_refused(folder: Path, change: dict[str, Any], words: str) -> None:
+    """Before a campaign runs, with the reason."""
+    config = json.loads((folder / "mine" / "config.json").read_text(encoding="utf-8"))
+    (folder / "mine" / "config.json").write_text(json.dumps(config | change), encoding="utf-8")
+    with pytest.raises(CampaignError, match=words):
+        load_campaign(folder / "salts.yaml")
+
+
 def test_the_fingerprint_follows_the_weights(folder: Path) -> None:
     """The name of the folder makes a difference to people alone, the hash to results."""
     assert make(folder / "mine").fingerprint == make(folder / "mine").fingerprint

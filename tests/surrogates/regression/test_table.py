@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import gzip
 import io
 import json
 import tarfile
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -366,6 +369,55 @@ def test_structures_of_json_and_parquet_are_read(tmp_path: Path) -> None:
         assert data.rows == (1, 2, 3)
     text = complaints(tmp_path / "a.json", TargetColumn("gap"))
     assert "its unit is not said" in text
+
+
+CELLS = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(
+        [
+            "LiF",
+            "Li3PS4",
+            "1e-4",
+            "<1e-10",
+            ">3",
+            "~2",
+            "1,5",
+            "nan",
+            "-",
+            "",
+            "0",
+            "-1",
+            "1e999",
+            "inf",
+            "7%",
+        ]
+    ),
+)
+
+
+@given(st.lists(st.tuples(CELLS, CELLS, CELLS, CELLS), max_size=6), st.booleans())
+def test_any_cells_are_read_or_refused(rows: list[tuple[str, str, str, str]], log10: bool) -> None:
+    """Whatever stands in a table, there are finite values or an error for the user."""
+    stream = io.StringIO()
+    csv.writer(stream).writerows([("formula", "value (V)", "DOI", "a"), *rows])
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "data.csv"
+        path.write_text(stream.getvalue(), encoding="utf-8", errors="replace")
+        try:
+            data = read_dataset(
+                path,
+                target=TargetColumn("value", log10=log10),
+                groups=("DOI", "formula"),
+                folds=2,
+                scatter=0.1,
+            )
+        except InvdesignError as error:
+            assert str(error)  # noqa: PT017 - either way is right
+            return
+        assert np.isfinite(data.y).all()
+        assert len(data) == len(data.rows) == len(data.groups)
+        with contextlib.suppress(InvdesignError):
+            read_inputs(path, needs={"electrode"})
 
 
 # Inputs of predictions.
