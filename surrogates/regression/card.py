@@ -113,7 +113,7 @@ def _describe_figures(about: Mapping[str, Any]) -> str:
     if found["families"]:
         lines += [
             "",
-            "| family | rows | mean absolute error | mean error | covered % |",
+            "| family or anion chemistry | rows | mean absolute error | mean error | covered % |",
             "| --- | --- | --- | --- | --- |",
         ]
         lines += [

@@ -22,7 +22,7 @@ from surrogates.regression.scores import (
     ranked_probability_scores,
 )
 from surrogates.regression.splits import split_groups
-from surrogates.regression.training import Recipe, reduce_formula, train
+from surrogates.regression.training import Recipe, label_chemistries, reduce_formula, train
 
 INNER_FOLDS = 3  # that choose and calibrate inside an outer training part, to save time (chosen)
 RESAMPLES = 300  # of groups, for intervals of figures (chosen)
@@ -97,7 +97,7 @@ class Figures:
 
     Attributes:
         figures: figures of merit.
-        families: residuals by family; empty without families.
+        families: residuals by family, or without families by anion chemistry.
         split: how the rows were split, in words.
         predictions: of every shuffle, of rows that the training had not seen.
     """
@@ -400,11 +400,10 @@ def _rank_correlation(a: FloatArray, b: FloatArray) -> float:
 
 
 def measure_families(data: Dataset, every: Sequence[Predictions]) -> tuple[FamilyResiduals, ...]:
-    """Residuals by family, largest families first; families of few rows together."""
-    if not any(data.families):
-        return ()
+    """Residuals by family, without families by anion chemistry; largest first, those of few rows together."""
     known = data.censoring == 0
-    names = np.array([family or "without family" for family in data.families], dtype=object)
+    families = data.families if any(data.families) else label_chemistries(data.materials)
+    names = np.array([family or "without family" for family in families], dtype=object)
     counts = {name: int(((names == name) & known).sum()) for name in dict.fromkeys(names.tolist())}
     large = sorted(
         (name for name, count in counts.items() if count >= LEAST_FAMILY), key=lambda name: -counts[name]

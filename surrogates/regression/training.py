@@ -329,6 +329,11 @@ class _Regions:
     shared: BoolArray
 
 
+def label_chemistries(materials: Sequence[Material]) -> list[str]:
+    """Anion chemistries of materials: their nonmetals, as `O-P`."""
+    return ["-".join(sorted(list_elements(material) & NONMETALS)) or "no nonmetal" for material in materials]
+
+
 def label_regions(data: Dataset) -> tuple[IntArray, str]:
     """Regions of a data set: its families, or without families its anion chemistries.
 
@@ -338,9 +343,7 @@ def label_regions(data: Dataset) -> tuple[IntArray, str]:
     Returns:
         Number of the region of each row, shape (n,); name of the regions.
     """
-    chemistries = [
-        "-".join(sorted(list_elements(material) & NONMETALS)) or "no nonmetal" for material in data.materials
-    ]
+    chemistries = label_chemistries(data.materials)
     if len({family for family in data.families if family}) < LEAST_FAMILIES:
         return join_groups({"chemistry": chemistries}), "anion chemistries"
     labels = [

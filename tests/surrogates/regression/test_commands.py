@@ -77,8 +77,6 @@ def test_predictions_keep_every_row(trained: Path, tmp_path: Path) -> None:
     )
     rows = read_rows(tmp_path / "out.csv")
     assert [row["name"] for row in rows] == ["a", "b", "c", "d", "'=e"]
-    lithium = 1000 * 6.94 / 25.938  # g/kg in LiF, by standard atomic weights
-    assert float(rows[0]["lower_90 [g/kg]"]) < lithium < float(rows[0]["upper_90 [g/kg]"])
     for row in (rows[0], rows[1]):
         assert (
             float(row["lower_90 [g/kg]"]) < float(row["metal_content [g/kg]"]) < float(row["upper_90 [g/kg]"])
@@ -89,6 +87,18 @@ def test_predictions_keep_every_row(trained: Path, tmp_path: Path) -> None:
     assert "its amounts are not fixed" in rows[2]["failure"]
     assert rows[2]["metal_content [g/kg]"] == ""
     assert float(rows[4]["probability_of_500_or_more"]) > float(rows[0]["probability_of_500_or_more"])
+
+
+def test_intervals_cover_most_rows(trained: Path, salts: Path, tmp_path: Path) -> None:
+    """Of the training data, which are no harder than new groups, at least the stated share but for one row in ten."""
+    assert invoke("predict", trained, salts, "-o", tmp_path / "out.csv").exit_code == 0
+    values = [float(row["metal content (g/kg)"]) for row in read_rows(salts)]
+    rows = read_rows(tmp_path / "out.csv")
+    covered = [
+        float(row["lower_90 [g/kg]"]) <= value <= float(row["upper_90 [g/kg]"])
+        for row, value in zip(rows, values, strict=True)
+    ]
+    assert sum(covered) >= 0.8 * len(covered)
 
 
 def test_predictions_fail_if_nothing_can_be_predicted(trained: Path, tmp_path: Path) -> None:
