@@ -133,6 +133,12 @@ def _describe_domain(config: Mapping[str, Any]) -> str:
             f"Outside, intervals reach {config['intervals']['beyond']:.3g} to either side at least."
         ),
     ]
+    least = domain.get("least_anion_groups", 0)
+    if least:
+        few = [f"{name or 'metals'} ({n})" for name, n in domain["anion_groups"].items() if n < least]
+        lines.append(
+            f"The most abundant nonmetal must be that of {least} training groups or more; these are of fewer, and outside: {', '.join(few) or 'none'}."
+        )
     if regions:
         area = regions["out_of_domain_auc"]
         told = (

@@ -121,6 +121,8 @@ class RecipeFile(Frozen):
     """Models in the mean at most."""
     selection: Selection = "greedy"
     """Way in which the mean is chosen: models one at a time while the error falls, or the best ones."""
+    least_anion_groups: int = Field(default=0, ge=0)
+    """Training groups with the same most abundant nonmetal, below which a material is outside the domain."""
     loss: Literal["absolute", "squared"] = "absolute"
     """Error that decides the choice."""
     tasks: dict[str, TaskEntry] = Field(min_length=1)
@@ -144,6 +146,7 @@ class RecipeFile(Frozen):
             level=self.level,
             most_members=self.most_members,
             selection=self.selection,
+            least_anion_groups=self.least_anion_groups,
             loss=self.loss,
         )
 

@@ -18,6 +18,7 @@ from surrogates.regression.conformal import (
     grouped_quantile,
 )
 from surrogates.regression.domain import (
+    NONMETALS,
     Metric,
     choose_metric,
     fit_domain,
@@ -53,10 +54,6 @@ from surrogates.regression.splits import Fold, join_groups, measure_groups, spli
 LEAST_ROWS = 20  # from which intervals and a choice can be learnt (chosen)
 LARGEST_GROUPS_NAMED = 10  # on the card (chosen)
 VERSIONED = ("invdesign", "numpy", "scipy", "scikit-learn", "torch", "pymatgen")  # libraries, on the card
-NONMETALS = frozenset(
-    ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Ge", "As", "Se", "Br", "Sb", "Te", "I")
-)
-"""Nonmetals and metalloids, which make the anions of compounds."""
 LEAST_FAMILIES = 3  # that are named, so that leaving one out is possible (chosen)
 
 
@@ -74,6 +71,8 @@ class Recipe:
         most_members: number of models in the mean at most.
         selection: `greedy` adds models to the mean one at a time, while the error falls; `best` takes the mean of the
             `most_members` best ones, which suits few rows, whose errors hardly tell similar models apart.
+        least_anion_groups: number of training groups with the same most abundant nonmetal, below which a material is outside
+            the domain; 0 for no such rule.
         loss: mean absolute or mean squared error decides the choice.
     """
 
@@ -84,6 +83,7 @@ class Recipe:
     level: float = 0.9
     most_members: int = 5
     selection: Selection = "greedy"
+    least_anion_groups: int = 0
     loss: Literal["absolute", "squared"] = "absolute"
 
     @property
@@ -103,6 +103,7 @@ class Recipe:
             "level": self.level,
             "most_members": self.most_members,
             "selection": self.selection,
+            "least_anion_groups": self.least_anion_groups,
             "loss": self.loss,
         }
 
@@ -164,7 +165,7 @@ def _train(data: Dataset, recipe: Recipe, blocks: Blocks) -> PropertyModel:
     regions = _split_regions(data, recipe, folds)
     options = _list_options(_list_sets(recipe.candidates, choice.weights))
     metric = choose_metric(options, blocks, data.groups, folds, regions.apart, regions.shared)
-    domain = fit_domain(metric, blocks, data.materials, data.groups)
+    domain = fit_domain(metric, blocks, data.materials, data.groups, recipe.least_anion_groups)
     left = _leave_regions_out(recipe, labelled, choice, regions)
     intervals = _calibrate_intervals(data, recipe.level, choice, metric, left)
     members = _fit_members(recipe.candidates, choice.weights, labelled, recipe.seed)
