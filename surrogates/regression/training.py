@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import combinations
 from typing import Any, Literal
 
@@ -94,7 +94,9 @@ class Recipe:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Plain JSON of the recipe."""
+        """Plain JSON of the recipe; settings that came later stand there where they are not the default."""
+        later = {"selection": self.selection, "least_anion_groups": self.least_anion_groups}
+        default = {field.name: field.default for field in fields(self)}
         return {
             "candidates": [describe_candidate(candidate) for candidate in self.candidates],
             "classifiers": [describe_candidate(candidate) for candidate in self.classifiers],
@@ -102,8 +104,7 @@ class Recipe:
             "seed": self.seed,
             "level": self.level,
             "most_members": self.most_members,
-            "selection": self.selection,
-            "least_anion_groups": self.least_anion_groups,
+            **{name: value for name, value in later.items() if value != default[name]},
             "loss": self.loss,
         }
 
