@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +22,11 @@ LARGEST_SCALED = 3.0  # deviations at which a scaled feature is cut, so that a r
 COMPONENTS = 48  # principal components kept at most, which bounds the artifact (chosen)
 NEGLIGIBLE = 1e-9  # relative spread of a column, or share of a component, that is rounding (chosen)
 ROWS_AT_ONCE = 2000  # whose distances are held in memory (chosen)
+
+NONMETALS = frozenset(
+    ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Ge", "As", "Se", "Br", "Sb", "Te", "I")
+)
+"""Nonmetals and metalloids, which make the anions of compounds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +192,12 @@ def list_elements(material: Material) -> frozenset[str]:
     return frozenset(material.composition) | frozenset(material.charged or ())
 
 
+def find_main_anion(material: Material) -> str:
+    """Most abundant nonmetal of a material, of equal ones the first in the alphabet; empty for a metal."""
+    amounts = {name: amount for name, amount in material.composition.items() if name in NONMETALS}
+    return max(sorted(amounts), key=lambda name: amounts[name], default="")
+
+
 @dataclass(frozen=True, eq=False)
 class Domain:
     """Limits within which a model was judged.
@@ -199,6 +210,8 @@ class Domain:
         limit: distance beyond which a material is outside.
         typical: median distance between folds, as a unit of distance.
         elements: of the training rows.
+        anion_groups: number of training groups by their most abundant nonmetal.
+        least_anion_groups: number of such groups that a material needs; 0 for no such rule.
     """
 
     embedding: Embedding
@@ -208,6 +221,8 @@ class Domain:
     limit: float
     typical: float
     elements: frozenset[str]
+    anion_groups: Mapping[str, int] = field(default_factory=dict)
+    least_anion_groups: int = 0
 
     def measure_distances(self, blocks: Blocks) -> FloatArray:
         """Distance of each row to its nearest training rows, shape (n,)."""
@@ -231,6 +246,13 @@ class Domain:
         unknown = sorted(list_elements(material) - self.elements)
         if unknown:
             reasons.append(f"no training row holds {', '.join(unknown)}")
+        anion = find_main_anion(material)
+        count = self.anion_groups.get(anion, 0)
+        if count < self.least_anion_groups:
+            reasons.append(
+                f"mostly {anion or 'metals'}, as {count} training group{'s' if count != 1 else ''} of the "
+                f"{self.least_anion_groups} that are needed"
+            )
         if distance > self.limit:
             reasons.append(
                 f"farther from the training rows than {INSIDE_SHARE:.0%} of left-out rows "
@@ -259,6 +281,8 @@ class Domain:
             "limit": self.limit,
             "typical": self.typical,
             "elements": sorted(self.elements),
+            "anion_groups": dict(sorted(self.anion_groups.items())),
+            "least_anion_groups": self.least_anion_groups,
         }
 
     @classmethod
@@ -279,17 +303,29 @@ class Domain:
             float(config["limit"]),
             float(config["typical"]),
             frozenset(config["elements"]),
+            {str(name): int(count) for name, count in config.get("anion_groups", {}).items()},
+            int(config.get("least_anion_groups", 0)),
         )
 
 
-def fit_domain(metric: Metric, blocks: Blocks, materials: Sequence[Material], groups: IntArray) -> Domain:
+def fit_domain(
+    metric: Metric,
+    blocks: Blocks,
+    materials: Sequence[Material],
+    groups: IntArray,
+    least_anion_groups: int = 0,
+) -> Domain:
     """Domain of training rows.
 
     Args:
         metric: distance, with distances between folds.
         blocks, materials: of the training rows.
         groups: shape (n,), number of the group of each row.
+        least_anion_groups: number of groups with the same most abundant nonmetal that a material needs.
     """
+    members: dict[str, set[int]] = {}
+    for material, group in zip(materials, groups.tolist(), strict=True):
+        members.setdefault(find_main_anion(material), set()).add(group)
     # Single precision, as the artifact has it: a loaded model gives the same distances as the one that was trained.
     axes = metric.embedding.axes.astype(np.float32).astype(np.float64)
     embedding = replace(metric.embedding, axes=axes)
@@ -301,4 +337,6 @@ def fit_domain(metric: Metric, blocks: Blocks, materials: Sequence[Material], gr
         limit=float(np.quantile(metric.between, INSIDE_SHARE)),
         typical=float(np.median(metric.between)),
         elements=frozenset[str]().union(*(list_elements(material) for material in materials)),
+        anion_groups={name: len(found) for name, found in members.items()},
+        least_anion_groups=least_anion_groups,
     )

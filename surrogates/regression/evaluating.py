@@ -23,7 +23,7 @@ from surrogates.regression.scores import (
     ranked_probability_scores,
 )
 from surrogates.regression.splits import split_groups
-from surrogates.regression.training import Recipe, train
+from surrogates.regression.training import Recipe, label_chemistries, train
 
 INNER_FOLDS = 3  # that choose and calibrate inside an outer training part, to save time (chosen)
 RESAMPLES = 300  # of groups, for intervals of figures (chosen)
@@ -98,7 +98,7 @@ class Figures:
 
     Attributes:
         figures: figures of merit.
-        families: residuals by family; empty without families.
+        families: residuals by family, or without families by anion chemistry.
         split: how the rows were split, in words.
         predictions: of every shuffle, of rows that the training had not seen.
     """
@@ -202,6 +202,8 @@ def judge_fold(
     shuffle: int,
     number: int,
     outer: IntArray | None = None,
+    *,
+    balanced: bool = True,
 ) -> Judgement:
     """Train on all folds but one, and predict that one.
 
@@ -213,9 +215,10 @@ def judge_fold(
         shuffle: number of the split.
         number: of the fold.
         outer: shape (n,), groups that the folds leave out whole; None for those of the data.
+        balanced: False for folds of as many groups each, whatever their rows.
     """
     groups = data.groups if outer is None else outer
-    rows, test = split_groups(groups, folds, recipe.seed + shuffle)[number]
+    rows, test = split_groups(groups, folds, recipe.seed + shuffle, balanced=balanced)[number]
     model = train(data.select_rows(rows), replace(recipe, folds=INNER_FOLDS), blocks.select_rows(rows))
     area = (model.about["regions"] or {}).get("out_of_domain_auc")
     return Judgement(test, _predict_rows(model, data, blocks, test), area)
@@ -398,11 +401,10 @@ def _rank_correlation(a: FloatArray, b: FloatArray) -> float:
 
 
 def measure_families(data: Dataset, every: Sequence[Predictions]) -> tuple[FamilyResiduals, ...]:
-    """Residuals by family, largest families first; families of few rows together."""
-    if not any(data.families):
-        return ()
+    """Residuals by family, without families by anion chemistry; largest first, those of few rows together."""
     known = data.censoring == 0
-    names = np.array([family or "without family" for family in data.families], dtype=object)
+    families = data.families if any(data.families) else label_chemistries(data.materials)
+    names = np.array([family or "without family" for family in families], dtype=object)
     counts = {name: int(((names == name) & known).sum()) for name in dict.fromkeys(names.tolist())}
     large = sorted(
         (name for name, count in counts.items() if count >= LEAST_FAMILY), key=lambda name: -counts[name]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ from surrogates.regression.conformal import (
     grouped_quantile,
 )
 from surrogates.regression.domain import (
+    NONMETALS,
     Metric,
     choose_metric,
     fit_domain,
@@ -28,11 +30,13 @@ from surrogates.regression.members import (
     Guesses,
     Labelled,
     Member,
+    Selection,
     choose_weights,
     describe_candidate,
     fit_candidates,
     guess_between_folds,
     seed_fit,
+    weigh_best,
 )
 from surrogates.regression.models.contract import Candidate
 from surrogates.regression.needs import describe_inputs
@@ -50,10 +54,6 @@ from surrogates.regression.splits import Fold, join_groups, measure_groups, spli
 LEAST_ROWS = 20  # from which intervals and a choice can be learnt (chosen)
 LARGEST_GROUPS_NAMED = 10  # on the card (chosen)
 VERSIONED = ("invdesign", "numpy", "scipy", "scikit-learn", "torch", "pymatgen")  # libraries, on the card
-NONMETALS = frozenset(
-    ("H", "B", "C", "N", "O", "F", "Si", "P", "S", "Cl", "Ge", "As", "Se", "Br", "Sb", "Te", "I")
-)
-"""Nonmetals and metalloids, which make the anions of compounds."""
 LEAST_FAMILIES = 3  # that are named, so that leaving one out is possible (chosen)
 
 
@@ -69,6 +69,10 @@ class Recipe:
         seed: of all random numbers.
         level: share of rows of new groups that intervals cover.
         most_members: number of models in the mean at most.
+        selection: `greedy` adds models to the mean one at a time, while the error falls; `best` takes the mean of the
+            `most_members` best ones, which suits few rows, whose errors hardly tell similar models apart.
+        least_anion_groups: number of training groups with the same most abundant nonmetal, below which a material is outside
+            the domain; 0 for no such rule.
         loss: mean absolute or mean squared error decides the choice.
     """
 
@@ -78,6 +82,8 @@ class Recipe:
     seed: int = 0
     level: float = 0.9
     most_members: int = 5
+    selection: Selection = "greedy"
+    least_anion_groups: int = 0
     loss: Literal["absolute", "squared"] = "absolute"
 
     @property
@@ -88,7 +94,9 @@ class Recipe:
 
     @property
     def config(self) -> dict[str, Any]:
-        """Plain JSON of the recipe."""
+        """Plain JSON of the recipe; settings that came later stand there where they are not the default."""
+        later = {"selection": self.selection, "least_anion_groups": self.least_anion_groups}
+        default = {field.name: field.default for field in fields(self)}
         return {
             "candidates": [describe_candidate(candidate) for candidate in self.candidates],
             "classifiers": [describe_candidate(candidate) for candidate in self.classifiers],
@@ -96,6 +104,7 @@ class Recipe:
             "seed": self.seed,
             "level": self.level,
             "most_members": self.most_members,
+            **{name: value for name, value in later.items() if value != default[name]},
             "loss": self.loss,
         }
 
@@ -157,7 +166,7 @@ def _train(data: Dataset, recipe: Recipe, blocks: Blocks) -> PropertyModel:
     regions = _split_regions(data, recipe, folds)
     options = _list_options(_list_sets(recipe.candidates, choice.weights))
     metric = choose_metric(options, blocks, data.groups, folds, regions.apart, regions.shared)
-    domain = fit_domain(metric, blocks, data.materials, data.groups)
+    domain = fit_domain(metric, blocks, data.materials, data.groups, recipe.least_anion_groups)
     left = _leave_regions_out(recipe, labelled, choice, regions)
     intervals = _calibrate_intervals(data, recipe.level, choice, metric, left)
     members = _fit_members(recipe.candidates, choice.weights, labelled, recipe.seed)
@@ -234,9 +243,12 @@ def _choose_members(data: Dataset, recipe: Recipe, labelled: Labelled, folds: Se
         errors = np.where(idle, 0.0, errors)  # a prediction on the right side of a limit is not wrong
         return float(errors.mean() if recipe.loss == "absolute" else (errors**2).mean())
 
-    weights = choose_weights(guesses.mean, measure_error, recipe.most_members)
-    mean, spread = guesses.combine(weights)
     errors = np.array([measure_error(row) for row in guesses.mean])
+    if recipe.selection == "best":
+        weights = weigh_best(errors, recipe.most_members)
+    else:
+        weights = choose_weights(guesses.mean, measure_error, recipe.most_members)
+    mean, spread = guesses.combine(weights)
     return _Choice(weights, errors, measure_error(mean), mean, spread)
 
 
@@ -319,6 +331,11 @@ class _Regions:
     shared: BoolArray
 
 
+def label_chemistries(materials: Sequence[Material]) -> list[str]:
+    """Anion chemistries of materials: their nonmetals, as `O-P`."""
+    return ["-".join(sorted(list_elements(material) & NONMETALS)) or "no nonmetal" for material in materials]
+
+
 def label_regions(data: Dataset) -> tuple[IntArray, str]:
     """Regions of a data set: its families, or without families its anion chemistries.
 
@@ -328,9 +345,7 @@ def label_regions(data: Dataset) -> tuple[IntArray, str]:
     Returns:
         Number of the region of each row, shape (n,); name of the regions.
     """
-    chemistries = [
-        "-".join(sorted(list_elements(material) & NONMETALS)) or "no nonmetal" for material in data.materials
-    ]
+    chemistries = label_chemistries(data.materials)
     if len({family for family in data.families if family}) < LEAST_FAMILIES:
         return join_groups({"chemistry": chemistries}), "anion chemistries"
     labels = [
@@ -351,14 +366,15 @@ def _split_regions(data: Dataset, recipe: Recipe, folds: Sequence[Fold]) -> _Reg
 
 
 def _list_options(sets: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Lists of feature sets in which distances may be taken: all, or all but one.
+    """Lists of feature sets in which distances may be taken: all, all but one, or all but two where two are left.
 
     A set that only needs compositions always stays, if there is one: a material of another composition is another one.
     """
     from surrogates.regression.features.registry import find_feature_set
 
     plain = {name for name in sets if find_feature_set(name).needs == "composition"}
-    fewer = [tuple(other for other in sets if other != name) for name in sets]
+    sizes = [size for size in (len(sets) - 1, len(sets) - 2) if size >= 2 or size == len(sets) - 1]
+    fewer = [option for size in sizes for option in combinations(sets, size)]
     return [sets, *(option for option in fewer if option and (not plain or plain & set(option)))]
 
 

@@ -87,3 +87,17 @@ def test_a_stored_domain_gives_the_same_distances(blocks: Blocks) -> None:
     domain = fit_domain(metric, blocks, materials, np.arange(80) // 2)
     again = Domain.load(domain.config, domain.arrays)
     assert np.array_equal(again.measure_distances(blocks), domain.measure_distances(blocks))
+
+
+def test_materials_of_a_rare_anion_are_outside_where_a_recipe_says_so(blocks: Blocks) -> None:
+    """Groups count, not rows; the reason names the anion and both numbers, also after storing."""
+    anions = ["O"] * 40 + ["Cl"] * 40
+    materials = [Material("x", {"Li": 1.0, "O": 0.5, name: 2.0}) for name in anions]
+    groups = np.concatenate([np.arange(40), np.full(40, 40)])
+    metric = Metric(fit_embedding(SETS, blocks), 3, np.full(80, 1e9), None, None)
+    free, strict = (fit_domain(metric, blocks, materials, groups, least) for least in (0, 10))
+    near = np.zeros(80)
+    assert not any(free.find_reasons(materials, near))
+    reasons = Domain.load(strict.config, strict.arrays).find_reasons(materials, near)
+    assert not any(reasons[:40])
+    assert set(reasons[40:]) == {"mostly Cl, as 1 training group of the 10 that are needed"}

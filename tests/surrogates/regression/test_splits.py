@@ -62,6 +62,15 @@ def test_folds_depend_on_the_seed_alone() -> None:
     assert tests[0] == tests[1] != tests[2]
 
 
+def test_folds_may_hold_equal_numbers_of_groups() -> None:
+    """Unbalanced folds take groups at random, whatever their rows, and keep them whole."""
+    groups = np.repeat(np.arange(12), [60, *[1] * 11])
+    split = split_groups(groups, 4, 0, balanced=False)
+    assert [len(np.unique(groups[test])) for _, test in split] == [3] * 4
+    assert sorted(np.concatenate([test for _, test in split]).tolist()) == list(range(len(groups)))
+    assert sorted(len(test) for _, test in split) == [3, 3, 3, 62]
+
+
 def test_a_group_with_most_rows_is_remarked() -> None:
     sizes = measure_groups(np.array([0] * 6 + [1, 2, 3]))
     assert sizes.sizes == (6, 1, 1, 1)

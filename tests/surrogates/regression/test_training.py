@@ -10,7 +10,7 @@ import pytest
 from surrogates.regression.blocks import compute_blocks
 from surrogates.regression.errors import TrainingError
 from surrogates.regression.evaluating import cross_validate, measure_importances, trace_learning_curve
-from surrogates.regression.members import choose_weights
+from surrogates.regression.members import choose_weights, weigh_best
 from surrogates.regression.probability import fit_calibration, label_rows
 from surrogates.regression.training import Recipe, baseline_recipe, label_regions, train
 from tests.surrogates.regression.synthetic import LINEAR, RECIPE, TREES, censor_below, make_data
@@ -185,3 +185,9 @@ def test_the_baseline_is_trees_on_element_statistics() -> None:
     recipe = baseline_recipe(classify=True)
     assert recipe.feature_sets == ("element_statistics",)
     assert [candidate.kind for candidate in (*recipe.candidates, *recipe.classifiers)] == ["extra_trees"] * 2
+
+
+def test_the_mean_of_the_best_models_has_equal_weights() -> None:
+    """The best few count alike, whatever their errors; of fewer candidates all do."""
+    assert weigh_best(np.array([0.3, 0.1, 0.2, 0.2]), 2).tolist() == [0.0, 0.5, 0.5, 0.0]
+    assert weigh_best(np.array([0.3, 0.1]), 5).tolist() == [0.5, 0.5]
