@@ -19,6 +19,7 @@ from surrogates.regression.property_model import PropertyModel
 
 MODELS = Shelf("surrogates", "regression/shipped", standard="conductivity")
 """Shipped property models."""
+TWIN_SUFFIX = "_composition"  # of the name of a shipped model that reads compositions alone
 ROWS_AT_ONCE = 2000  # materials whose features are held in memory; chosen
 
 
@@ -109,6 +110,12 @@ class Predictor:
         for place, prediction in zip(rest, made, strict=True):
             found[place] = prediction
         return found
+
+
+def find_twin(name: str) -> str:
+    """Find the shipped model of compositions alone that predicts the property of the shipped model `name`; empty if none."""
+    twin = f"{name}{TWIN_SUFFIX}"
+    return twin if twin in MODELS.names() else ""
 
 
 def find_artifact(name: str) -> Artifact:

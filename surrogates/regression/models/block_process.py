@@ -78,7 +78,8 @@ def fit_block_process(
     found = fit_block_parameters(distances, t[tuned], settings.iterations)
     every = np.arange(z.shape[1])
     inputs = inputs.rescale(np.zeros(len(every)), (units / found.weights)[block_of], every)
-    rows = inputs(x[chosen])
+    stored = inputs(x[chosen]).astype(np.float32)  # half the size of an artifact
+    rows = stored.astype(np.float64)
     t, limits = t[chosen], limits[chosen]
     if limits.any():
         t = _impute_values(rows, t, limits, found)
@@ -93,12 +94,12 @@ def fit_block_process(
         inputs,
         outputs,
         "laplacian",
-        rows,
+        stored,
         found.signal * weights,
         MEAN_VARIANCE * float(weights.sum()),
         (found.signal, MEAN_VARIANCE),
         places,
-        inverse[np.tril_indices(len(places))],
+        inverse[np.tril_indices(len(places))].astype(np.float32),
     )
     return Estimate(model, leave_out(model, x, chosen, left_out))
 

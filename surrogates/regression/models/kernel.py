@@ -46,7 +46,7 @@ class KernelModel:
         variance: prior variance and that of the unknown mean; zeros without standard deviations.
         places: shape (m,), training rows from which standard deviations follow.
         factor: lower triangle of the inverse Cholesky factor of the covariance of these rows, row by row,
-            m (m + 1) / 2 numbers; none without standard deviations.
+            m (m + 1) / 2 numbers, float32 or float64; none without standard deviations.
     """
 
     inputs: InputScales
@@ -57,7 +57,7 @@ class KernelModel:
     offset: float
     variance: tuple[float, float] = (0.0, 0.0)
     places: IntArray | None = None
-    factor: FloatArray | None = None
+    factor: NDArray[Any] | None = None
     form: ClassVar[Form] = "kernel"
 
     def _blocks(self, x: FloatArray) -> Iterator[tuple[slice, FloatArray]]:
