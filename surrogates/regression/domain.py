@@ -1,4 +1,4 @@
-"""Domain of a model: distance to its training data in its own features, and elements that it knows."""
+"""Domain of a model: distance to its training data in its own features, elements that it knows, and how many of them at once."""
 
 from __future__ import annotations
 
@@ -187,6 +187,37 @@ def list_elements(material: Material) -> frozenset[str]:
     return frozenset(material.composition) | frozenset(material.charged or ())
 
 
+@dataclass(frozen=True)
+class ElementCounts:
+    """Range of the number of elements of training rows.
+
+    Near a binary compound in all features, a ternary one is still beyond what a model of binaries has seen.
+
+    Attributes:
+        fewest, most: elements of one row.
+    """
+
+    fewest: int
+    most: int
+
+    def find_reason(self, count: int) -> str:
+        """Reason why a material of `count` elements is outside; empty within."""
+        if self.fewest <= count <= self.most:
+            return ""
+        return f"it has {count} element{'s' * (count > 1)}, and every training row has {self.range}"
+
+    @property
+    def range(self) -> str:
+        """Range in words: `2`, or `2 to 5`."""
+        return str(self.most) if self.fewest == self.most else f"{self.fewest} to {self.most}"
+
+
+def count_elements(materials: Sequence[Material]) -> ElementCounts:
+    """Range of the number of elements of materials."""
+    counts = [len(list_elements(material)) for material in materials]
+    return ElementCounts(min(counts), max(counts))
+
+
 @dataclass(frozen=True, eq=False)
 class Domain:
     """Limits within which a model was judged.
@@ -199,6 +230,7 @@ class Domain:
         limit: distance beyond which a material is outside.
         typical: median distance between folds, as a unit of distance.
         elements: of the training rows.
+        counts: how many elements training rows have; None if that is not known, as in artifacts of older versions.
     """
 
     embedding: Embedding
@@ -208,6 +240,7 @@ class Domain:
     limit: float
     typical: float
     elements: frozenset[str]
+    counts: ElementCounts | None = None
 
     def measure_distances(self, blocks: Blocks) -> FloatArray:
         """Distance of each row to its nearest training rows, shape (n,)."""
@@ -228,9 +261,13 @@ class Domain:
 
     def _find_reason(self, material: Material, distance: float) -> str:
         reasons = []
-        unknown = sorted(list_elements(material) - self.elements)
+        elements = list_elements(material)
+        unknown = sorted(elements - self.elements)
         if unknown:
             reasons.append(f"no training row holds {', '.join(unknown)}")
+        count = self.counts.find_reason(len(elements)) if self.counts else ""
+        if count:
+            reasons.append(count)
         if distance > self.limit:
             reasons.append(
                 f"farther from the training rows than {INSIDE_SHARE:.0%} of left-out rows "
@@ -259,6 +296,7 @@ class Domain:
             "limit": self.limit,
             "typical": self.typical,
             "elements": sorted(self.elements),
+            "counts": None if self.counts is None else [self.counts.fewest, self.counts.most],
         }
 
     @classmethod
@@ -271,6 +309,7 @@ class Domain:
             arrays["weight"],
             arrays["axes"].astype(np.float64),
         )
+        counts = config.get("counts")
         return cls(
             embedding,
             arrays["points"].astype(np.float64),
@@ -279,6 +318,7 @@ class Domain:
             float(config["limit"]),
             float(config["typical"]),
             frozenset(config["elements"]),
+            None if counts is None else ElementCounts(*counts),
         )
 
 
@@ -301,4 +341,5 @@ def fit_domain(metric: Metric, blocks: Blocks, materials: Sequence[Material], gr
         limit=float(np.quantile(metric.between, INSIDE_SHARE)),
         typical=float(np.median(metric.between)),
         elements=frozenset[str]().union(*(list_elements(material) for material in materials)),
+        counts=count_elements(materials),
     )
