@@ -2,7 +2,7 @@
 
 `python benchmarks/surrogate_models.py DATA`: every task of every recipe in `surrogates/regression/recipes/`. DATA is the shared folder
 of data sets. Rows are split into 5 balanced folds of whole groups, 3 times; the recipe is trained anew on each training part, where it
-chooses its models by 3 inner folds of the same groups. The baseline, extra trees on statistics of element properties, is trained on the
+chooses its models by inner folds of the same groups. The baseline, extra trees on statistics of element properties, is trained on the
 same parts. A recipe with features of a network is also trained without these, `without_network`. A task may leave out whole families instead, each alone too, or give the
 folds equal numbers of groups (`_random`), so that one may hold most rows. Figures pool the folds of a split and are means over the splits; their intervals come from resampled groups (bootstrap). The
 task `inference` times the shipped models on compositions that they have not seen, features included.
@@ -102,7 +102,8 @@ def make_recipe(method: str, file: RecipeFile) -> Recipe:
         return file.make_recipe()
     if method == WITHOUT_NETWORK:
         return drop_networks(file.make_recipe())
-    return replace(baseline_recipe(file.seed, classify=file.threshold is not None), level=file.level)
+    baseline = baseline_recipe(file.seed, classify=file.threshold is not None)
+    return replace(baseline, level=file.level, folds=file.folds)
 
 
 def list_methods(file: RecipeFile) -> tuple[str, ...]:
@@ -141,7 +142,11 @@ def read_blocks(names: Sequence[str], data: Dataset, cache: Path | None) -> Bloc
             own.weights,
         ]
         key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
-        path = cache.with_name(f"features_{name}_{key}.npy") if cache and own.needs == "crystal" else None
+        path = (
+            cache.with_name(f"features_{name}_{key}.npy")
+            if cache and own.needs in ("cell", "crystal")
+            else None
+        )
         if path is not None and path.is_file():
             found[name] = np.load(path, allow_pickle=False)
             continue
@@ -317,6 +322,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=list_recipes(), default=list(list_recipes()))
     parser.add_argument("--tasks", nargs="+", help="of these models; `inference` too")
     parser.add_argument("--cache", type=Path, help="file with a JSON line per finished fold")
+    parser.add_argument("--shuffles", type=int, default=SHUFFLES, help="splits at most")
     parser.add_argument("--no-write", action="store_true", help="print the table alone")
     options = parser.parse_args()
     records = Records(options.cache)
@@ -329,6 +335,7 @@ def main() -> None:
                 continue
             data = file.read_data(options.data, entry.groups)
             split = make_split(entry, file, data, options.data)
+            split = replace(split, shuffles=min(split.shuffles, options.shuffles))
             for method in list_methods(file):
                 if method not in blocks and method != MEAN:
                     sets = make_recipe(method, file).feature_sets

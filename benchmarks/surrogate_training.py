@@ -17,6 +17,7 @@ from surrogate_models import (
     FOLDS,
     MEAN,
     OURS,
+    SHUFFLES,
     judge_method,
     list_methods,
     make_recipe,
@@ -54,6 +55,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="folder to write; that of the package if not given")
     parser.add_argument("--cache", type=Path, help="file with a JSON line per finished fold")
     parser.add_argument("--plain", action="store_true", help="train alone: no figures on the card")
+    parser.add_argument("--shuffles", type=int, default=SHUFFLES, help="splits at most")
+    parser.add_argument(
+        "--no-curve", action="store_true", help="no learning curve, which takes as long as the figures"
+    )
     options = parser.parse_args()
     file = read_recipe(options.name)
     data = file.read_data(options.data)
@@ -66,6 +71,7 @@ def main() -> None:
         records, methods = Records(options.cache), list_methods(file)
         task, entry = next(iter(file.tasks.items()))
         split = make_split(entry, file, data, options.data)
+        split = replace(split, shuffles=min(split.shuffles, options.shuffles))
         every = {}
         for method in methods:
             sets = make_recipe(method, file).feature_sets
@@ -77,7 +83,7 @@ def main() -> None:
         model = complete_card(
             model,
             found[OURS],
-            trace_learning_curve(data, recipe, FOLDS, blocks),
+            () if options.no_curve else trace_learning_curve(data, recipe, FOLDS, blocks),
             measure_importances(model, data, blocks),
             {method: keep_errors(found[method]) for method in methods if method != OURS},
         )
