@@ -2,12 +2,13 @@
 
 `python benchmarks/surrogate_models.py DATA`: every task of every recipe in `surrogates/regression/recipes/`. DATA is the shared folder
 of data sets. Rows are split into 5 balanced folds of whole groups, 3 times; the recipe is trained anew on each training part, where it
-chooses its models by 3 inner folds of the same groups. The baseline, extra trees on statistics of element properties, is trained on the
-same parts. A task may leave out whole families instead, each alone too, or give the
+chooses its models by inner folds of the same groups. The baseline, extra trees on statistics of element properties, is trained on the
+same parts. A recipe with features of a network is also trained without these, `without_network`. A task may leave out whole families instead, each alone too, or give the
 folds equal numbers of groups (`_random`), so that one may hold most rows. Figures pool the folds of a split and are means over the splits; their intervals come from resampled groups (bootstrap). The
 task `inference` times the shipped models on compositions that they have not seen, features included.
 
-With `--cache FILE` finished folds are noted and not run again: the script can be stopped and run in pieces.
+With `--cache FILE` finished folds are noted and not run again: the script can be stopped and run in pieces. Features of crystals, which
+take minutes, are kept beside it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import rng_for
 from surrogates.regression.blocks import Blocks, compute_blocks
 from surrogates.regression.evaluating import Figure, Judgement, join_judgements, judge_fold, measure_figures
+from surrogates.regression.features.registry import find_feature_set
 from surrogates.regression.material import Dataset, Material
+from surrogates.regression.models.contract import Candidate
 from surrogates.regression.predicting import MODELS, load_predictor
 from surrogates.regression.property_model import Predictions
 from surrogates.regression.recipe_file import RecipeFile, TaskEntry, list_recipes, read_recipe
@@ -38,6 +41,7 @@ from surrogates.regression.training import Recipe, baseline_recipe, label_region
 BENCHMARK = "surrogates"
 FOLDS, SHUFFLES = 5, 3
 OURS, TREES, MEAN = "invdesign", "extra trees on element statistics", "mean of the data"
+WITHOUT_NETWORK = "without_network"
 OF_MEANS = ("mae", "rmse")  # figures that a constant prediction has
 WITH_UNIT = ("mae", "rmse", "crps", "interval_width")  # figures whose names end with the unit
 COMPOSITIONS, REPEATS = 10_000, 3  # of the task `inference`
@@ -96,7 +100,61 @@ def make_recipe(method: str, file: RecipeFile) -> Recipe:
     """Recipe of a method; that of the mean only gives the seed and the level."""
     if method == OURS:
         return file.make_recipe()
-    return replace(baseline_recipe(file.seed, classify=file.threshold is not None), level=file.level)
+    if method == WITHOUT_NETWORK:
+        return drop_networks(file.make_recipe())
+    baseline = baseline_recipe(file.seed, classify=file.threshold is not None)
+    return replace(baseline, level=file.level, folds=file.folds)
+
+
+def list_methods(file: RecipeFile) -> tuple[str, ...]:
+    """Methods to compare; without a network's features only where the recipe has some."""
+    recipe = file.make_recipe()
+    return (OURS, *([WITHOUT_NETWORK] if drop_networks(recipe) != recipe else []), TREES, MEAN)
+
+
+def drop_networks(recipe: Recipe) -> Recipe:
+    """Recipe without the features that a network computes from crystals; candidates that become equal count once."""
+    networks = {
+        name
+        for name in recipe.feature_sets
+        if find_feature_set(name).weights and find_feature_set(name).needs == "crystal"
+    }
+    kept: list[Candidate] = []
+    for candidate in recipe.candidates:
+        features = tuple(name for name in candidate.features if name not in networks)
+        fewer = replace(candidate, features=features)
+        if features and fewer not in kept:
+            kept.append(fewer)
+    return replace(recipe, candidates=tuple(kept))
+
+
+def read_blocks(names: Sequence[str], data: Dataset, cache: Path | None) -> Blocks:
+    """Features of a data set; those of crystals are kept in files beside `cache`."""
+    found: dict[str, FloatArray] = {}
+    for name in names:
+        own = find_feature_set(name)
+        columns = ",".join(column.name for column in own.columns)
+        parts = [
+            data.source.sha256,
+            [material.name for material in data.materials],
+            name,
+            columns,
+            own.weights,
+        ]
+        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        path = (
+            cache.with_name(f"features_{name}_{key}.npy")
+            if cache and own.needs in ("cell", "crystal")
+            else None
+        )
+        if path is not None and path.is_file():
+            found[name] = np.load(path, allow_pickle=False)
+            continue
+        found[name] = compute_blocks((name,), data.materials).values[name]
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, found[name], allow_pickle=False)
+    return Blocks(found)
 
 
 def describe_run(method: str, recipe: Recipe, data: Dataset, split: Split) -> str:
@@ -264,6 +322,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", choices=list_recipes(), default=list(list_recipes()))
     parser.add_argument("--tasks", nargs="+", help="of these models; `inference` too")
     parser.add_argument("--cache", type=Path, help="file with a JSON line per finished fold")
+    parser.add_argument("--shuffles", type=int, default=SHUFFLES, help="splits at most")
     parser.add_argument("--no-write", action="store_true", help="print the table alone")
     options = parser.parse_args()
     records = Records(options.cache)
@@ -276,9 +335,11 @@ def main() -> None:
                 continue
             data = file.read_data(options.data, entry.groups)
             split = make_split(entry, file, data, options.data)
-            for method in (OURS, TREES, MEAN):
+            split = replace(split, shuffles=min(split.shuffles, options.shuffles))
+            for method in list_methods(file):
                 if method not in blocks and method != MEAN:
-                    blocks[method] = compute_blocks(make_recipe(method, file).feature_sets, data.materials)
+                    sets = make_recipe(method, file).feature_sets
+                    blocks[method] = read_blocks(sets, data, options.cache)
                 every = judge_method(records, task, method, file, data, blocks.get(method, Blocks({})), split)
                 rows += list_rows(task, method, file, data, every, split)
         if name in MODELS.names() and (not options.tasks or "inference" in options.tasks):

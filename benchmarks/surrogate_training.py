@@ -13,9 +13,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from common import Records
-from surrogate_models import FOLDS, MEAN, OURS, TREES, Split, judge_method, make_recipe
+from surrogate_models import (
+    FOLDS,
+    MEAN,
+    OURS,
+    SHUFFLES,
+    judge_method,
+    list_methods,
+    make_recipe,
+    make_split,
+    read_blocks,
+)
 
-from surrogates.regression.blocks import compute_blocks
 from surrogates.regression.evaluating import (
     Figures,
     complete_card,
@@ -46,40 +55,37 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="folder to write; that of the package if not given")
     parser.add_argument("--cache", type=Path, help="file with a JSON line per finished fold")
     parser.add_argument("--plain", action="store_true", help="train alone: no figures on the card")
+    parser.add_argument("--shuffles", type=int, default=SHUFFLES, help="splits at most")
+    parser.add_argument(
+        "--no-curve", action="store_true", help="no learning curve, which takes as long as the figures"
+    )
     options = parser.parse_args()
     file = read_recipe(options.name)
     data = file.read_data(options.data)
     recipe = file.make_recipe()
-    blocks = compute_blocks(recipe.feature_sets, data.materials)
+    blocks = read_blocks(recipe.feature_sets, data, options.cache)
     model = train(data, recipe, blocks)
     more = {"not_for": file.not_for, "notes": list(file.notes)}
     model = model.with_about(**{name: text for name, text in more.items() if text})
     if not options.plain:
-        records = Records(options.cache)
-        task = next(iter(file.tasks))
-        every = {
-            method: judge_method(
-                records,
-                task,
-                method,
-                file,
-                data,
-                blocks
-                if method == OURS
-                else compute_blocks(make_recipe(method, file).feature_sets, data.materials),
-                Split(),
-            )
-            for method in (OURS, TREES, MEAN)
-        }
+        records, methods = Records(options.cache), list_methods(file)
+        task, entry = next(iter(file.tasks.items()))
+        split = make_split(entry, file, data, options.data)
+        split = replace(split, shuffles=min(split.shuffles, options.shuffles))
+        every = {}
+        for method in methods:
+            sets = make_recipe(method, file).feature_sets
+            own = blocks if method in (OURS, MEAN) else read_blocks(sets, data, options.cache)
+            every[method] = judge_method(records, task, method, file, data, own, split)
         found = {
             method: join_judgements(data, make_recipe(method, file), own) for method, own in every.items()
         }
         model = complete_card(
             model,
             found[OURS],
-            trace_learning_curve(data, recipe, FOLDS, blocks),
+            () if options.no_curve else trace_learning_curve(data, recipe, FOLDS, blocks),
             measure_importances(model, data, blocks),
-            {method: keep_errors(found[method]) for method in (TREES, MEAN)},
+            {method: keep_errors(found[method]) for method in methods if method != OURS},
         )
     output = options.output or SHIPPED / options.name
     output.parent.mkdir(parents=True, exist_ok=True)

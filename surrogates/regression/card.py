@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from surrogates.regression.domain import ElementCounts
+
 LARGEST_COLUMNS = 12  # whose importance is shown (chosen)
 NOT_FOR = (
     "A value that a decision depends on. The model repeats the errors of its data; a prediction with the flag `outside` is an "
@@ -125,9 +127,15 @@ def _describe_figures(about: Mapping[str, Any]) -> str:
 
 def _describe_domain(config: Mapping[str, Any]) -> str:
     domain, regions = config["domain"], config["about"].get("regions")
+    counts = domain.get("counts")
     lines = [
         "## Domain",
         f"Elements: {', '.join(domain['elements'])}. Any other is outside.",
+        *(
+            [f"Elements at once: {ElementCounts(*counts).range}. Fewer or more are outside."]
+            if counts
+            else []
+        ),
         (
             f"Mean distance to the nearest {domain['neighbours']} training groups in {', '.join(domain['sets'])}: at most {domain['limit']:.3g} (typical {domain['typical']:.3g}). "
             f"Outside, intervals reach {config['intervals']['beyond']:.3g} to either side at least."

@@ -1,4 +1,4 @@
-"""Domain of a model: distance to its training data in its own features, and elements that it knows."""
+"""Domain of a model: distance to its training data in its own features, elements that it knows, and how many of them at once."""
 
 from __future__ import annotations
 
@@ -198,6 +198,37 @@ def find_main_anion(material: Material) -> str:
     return max(sorted(amounts), key=lambda name: amounts[name], default="")
 
 
+@dataclass(frozen=True)
+class ElementCounts:
+    """Range of the number of elements of training rows.
+
+    Near a binary compound in all features, a ternary one is still beyond what a model of binaries has seen.
+
+    Attributes:
+        fewest, most: elements of one row.
+    """
+
+    fewest: int
+    most: int
+
+    def find_reason(self, count: int) -> str:
+        """Reason why a material of `count` elements is outside; empty within."""
+        if self.fewest <= count <= self.most:
+            return ""
+        return f"it has {count} element{'s' * (count > 1)}, and every training row has {self.range}"
+
+    @property
+    def range(self) -> str:
+        """Range in words: `2`, or `2 to 5`."""
+        return str(self.most) if self.fewest == self.most else f"{self.fewest} to {self.most}"
+
+
+def count_elements(materials: Sequence[Material]) -> ElementCounts:
+    """Range of the number of elements of materials."""
+    counts = [len(list_elements(material)) for material in materials]
+    return ElementCounts(min(counts), max(counts))
+
+
 @dataclass(frozen=True, eq=False)
 class Domain:
     """Limits within which a model was judged.
@@ -212,6 +243,7 @@ class Domain:
         elements: of the training rows.
         anion_groups: number of training groups by their most abundant nonmetal.
         least_anion_groups: number of such groups that a material needs; 0 for no such rule.
+        counts: how many elements training rows have; None if that is not known, as in artifacts of older versions.
     """
 
     embedding: Embedding
@@ -223,6 +255,7 @@ class Domain:
     elements: frozenset[str]
     anion_groups: Mapping[str, int] = field(default_factory=dict)
     least_anion_groups: int = 0
+    counts: ElementCounts | None = None
 
     def measure_distances(self, blocks: Blocks) -> FloatArray:
         """Distance of each row to its nearest training rows, shape (n,)."""
@@ -243,7 +276,8 @@ class Domain:
 
     def _find_reason(self, material: Material, distance: float) -> str:
         reasons = []
-        unknown = sorted(list_elements(material) - self.elements)
+        elements = list_elements(material)
+        unknown = sorted(elements - self.elements)
         if unknown:
             reasons.append(f"no training row holds {', '.join(unknown)}")
         anion = find_main_anion(material)
@@ -253,6 +287,8 @@ class Domain:
                 f"mostly {anion or 'metals'}, as {count} training group{'s' if count != 1 else ''} of the "
                 f"{self.least_anion_groups} that are needed"
             )
+        if self.counts and (words := self.counts.find_reason(len(elements))):
+            reasons.append(words)
         if distance > self.limit:
             reasons.append(
                 f"farther from the training rows than {INSIDE_SHARE:.0%} of left-out rows "
@@ -283,6 +319,7 @@ class Domain:
             "elements": sorted(self.elements),
             "anion_groups": dict(sorted(self.anion_groups.items())),
             "least_anion_groups": self.least_anion_groups,
+            "counts": None if self.counts is None else [self.counts.fewest, self.counts.most],
         }
 
     @classmethod
@@ -295,6 +332,7 @@ class Domain:
             arrays["weight"],
             arrays["axes"].astype(np.float64),
         )
+        counts = config.get("counts")
         return cls(
             embedding,
             arrays["points"].astype(np.float64),
@@ -305,6 +343,7 @@ class Domain:
             frozenset(config["elements"]),
             {str(name): int(count) for name, count in config.get("anion_groups", {}).items()},
             int(config.get("least_anion_groups", 0)),
+            None if counts is None else ElementCounts(*counts),
         )
 
 
@@ -339,4 +378,5 @@ def fit_domain(
         elements=frozenset[str]().union(*(list_elements(material) for material in materials)),
         anion_groups={name: len(found) for name, found in members.items()},
         least_anion_groups=least_anion_groups,
+        counts=count_elements(materials),
     )

@@ -52,8 +52,31 @@ def test_far_rows_and_unknown_elements_are_outside_with_their_reasons(blocks: Bl
     assert all("farther from the training rows" in reason for reason in reasons)
     near = domain.measure_distances(blocks)
     assert sum(map(bool, domain.find_reasons(materials, near))) <= 4
-    strange = Material("strange", {"Li": 1.0, "Pu": 1.0}, charged={"Np": 1.0})
+    strange = Material("strange", {"Pu": 1.0}, charged={"Np": 1.0})
     assert domain.find_reasons([strange], near[:1]) == ("no training row holds Np, Pu",)
+
+
+@pytest.mark.parametrize(
+    ("composition", "reason"),
+    [
+        ({"Li": 3.0, "O": 1.0}, ""),
+        ({"Li": 1.0}, "it has 1 element, and every training row has 2"),
+        ({"Li": 1.0, "O": 2.0, "S": 1.0}, "it has 3 elements, and every training row has 2"),
+    ],
+)
+def test_another_number_of_elements_is_outside_however_near(
+    blocks: Blocks, composition: dict[str, float], reason: str
+) -> None:
+    """A model of binaries flags every ternary, also one made of known elements at no distance."""
+    materials = [
+        Material(str(row), {"Li": 1.0, "O": 1.0} if row else {"Li": 1.0, "S": 1.0}) for row in range(80)
+    ]
+    domain = fit_domain(
+        Metric(fit_embedding(SETS, blocks), 3, np.ones(80), None, None), blocks, materials, np.arange(80)
+    )
+    again = Domain.load(domain.config, domain.arrays)
+    for own in (domain, again):
+        assert own.find_reasons([Material("x", composition)], np.zeros(1)) == (reason,)
 
 
 def test_a_group_counts_once_by_its_nearest_row() -> None:
