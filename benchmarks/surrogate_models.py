@@ -3,7 +3,8 @@
 `python benchmarks/surrogate_models.py DATA`: every task of every recipe in `surrogates/regression/recipes/`. DATA is the shared folder
 of data sets. Rows are split into 5 balanced folds of whole groups, 3 times; the recipe is trained anew on each training part, where it
 chooses its models by 3 inner folds of the same groups. The baseline, extra trees on statistics of element properties, is trained on the
-same parts. Figures pool the folds of a split and are means over the splits; their intervals come from resampled groups (bootstrap). The
+same parts. A task may leave out whole families instead, each alone too, or give the
+folds equal numbers of groups (`_random`), so that one may hold most rows. Figures pool the folds of a split and are means over the splits; their intervals come from resampled groups (bootstrap). The
 task `inference` times the shipped models on compositions that they have not seen, features included.
 
 With `--cache FILE` finished folds are noted and not run again: the script can be stopped and run in pieces.
@@ -16,7 +17,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ from surrogates.regression.evaluating import Figure, Judgement, join_judgements,
 from surrogates.regression.material import Dataset, Material
 from surrogates.regression.predicting import MODELS, load_predictor
 from surrogates.regression.property_model import Predictions
-from surrogates.regression.recipe_file import RecipeFile, list_recipes, read_recipe
+from surrogates.regression.recipe_file import RecipeFile, TaskEntry, list_recipes, read_recipe
 from surrogates.regression.splits import split_groups
-from surrogates.regression.training import Recipe, baseline_recipe
+from surrogates.regression.training import Recipe, baseline_recipe, label_regions
 
 BENCHMARK = "surrogates"
 FOLDS, SHUFFLES = 5, 3
@@ -43,29 +44,52 @@ COMPOSITIONS, REPEATS = 10_000, 3  # of the task `inference`
 VARIATION = 0.2  # relative change of one amount, for compositions that are not in the data
 
 
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Way to split a data set.
+
+    Attributes:
+        folds: number of folds.
+        shuffles: number of splits.
+        balanced: folds hold similar numbers of rows, not of groups.
+        outer: shape (n,), groups that the folds leave out whole; None for those of the data.
+    """
+
+    folds: int = FOLDS
+    shuffles: int = SHUFFLES
+    balanced: bool = True
+    outer: IntArray | None = None
+
+
+def make_split(task: TaskEntry, file: RecipeFile, data: Dataset, folder: Path) -> Split:
+    """Split of a task; rows without a family are left out with those of the same anion chemistry."""
+    outer = None
+    if task.outer is not None and task.outer == (file.family,):
+        outer = label_regions(data)[0]
+    elif task.outer is not None:
+        outer = file.read_data(folder, task.outer).groups
+    groups = data.groups if outer is None else outer
+    return Split(task.folds or len(np.unique(groups)), task.shuffles, task.balanced, outer)
+
+
 def judge_method(
-    records: Records,
-    task: str,
-    method: str,
-    file: RecipeFile,
-    data: Dataset,
-    blocks: Blocks,
-    outer: IntArray | None = None,
+    records: Records, task: str, method: str, file: RecipeFile, data: Dataset, blocks: Blocks, split: Split
 ) -> list[list[Judgement]]:
     """Judge one method on all folds of a task; finished ones are read from `records`."""
     recipe = make_recipe(method, file)
-    key = describe_run(method, recipe, data, outer)
+    key = describe_run(method, recipe, data, split)
     known = {record["seed"] for record in records.of(task, method) if record["key"] == key}
-    for seed in range(SHUFFLES * FOLDS):
+    folds = split.folds
+    for seed in range(split.shuffles * folds):
         if seed in known:
             continue
         began = time.process_time()
         records.add(
-            (task, method, seed), {"key": key, **judge_seed(method, recipe, data, blocks, seed, outer)}
+            (task, method, seed), {"key": key, **judge_seed(method, recipe, data, blocks, split, seed)}
         )
         print(f"{task:24} {method:36} fold {seed:3d} {time.process_time() - began:9.1f} s CPU", flush=True)
     found = [read_judgement(record) for record in records.of(task, method)]
-    return [found[start : start + FOLDS] for start in range(0, SHUFFLES * FOLDS, FOLDS)]
+    return [found[start : start + folds] for start in range(0, split.shuffles * folds, folds)]
 
 
 def make_recipe(method: str, file: RecipeFile) -> Recipe:
@@ -75,22 +99,34 @@ def make_recipe(method: str, file: RecipeFile) -> Recipe:
     return replace(baseline_recipe(file.seed, classify=file.threshold is not None), level=file.level)
 
 
-def describe_run(method: str, recipe: Recipe, data: Dataset, outer: IntArray | None) -> str:
+def describe_run(method: str, recipe: Recipe, data: Dataset, split: Split) -> str:
     """Hash of everything that a fold depends on but the code."""
-    parts = [method, recipe.config, data.source.sha256, data.groups.tolist(), data.y.tolist()]
-    parts += [] if outer is None else [outer.tolist()]
+    outer = None if split.outer is None else split.outer.tolist()
+    parts = [
+        method,
+        recipe.config,
+        data.source.sha256,
+        data.groups.tolist(),
+        data.y.tolist(),
+        split.folds,
+        split.balanced,
+        outer,
+    ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def judge_seed(
-    method: str, recipe: Recipe, data: Dataset, blocks: Blocks, seed: int, outer: IntArray | None
+    method: str, recipe: Recipe, data: Dataset, blocks: Blocks, split: Split, seed: int
 ) -> dict[str, Any]:
     """Predictions of one fold as plain JSON."""
-    shuffle, number = divmod(seed, FOLDS)
+    folds, outer = split.folds, split.outer
+    shuffle, number = divmod(seed, folds)
     if method != MEAN:
-        return write_judgement(judge_fold(data, recipe, blocks, FOLDS, shuffle, number, outer))
+        return write_judgement(
+            judge_fold(data, recipe, blocks, folds, shuffle, number, outer, balanced=split.balanced)
+        )
     groups = data.groups if outer is None else outer
-    rows, test = split_groups(groups, FOLDS, recipe.seed + shuffle)[number]
+    rows, test = split_groups(groups, folds, recipe.seed + shuffle, balanced=split.balanced)[number]
     mean = np.full(len(test), data.y[rows][data.censoring[rows] == 0].mean())
     none, inside = np.zeros(len(test)), np.zeros(len(test), dtype=np.bool_)
     return write_judgement(
@@ -128,16 +164,11 @@ def read_judgement(record: dict[str, Any]) -> Judgement:
 
 
 def list_rows(
-    task: str,
-    method: str,
-    file: RecipeFile,
-    data: Dataset,
-    every: list[list[Judgement]],
-    outer: IntArray | None = None,
+    task: str, method: str, file: RecipeFile, data: Dataset, every: list[list[Judgement]], split: Split
 ) -> list[Row]:
     """Rows of the results file for one method on one task, those of compounds of single elements too."""
-    figures = join_judgements(data, make_recipe(method, file), every, outer)
-    data = data if outer is None else replace(data, groups=outer)
+    figures = join_judgements(data, make_recipe(method, file), every, split.outer)
+    data = data if split.outer is None else replace(data, groups=split.outer)
     rows = [
         *make_rows(task, method, file, data, figures.predictions),
         *(
@@ -244,12 +275,12 @@ def main() -> None:
             if options.tasks and task not in options.tasks:
                 continue
             data = file.read_data(options.data, entry.groups)
-            outer = None if entry.outer is None else file.read_data(options.data, entry.outer).groups
+            split = make_split(entry, file, data, options.data)
             for method in (OURS, TREES, MEAN):
                 if method not in blocks and method != MEAN:
                     blocks[method] = compute_blocks(make_recipe(method, file).feature_sets, data.materials)
-                every = judge_method(records, task, method, file, data, blocks.get(method, Blocks({})), outer)
-                rows += list_rows(task, method, file, data, every, outer)
+                every = judge_method(records, task, method, file, data, blocks.get(method, Blocks({})), split)
+                rows += list_rows(task, method, file, data, every, split)
         if name in MODELS.names() and (not options.tasks or "inference" in options.tasks):
             rows.append(time_inference(name, file.read_data(options.data)))
     print_table(rows)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from common import Records
-from surrogate_models import FOLDS, MEAN, OURS, TREES, judge_method, make_recipe
+from surrogate_models import FOLDS, MEAN, OURS, TREES, Split, judge_method, make_recipe
 
 from surrogates.regression.blocks import compute_blocks
 from surrogates.regression.evaluating import (
@@ -52,8 +52,8 @@ def main() -> None:
     recipe = file.make_recipe()
     blocks = compute_blocks(recipe.feature_sets, data.materials)
     model = train(data, recipe, blocks)
-    if file.not_for:
-        model = model.with_about(not_for=file.not_for)
+    more = {"not_for": file.not_for, "notes": list(file.notes)}
+    model = model.with_about(**{name: text for name, text in more.items() if text})
     if not options.plain:
         records = Records(options.cache)
         task = next(iter(file.tasks))
@@ -67,6 +67,7 @@ def main() -> None:
                 blocks
                 if method == OURS
                 else compute_blocks(make_recipe(method, file).feature_sets, data.materials),
+                Split(),
             )
             for method in (OURS, TREES, MEAN)
         }

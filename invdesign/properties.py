@@ -150,7 +150,7 @@ _DENDRITE_CAVEAT = (
 )
 _CONDUCTIVITY_CAVEAT = (
     "Total ionic conductivity of a sintered or pressed sample at room temperature: it depends on preparation, and reports of one "
-    f"composition differ by about 0.8 log units. {_LEARNT_CAVEAT}"
+    f"composition differ by 1.1 log units, so that each is off by 0.8 (root mean squares). {_LEARNT_CAVEAT}"
 )
 _OF_PRODUCTS = Mark(
     "window_of_products", "of its decomposition products", "those of their decomposition products"

@@ -22,7 +22,7 @@ def write_card(config: Mapping[str, Any]) -> str:
     parts = [
         f"# {config['target']['name']}\n\n{_describe_target(config['target'], config['intervals'])}",
         _describe_model(config),
-        _describe_data(about.get("data", {})),
+        _describe_data(about.get("data", {}), about.get("notes", [])),
         _describe_figures(about),
         _describe_domain(config),
         _describe_importances(about.get("importances", {})),
@@ -77,7 +77,7 @@ def _member_row(member: Mapping[str, Any]) -> str:
     return f"| {member['weight']:.2g} | {member['kind']} | {', '.join(member['features'])} | {settings} |"
 
 
-def _describe_data(data: Mapping[str, Any]) -> str:
+def _describe_data(data: Mapping[str, Any], notes: Sequence[str]) -> str:
     if not data:
         return ""
     largest = ", ".join(str(size) for size in data["largest_groups"])
@@ -91,7 +91,7 @@ def _describe_data(data: Mapping[str, Any]) -> str:
         + (f"; {data['below_limit']} known to be below a limit" if data["below_limit"] else "")
         + (f"; {data['above_limit']} known to be above a limit" if data["above_limit"] else ""),
         f"- {data['groups']} groups by {columns}, the largest of {largest} rows",
-        *(f"- {remark}" for remark in data["remarks"]),
+        *(f"- {remark}" for remark in (*data["remarks"], *notes)),
     ]
     return "\n".join(lines)
 

@@ -25,7 +25,14 @@ from surrogates.regression.inputs import read_inputs
 from surrogates.regression.material import Dataset, Target
 from surrogates.regression.models.contract import Candidate, Kind
 from surrogates.regression.needs import Inputs, list_needs
-from surrogates.regression.predicting import MODELS, Prediction, Predictor, find_artifact, load_predictor
+from surrogates.regression.predicting import (
+    MODELS,
+    Prediction,
+    Predictor,
+    find_artifact,
+    find_twin,
+    load_predictor,
+)
 from surrogates.regression.rows import Columns, ReadRow
 from surrogates.regression.table import read_dataset
 from surrogates.regression.targets import TargetColumn, split_logarithm
@@ -373,6 +380,9 @@ def _print_counts(
     failed = [f"  {row.name}: {item}" for row, item in zip(rows, found, strict=True) if isinstance(item, str)]
     if failed:
         typer.echo(f"{len(failed)} failed:\n{list_first(failed, LISTED_FAILURES, chr(10))}", err=True)
+        twin = find_twin(predictor.name)
+        if twin and predictor.needs & {"cell", "crystal"}:
+            typer.echo(f"{twin} predicts the same property from formulas alone", err=True)
 
 
 def evaluate_file(name: str, options: Data, *, as_json: bool = False) -> None:

@@ -201,6 +201,8 @@ def judge_fold(
     shuffle: int,
     number: int,
     outer: IntArray | None = None,
+    *,
+    balanced: bool = True,
 ) -> Judgement:
     """Train on all folds but one, and predict that one.
 
@@ -212,9 +214,10 @@ def judge_fold(
         shuffle: number of the split.
         number: of the fold.
         outer: shape (n,), groups that the folds leave out whole; None for those of the data.
+        balanced: False for folds of as many groups each, whatever their rows.
     """
     groups = data.groups if outer is None else outer
-    rows, test = split_groups(groups, folds, recipe.seed + shuffle)[number]
+    rows, test = split_groups(groups, folds, recipe.seed + shuffle, balanced=balanced)[number]
     model = train(data.select_rows(rows), replace(recipe, folds=INNER_FOLDS), blocks.select_rows(rows))
     area = (model.about["regions"] or {}).get("out_of_domain_auc")
     return Judgement(test, _predict_rows(model, data, blocks, test), area)

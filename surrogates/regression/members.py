@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -18,6 +18,8 @@ LEAST_GAIN = 0.002  # share of the error that one more member must save (chosen)
 LEAST_DEVIATION = 1e-3  # of a regression, relative to that of the values (chosen)
 CENSORED_LIKELIHOOD = ("ridge",)  # kinds of models whose likelihood takes censored rows
 SEEDS = 2**31  # of libraries that take 31 bits
+
+Selection = Literal["greedy", "best"]
 
 Loss = Callable[[FloatArray], float]
 """Error of predictions (n,)."""
@@ -217,6 +219,18 @@ def choose_weights(guesses: FloatArray, loss: Loss, most: int) -> FloatArray:
         count[best] += 1.0
         error, total = trials[best], total + guesses[best]
     weights: FloatArray = count / count.sum()
+    return weights
+
+
+def weigh_best(errors: FloatArray, most: int) -> FloatArray:
+    """Weights (c,) of the mean of the best candidates, adding up to 1.
+
+    Args:
+        errors: shape (c,), of the candidates; among equal ones the first.
+        most: number of members, or all candidates if there are fewer.
+    """
+    weights = np.zeros(len(errors))
+    weights[np.argsort(errors, kind="stable")[:most]] = 1.0 / min(most, len(errors))
     return weights
 
 

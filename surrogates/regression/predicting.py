@@ -21,6 +21,7 @@ from surrogates.regression.property_model import PropertyModel
 MODELS = Shelf("surrogates", "regression/shipped", standard="conductivity")
 """Shipped property models."""
 KNOWN_TOLERANCE = 0.002  # of a fraction; chosen: occupancies of crystals have two or three digits
+TWIN_SUFFIX = "_composition"  # of the name of a shipped model that reads compositions alone
 ROWS_AT_ONCE = 2000  # materials whose features are held in memory; chosen
 
 
@@ -126,6 +127,12 @@ def find_fractions(amounts: Mapping[str, float]) -> tuple[tuple[str, ...], Float
     elements = tuple(sorted(amounts))
     values = np.array([amounts[symbol] for symbol in elements], dtype=np.float64)
     return elements, values / values.sum()
+
+
+def find_twin(name: str) -> str:
+    """Find the shipped model of compositions alone that predicts the property of the shipped model `name`; empty if none."""
+    twin = f"{name}{TWIN_SUFFIX}"
+    return twin if twin in MODELS.names() else ""
 
 
 def find_artifact(name: str) -> Artifact:

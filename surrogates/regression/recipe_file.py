@@ -15,6 +15,7 @@ from invdesign.settings import Frozen
 from surrogates.regression.errors import TrainingError
 from surrogates.regression.features.registry import FEATURE_SETS
 from surrogates.regression.material import Dataset
+from surrogates.regression.members import Selection
 from surrogates.regression.models.contract import Candidate, Kind
 from surrogates.regression.models.settings import FitError, read_settings
 from surrogates.regression.needs import Inputs, list_needs
@@ -55,12 +56,18 @@ class CandidateEntry(Frozen):
 
 
 class TaskEntry(Frozen):
-    """Task of the benchmark."""
+    """Task of the benchmark: a way to split the data."""
 
     groups: tuple[str, ...] | None = None
     """Groups of the data; those of the model if not given."""
     outer: tuple[str, ...] | None = None
     """Larger groups that the folds leave out whole, such as families; choice and calibration keep to the groups of the data."""
+    folds: int | None = Field(default=5, ge=2)
+    """Number of folds; null leaves each group out alone."""
+    shuffles: int = Field(default=3, ge=1)
+    """Number of splits."""
+    balanced: bool = True
+    """Give folds similar numbers of rows; else equal numbers of groups."""
 
 
 class RecipeFile(Frozen):
@@ -112,6 +119,8 @@ class RecipeFile(Frozen):
     """Share of rows of new groups that intervals cover."""
     most_members: int = Field(default=5, ge=1)
     """Models in the mean at most."""
+    selection: Selection = "greedy"
+    """Way in which the mean is chosen: models one at a time while the error falls, or the best ones."""
     loss: Literal["absolute", "squared"] = "absolute"
     """Error that decides the choice."""
     tasks: dict[str, TaskEntry] = Field(min_length=1)
@@ -120,6 +129,8 @@ class RecipeFile(Frozen):
     """Unit in the names of the benchmark's figures: `v` for `mae_v`."""
     elements: tuple[str, ...] = ()
     """Elements whose compounds have figures of their own in the benchmark."""
+    notes: tuple[str, ...] = ()
+    """Sentences on the data, for the card."""
     not_for: str = ""
     """Uses that the card advises against."""
 
@@ -132,6 +143,7 @@ class RecipeFile(Frozen):
             seed=self.seed,
             level=self.level,
             most_members=self.most_members,
+            selection=self.selection,
             loss=self.loss,
         )
 

@@ -306,7 +306,7 @@ class RowReader:
                 Fault(
                     ", ".join(self.columns.cell) or "cell",
                     "there is no cell, and the features need one.",
-                    "Give a, b, c, alpha, beta, gamma, or leave such rows out",
+                    "Give a, b, c, alpha, beta, gamma, leave such rows out, or take features of compositions alone",
                 )
             )
         if "electrode" in self.needs and material.charged is None and not row.faults:

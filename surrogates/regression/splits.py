@@ -86,7 +86,7 @@ def measure_groups(groups: IntArray) -> GroupSizes:
     return GroupSizes(len(groups), tuple(int(size) for size in np.sort(sizes)[::-1]))
 
 
-def split_groups(groups: IntArray, folds: int, seed: int) -> list[Fold]:
+def split_groups(groups: IntArray, folds: int, seed: int, *, balanced: bool = True) -> list[Fold]:
     """Split rows into folds of similar sizes; no group is in two folds.
 
     Groups go to the smallest fold, largest groups first; the seed decides among equals.
@@ -95,6 +95,7 @@ def split_groups(groups: IntArray, folds: int, seed: int) -> list[Fold]:
         groups: shape (n,), number of the group of each row.
         folds: number of folds, 2 or more.
         seed: of the order.
+        balanced: False for folds with equal numbers of groups, drawn at random, whatever their rows.
 
     Raises:
         TrainingError: there are fewer groups than folds.
@@ -109,6 +110,9 @@ def split_groups(groups: IntArray, folds: int, seed: int) -> list[Fold]:
         )
     rng = rng_for(seed, 0, "folds of groups")
     shuffled = rng.permutation(len(names))
+    if not balanced:
+        place = (np.argsort(shuffled) % folds)[member]
+        return [(np.flatnonzero(place != fold), np.flatnonzero(place == fold)) for fold in range(folds)]
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
     filled = np.zeros(folds, dtype=np.int64)
     fold_of = np.empty(len(names), dtype=np.int64)

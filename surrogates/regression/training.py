@@ -28,11 +28,13 @@ from surrogates.regression.members import (
     Guesses,
     Labelled,
     Member,
+    Selection,
     choose_weights,
     describe_candidate,
     fit_candidates,
     guess_between_folds,
     seed_fit,
+    weigh_best,
 )
 from surrogates.regression.models.contract import Candidate
 from surrogates.regression.needs import describe_inputs
@@ -69,6 +71,8 @@ class Recipe:
         seed: of all random numbers.
         level: share of rows of new groups that intervals cover.
         most_members: number of models in the mean at most.
+        selection: `greedy` adds models to the mean one at a time, while the error falls; `best` takes the mean of the
+            `most_members` best ones, which suits few rows, whose errors hardly tell similar models apart.
         loss: mean absolute or mean squared error decides the choice.
     """
 
@@ -78,6 +82,7 @@ class Recipe:
     seed: int = 0
     level: float = 0.9
     most_members: int = 5
+    selection: Selection = "greedy"
     loss: Literal["absolute", "squared"] = "absolute"
 
     @property
@@ -96,6 +101,7 @@ class Recipe:
             "seed": self.seed,
             "level": self.level,
             "most_members": self.most_members,
+            "selection": self.selection,
             "loss": self.loss,
         }
 
@@ -234,9 +240,12 @@ def _choose_members(data: Dataset, recipe: Recipe, labelled: Labelled, folds: Se
         errors = np.where(idle, 0.0, errors)  # a prediction on the right side of a limit is not wrong
         return float(errors.mean() if recipe.loss == "absolute" else (errors**2).mean())
 
-    weights = choose_weights(guesses.mean, measure_error, recipe.most_members)
-    mean, spread = guesses.combine(weights)
     errors = np.array([measure_error(row) for row in guesses.mean])
+    if recipe.selection == "best":
+        weights = weigh_best(errors, recipe.most_members)
+    else:
+        weights = choose_weights(guesses.mean, measure_error, recipe.most_members)
+    mean, spread = guesses.combine(weights)
     return _Choice(weights, errors, measure_error(mean), mean, spread)
 
 

@@ -109,6 +109,30 @@ def find_volume(lengths: Sequence[float], angles: Sequence[float]) -> float:
     return math.prod(lengths) * math.sqrt(square)
 
 
+def require_cell(material: Material) -> Cell:
+    """Return the conventional cell of a material: that of its crystal, or the one that is stated.
+
+    Raises:
+        FeatureError: it has neither, or its space group is no number from 1 to 230.
+    """
+    if material.crystal is not None:
+        return find_cell(material.crystal)
+    if material.cell is None:
+        raise FeatureError(
+            "its cell is needed; give a structure file, or lengths, angles and space group, or use a model of "
+            "compositions alone"
+        )
+    group = material.cell.space_group
+    if group is not None and not 1 <= group <= LAST_SPACE_GROUPS[-1]:
+        raise FeatureError(f"there is no space group {group}; numbers go from 1 to {LAST_SPACE_GROUPS[-1]}")
+    return material.cell
+
+
+def find_system(group: int) -> int:
+    """Crystal system of a space group: 0 for triclinic to 6 for cubic."""
+    return int(np.searchsorted(LAST_SPACE_GROUPS, group))
+
+
 @dataclass(frozen=True)
 class CellFeatures:
     """Space group, lengths and angles of the conventional cell, volumes per atom and per lithium, and density.
@@ -137,16 +161,9 @@ class CellFeatures:
 
 def _describe_cell(material: Material) -> FloatArray:
     fractions = find_fractions(material.composition)
-    if material.crystal is not None:
-        cell = find_cell(material.crystal)
-    elif material.cell is not None:
-        cell = material.cell
-    else:
-        raise FeatureError("its cell is needed; give a structure file, or lengths, angles and space group")
+    cell = require_cell(material)
     group = cell.space_group
-    if group is not None and not 1 <= group <= LAST_SPACE_GROUPS[-1]:
-        raise FeatureError(f"there is no space group {group}; numbers go from 1 to {LAST_SPACE_GROUPS[-1]}")
-    system = np.nan if group is None else float(np.searchsorted(LAST_SPACE_GROUPS, group))
+    system = np.nan if group is None else float(find_system(group))
     volume = find_volume(cell.lengths, cell.angles)
     per_atom = np.nan if cell.atoms is None else volume / cell.atoms
     lithium = float(fractions[LITHIUM])

@@ -13,10 +13,13 @@ from surrogates.regression.features.cell import CellFeatures
 from surrogates.regression.features.chgnet import Chgnet
 from surrogates.regression.features.composition import ElementFractions, ElementStatistics
 from surrogates.regression.features.contract import Column, FeatureError, FeatureSet
+from surrogates.regression.features.ions import CationCharges, IonicComposition
 from surrogates.regression.features.oxidation_states import OxidationStates
 from surrogates.regression.features.packing import Packing
 from surrogates.regression.features.redox_couples import RedoxCouples
+from surrogates.regression.features.space_group import SpaceGroup
 from surrogates.regression.features.vectors import ElementVectors
+from surrogates.regression.features.volumes import Volumes
 from surrogates.regression.material import Material
 
 _SETS: tuple[FeatureSet, ...] = (
@@ -24,8 +27,12 @@ _SETS: tuple[FeatureSet, ...] = (
     ElementStatistics(),
     ElementVectors(),
     CellFeatures(),
+    SpaceGroup(),
+    Volumes(),
     OxidationStates(),
     Packing(),
+    CationCharges(),
+    IonicComposition(),
     RedoxCouples(),
     Chgnet(),
 )

@@ -305,3 +305,72 @@ def test_dimensions_are_the_rank_of_the_translations(images: list[tuple[int, int
         network.add_bond(0, 0, image)
     rank = int(np.linalg.matrix_rank(np.array(images)))
     assert network.measure_dimensions() == (rank, rank)
+
+
+def test_cations_are_counted_by_charge() -> None:
+    """Per anion, lithium aside; a mixed-valent cation counts with both charges, and a composition alone suffices."""
+    found = named(["cation_charges"], of("Li7La3Zr2O12"))
+    assert found == pytest.approx(
+        {
+            f"cations_{charge}_per_anion": share
+            for charge, share in zip(range(1, 7), [0, 0, 3 / 12, 2 / 12, 0, 0], strict=True)
+        }
+    )
+    mixed = named(["cation_charges"], of("LiFe2P2O8"))  # Fe2.5+
+    assert mixed["cations_2_per_anion"] == pytest.approx(1 / 8) == mixed["cations_3_per_anion"]
+    assert mixed["cations_5_per_anion"] == pytest.approx(2 / 8)
+
+
+@given(compositions)
+def test_charges_and_entropies_have_their_limits(amounts: dict[str, float]) -> None:
+    """All cations but lithium are counted once; no mixing entropy exceeds that of equal parts."""
+    material = Material("x", amounts)
+    found = named(["ionic_composition"], material)
+    charges = compute_features(["cation_charges"], [material])[0]
+    if np.isfinite(charges).all():
+        assert charges.sum() == pytest.approx(found["cations_per_anion"], abs=1e-6)
+        assert (charges >= 0).all()
+    assert 0 <= found["mixing_entropy"] <= np.log(found["elements"]) + 1e-9
+    assert found["elements"] >= found["cation_elements"] + found["anion_elements"]
+
+
+def test_ions_of_an_argyrodite() -> None:
+    """Amounts, kinds of anions and charges of Li6PS5Cl."""
+    found = named(["ionic_composition"], of("Li6PS5Cl"))
+    assert found["lithium_fraction"] == pytest.approx(6 / 13)
+    assert found["lithium_per_anion"] == pytest.approx(1.0)
+    assert found["lithium_per_cation"] == pytest.approx(6.0)
+    assert found["mean_cation_charge"] == pytest.approx(5.0)
+    assert found["mostly_S"] == 1.0
+    assert found["mostly_Cl"] == 0.0
+    assert found["Cl_share_of_anions"] == pytest.approx(1 / 6)
+    assert found["mean_anion_radius"] == pytest.approx((5 * 1.84 + 1.81) / 6)
+    assert found["unbalanced_charge"] == 0.0
+
+
+def test_space_group_and_volumes_of_rocksalt() -> None:
+    """The group and the system are marked once; volumes are those of the conventional cell, from a crystal as from its cell."""
+    crystal = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(5.13), ["Li", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+    cell = Cell(225, (5.13,) * 3, (90.0,) * 3, 8)
+    for material in (
+        Material("LiCl", {"Li": 1, "Cl": 1}, crystal=crystal.get_primitive_structure()),
+        Material("LiCl", {"Li": 1, "Cl": 1}, cell),
+    ):
+        group = named(["space_group"], material)
+        assert {name for name, mark in group.items() if mark} == {"space_group_225", "cubic"}
+        volumes = named(["volumes"], material)
+        assert volumes["log10_volume_per_lithium"] == pytest.approx(np.log10(5.13**3 / 4), abs=1e-6)
+        spheres = 4 / 3 * np.pi * np.array([0.76, 1.81]) ** 3 * 4 / 5.13**3
+        assert volumes["ionic_volume_share"] == pytest.approx(spheres.sum(), abs=1e-6)
+        assert volumes["framework_volume_share"] == pytest.approx(spheres[1], abs=1e-6)
+
+
+def test_a_cell_without_group_or_atoms_leaves_features_unknown() -> None:
+    """What a table does not state is NaN, not a guess; without any cell the remedy is named."""
+    bare = Material("LiCl", {"Li": 1, "Cl": 1}, Cell(None, (5.13,) * 3, (90.0,) * 3))
+    assert np.isnan(compute_features(["space_group", "volumes"], [bare])).all()
+    for name in ("space_group", "volumes"):
+        with pytest.raises(FeatureError, match="model of compositions alone"):
+            compute_features([name], [of("LiCl")])
