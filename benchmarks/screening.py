@@ -314,7 +314,7 @@ def compare_killed(folder: Path) -> dict[str, float]:
             screen_command(campaign, output), start_new_session=True, stdout=subprocess.DEVNULL
         )
         try:
-            process.wait(rng.uniform(8.0, 25.0) if kills < KILLS else None)
+            process.wait(rng.uniform(6.0, 13.0) if kills < KILLS else None)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -12,6 +12,7 @@ from invdesign.arrays import BoolArray, FloatArray, IntArray
 from invdesign.rng import rng_for
 from surrogates.regression.blocks import Blocks, compute_blocks, name_columns
 from surrogates.regression.errors import TrainingError
+from surrogates.regression.known import KnownCompositions
 from surrogates.regression.material import Dataset
 from surrogates.regression.probability import label_rows
 from surrogates.regression.property_model import Predictions, PropertyModel
@@ -22,7 +23,7 @@ from surrogates.regression.scores import (
     ranked_probability_scores,
 )
 from surrogates.regression.splits import split_groups
-from surrogates.regression.training import Recipe, reduce_formula, train
+from surrogates.regression.training import Recipe, train
 
 INNER_FOLDS = 3  # that choose and calibrate inside an outer training part, to save time (chosen)
 RESAMPLES = 300  # of groups, for intervals of figures (chosen)
@@ -252,7 +253,7 @@ def join_judgements(
 def evaluate_model(model: PropertyModel, data: Dataset) -> Figures:
     """Judge a model on a data set.
 
-    Figures are only honest for rows that the model was not trained on; `split` says how many formulas it knows.
+    Figures are only honest for rows that the model was not trained on; `split` says how many compositions it knows.
 
     Raises:
         TrainingError: the data are of another target.
@@ -265,9 +266,9 @@ def evaluate_model(model: PropertyModel, data: Dataset) -> Figures:
         )
     data = replace(data, target=model.target)
     found = model.predict(data.materials)
-    known = set(model.formulas)
-    seen = sum(reduce_formula(material) in known for material in data.materials)
-    split = f"{len(data)} rows, of which {seen} have a formula of the training data"
+    known = KnownCompositions(model.formulas)
+    seen = sum(known.contains(material) for material in data.materials)
+    split = f"{len(data)} rows, of which {seen} have a composition of the training data"
     figures = measure_figures(data, [found], model.intervals.level)
     return Figures(figures, measure_families(data, [found]), split, (found,))
 

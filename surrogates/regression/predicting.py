@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 from pydantic import ValidationError
 
-from invdesign.arrays import FloatArray
 from invdesign.artifacts import Artifact, Shelf
 from invdesign.errors import ArtifactError, nearest
 from surrogates.regression.features.contract import FeatureError, Need
+from surrogates.regression.known import KnownCompositions
 from surrogates.regression.material import Material
 from surrogates.regression.needs import Inputs, list_needs
 from surrogates.regression.property_model import PropertyModel
 
 MODELS = Shelf("surrogates", "regression/shipped", standard="conductivity")
 """Shipped property models."""
-KNOWN_TOLERANCE = 0.002  # of a fraction; chosen: occupancies of crystals have two or three digits
 TWIN_SUFFIX = "_composition"  # of the name of a shipped model that reads compositions alone
 ROWS_AT_ONCE = 2000  # materials whose features are held in memory; chosen
 
@@ -65,21 +63,13 @@ class Predictor:
         return list_needs(self.model.feature_sets, self.inputs)
 
     @cached_property
-    def _known(self) -> Mapping[tuple[str, ...], FloatArray]:
-        """Fractions of the training compositions, shape (n, number of elements), by their elements."""
-        from pymatgen.core import Composition
-
-        found: dict[tuple[str, ...], list[FloatArray]] = {}
-        for formula in self.model.formulas:
-            elements, fractions = find_fractions(Composition(formula).get_el_amt_dict())
-            found.setdefault(elements, []).append(fractions)
-        return {elements: np.array(rows) for elements, rows in found.items()}
+    def _known(self) -> KnownCompositions:
+        """Compositions of the training data."""
+        return KnownCompositions(self.model.formulas)
 
     def is_known(self, material: Material) -> bool:
         """True if the training data hold a material of this composition, but for rounded occupancies."""
-        elements, fractions = find_fractions(material.composition)
-        known = self._known.get(elements)
-        return known is not None and bool((np.abs(known - fractions).max(axis=1) <= KNOWN_TOLERANCE).any())
+        return self._known.contains(material)
 
     def predict_each(self, materials: Sequence[Material]) -> list[Prediction | str]:
         """Predict the target of each material, or give the reason why that is not possible.
@@ -120,13 +110,6 @@ class Predictor:
         for place, prediction in zip(rest, made, strict=True):
             found[place] = prediction
         return found
-
-
-def find_fractions(amounts: Mapping[str, float]) -> tuple[tuple[str, ...], FloatArray]:
-    """Find the elements of a composition in alphabetical order, and their fractions."""
-    elements = tuple(sorted(amounts))
-    values = np.array([amounts[symbol] for symbol in elements], dtype=np.float64)
-    return elements, values / values.sum()
 
 
 def find_twin(name: str) -> str:

@@ -470,10 +470,10 @@ def _list_weights(names: Sequence[str]) -> Mapping[str, str]:
 
 def _list_formulas(materials: Sequence[Material]) -> tuple[str, ...]:
     """Reduced formulas of materials in alphabetical order, each once."""
-    return tuple(sorted({reduce_formula(material) for material in materials}))
+    return tuple(sorted({_reduce_formula(material) for material in materials}))
 
 
-def reduce_formula(material: Material) -> str:
+def _reduce_formula(material: Material) -> str:
     """Reduced formula of a material; of an electrode the discharged one."""
     from pymatgen.core import Composition
 

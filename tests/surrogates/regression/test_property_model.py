@@ -102,7 +102,7 @@ def test_the_card_names_data_split_figures_and_domain(model: PropertyModel, tmp_
 
 def test_evaluation_says_how_many_formulas_the_model_knows(model: PropertyModel) -> None:
     figures = evaluate_model(model, replace(DATA, target=Target("hardness", "GPa")))
-    assert figures.split == "90 rows, of which 90 have a formula of the training data"
+    assert figures.split == "90 rows, of which 90 have a composition of the training data"
     assert figures["auc"] > 0.8
     with pytest.raises(TrainingError, match="the data hold softness in GPa"):
         evaluate_model(model, replace(DATA, target=Target("softness", "GPa")))
