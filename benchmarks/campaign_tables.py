@@ -1,6 +1,6 @@
-"""Write the tables of the campaigns `coating_screen` and `conductor_dynamics`, with crystals as they were published.
+"""Write the tables of `coating_screen`, `conductor_dynamics` and `dendrite_screen`, with crystals as they were published.
 
-`python benchmarks/campaign_tables.py` writes `coatings.csv` and `conductors.csv` in `campaigns/data` from the lists of the shipped reference
+`python benchmarks/campaign_tables.py` writes `coatings.csv`, `conductors.csv` and `electrolytes.csv` in `campaigns/data` from the lists of the shipped reference
 sets, which are in `surrogates/references`, and the prototypes. It relaxes nothing.
 """
 
@@ -10,6 +10,8 @@ import csv
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from pathlib import Path
+
+from pymatgen.core import Composition
 
 from invdesign.structures.crystallography import Crystal, read_crystals
 from invdesign.structures.prototypes import load_prototypes
@@ -24,6 +26,9 @@ COATINGS = (
 """Lithium compounds that may coat a cathode."""
 CONDUCTORS = ("Li10GeP2S12", "Li6PS5Cl-F-43m", "Li6PS5I-F-43m", "Li3N-P6/mmm", "Li3PS4-Pmn2_1")
 """Ordered conductors for molecular dynamics; argyrodites in their cubic cell of 52 atoms."""
+ANIONS = frozenset(("H", "N", "P", "O", "S", "Se", "Te", "F", "Cl", "Br", "I"))
+REDOX_METALS = frozenset(("Fe", "Mn", "Co", "Ni", "V"))  # of electrodes, which conduct electrons
+LARGEST_CELL = 40  # atoms in a primitive cell, to keep the table small (chosen)
 
 
 def read_known() -> Mapping[str, Crystal]:
@@ -52,9 +57,26 @@ def write_table(path: Path, crystals: Iterable[Crystal], *, primitive: bool) -> 
             writer.writerow([crystal.name, crystal.formula, crystal.source, structure.to(fmt="cif")])
 
 
+def find_electrolytes(known: Mapping[str, Crystal]) -> list[Crystal]:
+    """Find lithium compounds with an anion and without the metals of electrodes, as separators of lithium metal.
+
+    Of crystals with the same formula and space group the first is taken.
+    """
+    found: dict[tuple[str, int], Crystal] = {}
+    for crystal in known.values():
+        elements = {element.symbol for element in Composition(crystal.formula)}
+        if "Li" not in elements or elements & REDOX_METALS or not elements & ANIONS:
+            continue
+        if len(crystal.build_structure(primitive=True)) <= LARGEST_CELL:
+            formula = Composition(crystal.formula).reduced_formula
+            found.setdefault((formula, crystal.spacegroup), crystal)
+    return list(found.values())
+
+
 def main() -> None:
-    """Write both tables."""
+    """Write the tables."""
     known = read_known()
+    write_table(FOLDER / "electrolytes.csv", find_electrolytes(known), primitive=True)
     write_table(FOLDER / "coatings.csv", (known[name] for name in COATINGS), primitive=True)
     write_table(FOLDER / "conductors.csv", (known[name] for name in CONDUCTORS), primitive=False)
 

@@ -110,14 +110,16 @@ def _make_tier(problem: Problem, stages: list[Stage], number: int) -> Tier:
     stage, later = stages[number], stages[number + 1 :]
     evaluator = _evaluator_of(stage)
     provided_later = {name for other in later for name in _evaluator_of(other).provides}
-    needed = {*problem.properties, *(name for other in later for name in _evaluator_of(other).requires)}
-    needed |= {gate.property for gate in stage.gates}
     final = (
         constraint
         for constraint in problem.constraints
         if constraint.property in evaluator.provides and constraint.property not in provided_later
     )
     conditions = tuple(dict.fromkeys((*stage.gates, *final)))
+    # A constraint that a later tier judges is not asked for here: fast forms give the objective alone.
+    needed = {objective.property for objective in problem.objectives}
+    needed |= {condition.property for condition in conditions}
+    needed |= {name for other in later for name in _evaluator_of(other).requires}
     return Tier(
         stage.name, evaluator, conditions, tuple(name for name in evaluator.provides if name in needed)
     )
