@@ -72,7 +72,7 @@ def test_predictions_keep_every_row(trained: Path, tmp_path: Path) -> None:
     done = invoke("predict", trained, table, "--output", tmp_path / "out.csv")
     assert done.exit_code == 0
     assert (
-        "4 of 5 rows predicted by mass, 1 outside its domain, 2 with a composition of its training data"
+        "4 of 5 rows predicted by mass, 2 outside its domain, 2 with a composition of its training data"
         in done.stderr
     )
     rows = read_rows(tmp_path / "out.csv")
@@ -82,7 +82,8 @@ def test_predictions_keep_every_row(trained: Path, tmp_path: Path) -> None:
             float(row["lower_90 [g/kg]"]) < float(row["metal_content [g/kg]"]) < float(row["upper_90 [g/kg]"])
         )
     assert [row["in_training"] for row in rows] == ["1", "0", "", "0", "1"]
-    assert [row["out_of_domain"] for row in rows] == ["0", "0", "", "1", "0"]
+    assert [row["out_of_domain"] for row in rows] == ["0", "1", "", "1", "0"]
+    assert "it has 3 elements, and every training row has 2" in rows[1]["reasons"]
     assert "no training row holds Fe" in rows[3]["reasons"]
     assert "its amounts are not fixed" in rows[2]["failure"]
     assert rows[2]["metal_content [g/kg]"] == ""
