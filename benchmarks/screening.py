@@ -10,6 +10,13 @@ Pieces of the task `conductor`, each of which is run once and noted in `--cache`
   thousand best that are the same, in the same order.
 - `kill`: the same screen killed (SIGKILL, all processes) `KILLS` times: share of the lines of its table, and of its counts, that are the same.
 - `trees`: compositions per second of extra trees on the same features, with two workers.
+- `enrichment`: the recipe of `conductivity_composition`, the second tier of `campaigns/conductor_screen.yaml`, on rows of OBELiX that its
+  training left out with their publication and formula (5 folds, 3 shuffles). All rows are ranked by these predictions.
+  `enrichment_top_1_percent`: share of conductors (1e-4 S/cm or more) among the first percent of the rows, over their share among
+  all; `enrichment_possible` is that of a perfect ranking. `false_positives_top_100`: share of rows below 1e-6 S/cm among the first 100;
+  `poor_share` is their share among all. Limits count where they decide the side. Means over the shuffles; intervals (95 %) by
+  resampled groups.
+- `second_tier`: compositions per CPU second of the shipped `conductivity_composition`, features included, one thread.
 
 The models are trained first, on the formulas and conductivities of OBELiX.
 
@@ -57,7 +64,12 @@ TOP = 1_000
 WORKERS = 2
 KILLS = 5
 ROWS = 3_000  # evaluated one by one
-PIECES = ("rate", "brute_force", "kill", "trees")
+PIECES = ("rate", "brute_force", "kill", "trees", "enrichment", "second_tier")
+SECOND_TIER = "conductivity_composition"
+FOLDS, SHUFFLES = 5, 3  # of left-out publications
+CONDUCTOR, POOR = -4.0, -6.0  # log10(S/cm): at least, and below
+TOP_SHARE, TOP_ROWS = 0.01, 100  # ranked first
+RESAMPLES = 1_000  # of groups (chosen)
 PROPERTY = "log10_conductivity"
 MODELS = {
     "ridge": "element_fractions,element_statistics",
@@ -342,11 +354,94 @@ def measure_trees(folder: Path) -> dict[str, float]:
     return {"trees_per_second": facts["passes"][1]["seen"] / facts["passes"][1]["seconds"]}
 
 
+def measure_enrichment(folder: Path) -> dict[str, float]:
+    """Enrichment of conductors, and share of poor ones, in rankings of left-out publications."""
+    from surrogates.regression.blocks import compute_blocks
+    from surrogates.regression.evaluating import judge_fold
+    from surrogates.regression.recipe_file import read_recipe
+
+    file = read_recipe(SECOND_TIER)
+    data, recipe = file.read_data(data_folder()), file.make_recipe()
+    blocks, records = compute_blocks(recipe.feature_sets, data.materials), Records(folder / "folds.jsonl")
+    predicted = np.full((SHUFFLES, len(data)), np.nan)
+    for shuffle in range(SHUFFLES):
+        for number in range(FOLDS):
+            key = (f"shuffle {shuffle}", SECOND_TIER, number)
+            if key not in records:
+                own = judge_fold(data, recipe, blocks, FOLDS, shuffle, number)
+                records.add(key, {"rows": own.rows.tolist(), "mean": own.predictions.mean.tolist()})
+        for record in records.of(f"shuffle {shuffle}", SECOND_TIER):
+            predicted[shuffle, record["rows"]] = record["mean"]
+    members = [np.flatnonzero(data.groups == group) for group in np.unique(data.groups)]
+    rng = np.random.default_rng(0)
+    found = score_rankings(data, predicted, np.arange(len(data)))
+    drawn = [
+        score_rankings(
+            data,
+            predicted,
+            np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))]),
+        )
+        for _ in range(RESAMPLES)
+    ]
+    for name in list(found):
+        low, high = np.nanquantile([own[name] for own in drawn], [0.025, 0.975])
+        found |= {f"{name} low": float(low), f"{name} high": float(high)}
+    return found
+
+
+def score_rankings(data: Any, predicted: FloatArray, rows: IntArray) -> dict[str, float]:
+    """Figures of the rankings of `rows`, means over the shuffles.
+
+    Args:
+        data: n rows with values.
+        predicted: shape (shuffles, n), of models that did not see the row.
+        rows: shape (m,), rows that are ranked.
+    """
+    from surrogates.regression.probability import label_rows
+
+    y, censoring = data.y[rows], data.censoring[rows]
+    (good, sure), (fair, decided) = (label_rows(y, censoring, limit) for limit in (CONDUCTOR, POOR))
+    enrichment, share = [], float((good[sure] > 0).mean())
+    poor = fair <= 0
+    false: list[float] = []
+    for own in predicted[:, rows]:
+        order = np.argsort(-own, kind="stable")
+        known = order[sure[order]]
+        first = known[: round(np.ceil(TOP_SHARE * len(known)))]
+        enrichment.append(float((good[first] > 0).mean()) / share if share else np.nan)
+        false.append(100.0 * float(poor[order[decided[order]][:TOP_ROWS]].mean()))
+    return {
+        "enrichment_top_1_percent": float(np.mean(enrichment)),
+        "enrichment_possible": 1.0 / share if share else np.nan,
+        "false_positives_top_100": float(np.mean(false)),
+        "poor_share": 100.0 * float(poor[decided].mean()),
+    }
+
+
+def measure_second_tier(folder: Path) -> dict[str, float]:
+    """Rate of the shipped model on random compositions."""
+    from surrogates.regression.evaluator import Surrogate
+
+    space, _ = load_screen(write_campaign(folder, "small", SMALL, ["ridge"]))
+    rng, count = random.Random(0), space.compositions.count()
+    chosen = [
+        {k: float(v) for k, v in space.compositions.unrank(rng.randrange(count)).items()} for _ in range(ROWS)
+    ]
+    evaluator = Surrogate.model_validate({"model": SECOND_TIER})
+    evaluator.prepare()
+    evaluator.score_compositions(chosen[:10], (PROPERTY,))
+    began = time.process_time()
+    evaluator.score_compositions(chosen[10:], (PROPERTY,))
+    return {"second_tier_per_cpu_second": (ROWS - 10) / (time.process_time() - began)}
+
+
 RUNS = {
     "rate": measure_rate,
     "brute_force": compare_brute_force,
     "kill": compare_killed,
     "trees": measure_trees,
+    "enrichment": measure_enrichment,
+    "second_tier": measure_second_tier,
 }
 UNITS = {
     "compositions_per_second": "1/s",
@@ -360,6 +455,11 @@ UNITS = {
     "top_k_equals_brute_force": "%",
     "identical_after_kill": "%",
     "trees_per_second": "1/s",
+    "enrichment_top_1_percent": "",
+    "enrichment_possible": "",
+    "false_positives_top_100": "%",
+    "poor_share": "%",
+    "second_tier_per_cpu_second": "1/s",
 }
 
 
@@ -369,7 +469,18 @@ def make_rows(records: Records) -> list[Row]:
         piece: record for piece in PIECES for record in records.of(piece, "invdesign")
     }
     return [
-        Row("screening", "conductor", "invdesign", metric, float(record[metric]), unit, 1, 0.0)
+        Row(
+            "screening",
+            "conductor",
+            "invdesign",
+            metric,
+            float(record[metric]),
+            unit,
+            1,
+            0.0,
+            record.get(f"{metric} low"),
+            record.get(f"{metric} high"),
+        )
         for record in found.values()
         for metric, unit in UNITS.items()
         if metric in record

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import ValidationInfo, model_validator
@@ -112,13 +112,8 @@ class Surrogate(EvaluatorSettings):
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Sentence on the model: the figures of its card are those of new groups of materials."""
-        data = self.model.card.get("about", {}).get("data", {})
-        if not data.get("name"):
-            return ()
-        return (
-            f"{self.model.name}: {self.model.card['target']['name']} learnt from {data.get('rows', '?')} rows of {data['name']}",
-        )
+        """Sentences on the model: data, error, meaning of its probability, limits."""
+        return describe_model(self.model.name, self.model.card)
 
     @cached_property
     def _predictor(self) -> Predictor:
@@ -238,6 +233,30 @@ class Surrogate(EvaluatorSettings):
             details={name: clean_detail(detail)} if detail else {},
             cost={"seconds": seconds},
         )
+
+
+def describe_model(name: str, card: Mapping[str, Any]) -> tuple[str, ...]:
+    """Sentences on a model for the notes of a run: data, error, meaning of its probability, limits.
+
+    Args:
+        name: of the model.
+        card: its configuration.
+    """
+    about, target = card.get("about", {}), card["target"]
+    data, learnt, unit = about.get("data", {}), str(target["name"]), str(target["unit"])
+    figures = {own["metric"]: own["value"] for own in about.get("figures", {}).get("figures", ())}
+    found = []
+    if data.get("name"):
+        found.append(f"{learnt} learnt from {data.get('rows', '?')} rows of {data['name']}")
+    if "mae" in figures:
+        error = f"{figures['mae']:.2g} {unit}".rstrip()
+        found.append(f"mean error of {learnt} for groups of materials left out of the training: {error}")
+    if target.get("threshold") is not None:
+        limit = f"{target['threshold']:g} {unit}".rstrip()
+        found.append(f"{learnt}_probability is that of {limit} or more")
+    if about.get("not_for"):
+        found.append(f"not for: {about['not_for']}")
+    return tuple(f"{name}: {sentence}" for sentence in found)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,9 @@ from invdesign.screening.best import Best, Kept, round_scores
 from invdesign.screening.known import read_known, reduce_formula
 from invdesign.screening.scanning import Bins
 from invdesign.screening.screen import Options, Outcome, Screen, StoppedError
+from invdesign.screening.tiers import list_tiers
 from invdesign.screening.writing import write_outputs
+from tests.examples import PROPERTY_MODEL
 from tests.plugins.scorers import Curved, Linear
 from tests.support import PATIENCE, ROOT, campaign, written
 
@@ -118,6 +120,21 @@ def test_the_table_is_that_of_brute_force(name: str, tmp_path: Path) -> None:
     rows, _ = run(data, tmp_path / "screen")
     assert shown(rows) == brute_force(data)
     assert len(rows) == SMALL.top
+
+
+def test_a_constraint_of_a_later_tier_is_not_asked_of_the_first() -> None:
+    """Fast forms give the objective alone, so a domain that the last tier judges does not slow the first."""
+    model = {"model": PROPERTY_MODEL}
+    data = screened(
+        {"surrogate": {**model, "name": "first"}},
+        {"surrogate": {**model, "name": "last"}},
+        objectives=[{"maximize": "metal_content"}],
+        constraints=[{"metal_content_extrapolated": {"max": 0}}],
+    )
+    first, last = list_tiers(campaign(data), "here")
+    assert first.carried == ("metal_content",)
+    assert set(last.carried) == {"metal_content", "metal_content_extrapolated"}
+    assert [str(own) for own in (*first.conditions, *last.conditions)] == ["metal_content_extrapolated <= 0"]
 
 
 def test_an_evaluator_without_fast_scores_gives_the_same_table(tmp_path: Path) -> None:

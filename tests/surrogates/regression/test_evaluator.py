@@ -18,7 +18,7 @@ from invdesign.errors import CampaignError
 from invdesign.properties import describe_property, words_beside
 from invdesign.settings import load
 from invdesign.testing.evaluators import example_inputs
-from surrogates.regression.evaluator import Surrogate
+from surrogates.regression.evaluator import Surrogate, describe_model
 from surrogates.regression.material import Dataset, Material, Source, Target
 from surrogates.regression.models.contract import Candidate
 from surrogates.regression.needs import describe_inputs
@@ -101,6 +101,17 @@ def test_extrapolations_are_marked_in_reports() -> None:
     assert not words_beside("metal_content", {"metal_content_extrapolated": 0.0}.get)
     assert not words_beside("metal_content", {}.get)
     assert describe_property("log10_conductivity").unit == "log10(S/cm)"
+
+
+def test_notes_tell_error_probability_and_limits() -> None:
+    """Reports repeat what the card says of the model, so that nobody has to open it."""
+    card = make(MODEL).model.card
+    about = {"not_for": "alloys", "figures": {"figures": [{"metric": "mae", "value": 51.13, "unit": "g/kg"}]}}
+    config = {**card, "about": {**card["about"], **about}}
+    told = " ".join(describe_model("salts", config))
+    assert "mean error of metal_content for groups of materials left out of the training: 51 g/kg" in told
+    assert "metal_content_probability is that of 500 g/kg or more" in told
+    assert "salts: not for: alloys" in told
 
 
 @pytest.mark.parametrize(
