@@ -239,7 +239,7 @@ class _Problem:
             return False
         return all(
             self._has_partners(name, form, picked)
-            and (form.state <= 0 or self._is_charge_covered(name, picked))
+            and (form.state.numerator <= 0 or self._is_charge_covered(name, picked))
             for name, form in picked.items()
         )
 
@@ -261,6 +261,8 @@ class _Problem:
 
         Water or ammonia may come besides.
         """
+        if not form.partners:
+            return True
         count = self.counts[name]
         needed = {partner: ratio * count for partner, ratio, _ in form.partners}
         hydrogen = max(self.counts.get("H", 0) - needed.get("H", Fraction(0)), Fraction(0))
@@ -279,24 +281,31 @@ class _Problem:
         They must carry the charges of all nonmetals at least as electronegative, too. No anion is less
         electronegative than a positive nonmetal: there is no phosphide beside iodate.
         """
+        if is_metal(name):
+            return True
         in_units = {name for form in picked.values() for name, *_ in form.partners}
         in_units |= {other for other, form in picked.items() if form.partners}
-        if is_metal(name) or name in in_units:
+        if name in in_units:
             return True
         if not self._is_oxygen_plausible(name, picked[name].state):
             return False
         own = _anion_rank(name)
         if name != "H" and not is_metalloid(name):
-            reducing = (other for other, form in picked.items() if form.state < 0 and not form.partners)
+            reducing = (
+                other for other, form in picked.items() if form.state.numerator < 0 and not form.partners
+            )
             if any(_anion_rank(other) < own for other in reducing):
                 return False
-        anions = [other for other, form in picked.items() if form.state < 0 and _anion_rank(other) > own]
+        anions = [
+            other for other, form in picked.items() if form.state.numerator < 0 and _anion_rank(other) > own
+        ]
         if name in HALOGENS or name in {"S", "Se", "N"}:
             anions = [other for other in anions if other in HALOGENS or other == "O"]
         carried = -sum(picked[other].state * self.counts[other] for other in anions)
         asked, salt = Fraction(0), any(map(is_metal, self.counts))
         for other, form in picked.items():
-            if form.state > 0 and not is_metal(other) and other not in in_units and _anion_rank(other) >= own:
+            charged = form.state.numerator > 0 and not is_metal(other)
+            if charged and other not in in_units and _anion_rank(other) >= own:
                 spare = 1 if salt and (other == "N" or other in HALOGENS) else 0
                 asked += (form.state + spare) * self.counts[other]
         return carried >= asked
