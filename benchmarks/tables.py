@@ -27,7 +27,9 @@ ELSEWHERE = frozenset({"truth"})  # has a page of its own, docs/truth.md
 SHOWN = ("regret_at_20", "regret_at_50", "regret_at_100", "regret_at_150")  # of a pool's regret curve
 ABOUT = {
     "surrogates": "`python benchmarks/surrogate_models.py DATA` for the property models, `python benchmarks/chgnet_features.py DATA` for the "
-    "features of the network. Five balanced folds of whole groups, three splits; the recipe chooses its models inside each training part, by "
+    "features of the network, `python benchmarks/surrogate_networks.py DATA` for their use on conductivities (`conductivity_crystals`). "
+    "Tasks named `_family` leave out whole structure families, `_each_family` one at a time, `_random` give the folds equal numbers of "
+    "groups in place of rows. Five balanced folds of whole groups, three splits; the recipe chooses its models inside each training part, by "
     "three folds and one split, and so is the baseline trained, extra trees on statistics of element properties. Figures pool the folds of a "
     "split and are means over the splits, n is the number of rows, intervals are from resampled groups, the spread is between the splits. "
     "Seconds are CPU seconds of one thread for 10,000 materials with other compositions than the data's, features included.",
