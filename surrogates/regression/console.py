@@ -176,6 +176,10 @@ def train_model(options: Data, choice: Choice, output: Path, *, as_json: bool = 
     from surrogates.regression.training import Recipe, train
 
     _check_output_folder(output)
+    if options.strict and options.scatter is None:
+        raise InvdesignError(
+            "--strict needs --scatter: the largest difference of values of one material that is normal"
+        )
     candidates = choice.list_candidates()
     sets = tuple(dict.fromkeys(name for candidate in candidates for name in candidate.features))
     if options.ion not in element_symbols():
@@ -272,6 +276,10 @@ def predict_file(
         raise InvdesignError(f"there is no folder '{output.parent}' to write '{output.name}' to")
     if not path.exists():
         raise InvdesignError(f"there is no file or folder '{path}'")
+    if output is not None and output.exists() and output.samefile(path):
+        raise InvdesignError(
+            f"--output '{output}' is the input itself, which would be lost; name another file"
+        )
     with _stop_cleanly("Stopped; nothing was written."):
         rows = read_inputs(
             path,

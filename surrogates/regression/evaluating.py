@@ -173,9 +173,16 @@ def cross_validate(
     for shuffle in range(shuffles):
         every.append([])
         for number in range(folds):
-            every[-1].append(judge_fold(data, recipe, blocks, folds, shuffle, number, outer))
+            fold = f"shuffle {shuffle + 1} of {shuffles}, fold {number + 1} of {folds}"
+            try:
+                every[-1].append(judge_fold(data, recipe, blocks, folds, shuffle, number, outer))
+            except TrainingError as error:
+                raise TrainingError(
+                    f"cross-validation, {fold}: of the rows outside this fold, {error}. Take groups that join fewer rows, "
+                    "more data, or no cross-validation (0 shuffles), which leaves the card without figures"
+                ) from error
             if tell:
-                tell(f"shuffle {shuffle + 1} of {shuffles}, fold {number + 1} of {folds}")
+                tell(fold)
     return join_judgements(data, recipe, every, outer)
 
 

@@ -71,7 +71,7 @@ def read_inputs(
             "formula",
             None,
             f"there is no column with formulas or structures; it has {has}.",
-            "Name the column",
+            "Name the column 'formula', or say which it is with --formula",
         )
     if not len(sheet):
         mistakes.add("rows", None, "there are none; expected one per material")

@@ -83,7 +83,13 @@ def read_dataset(
     check_cell_units(found, mistakes)
     described = found.formula is not None or found.crystal is not None or files is not None
     if not described and not wanted.formula:
-        mistakes.add("formula", None, "there is no column with formulas, and no crystals.", "Name the column")
+        has = list_first(sheet.headings, 20)
+        mistakes.add(
+            "formula",
+            None,
+            f"there is no column with formulas, and there are no crystals; it has {has}.",
+            "Name the column 'formula', or say which it is with --formula",
+        )
     heading = mistakes.find_column(target.column, "target")
     scale = find_scale(target, heading, mistakes) if heading is not None else None
     labels = _find_labels(groups, family, mistakes)

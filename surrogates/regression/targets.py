@@ -78,7 +78,7 @@ def find_scale(target: TargetColumn, heading: str, mistakes: Mistakes) -> Scale 
             heading,
             None,
             f"'{brackets}' in its heading is no unit that is known." if brackets else "its unit is not said.",
-            "Write it into the heading, as in 'conductivity (S/cm)', or give the unit; an empty one for pure numbers",
+            "Write it into the heading, as in 'conductivity (S/cm)', or give the unit (--unit); an empty one for pure numbers",
         )
         return None
     if target.log10 and _LOGARITHM.fullmatch(unit):

@@ -259,3 +259,32 @@ def test_models_are_shown_and_listed() -> None:
     assert isinstance(json.loads(invoke("list", "--json").output), list)
     done = invoke("show", "nowhere")
     assert "neither a shipped model" in str(done.exception)
+
+
+def test_predictions_do_not_replace_their_input(trained: Path, tmp_path: Path) -> None:
+    """The table of the user would be lost."""
+    table = tmp_path / "in.csv"
+    table.write_text("formula,note\nLiF,mine\n", encoding="utf-8")
+    done = invoke("predict", trained, table, "--output", table)
+    assert "is the input itself" in str(done.exception)
+    assert "mine" in table.read_text(encoding="utf-8")
+
+
+def test_strict_needs_a_scatter(salts: Path, tmp_path: Path) -> None:
+    """Without one nothing would be refused."""
+    done = invoke("train", salts, *TRAIN, "--strict", "--output", tmp_path / "mass")
+    assert "--strict needs --scatter" in str(done.exception)
+
+
+def test_a_group_of_most_rows_is_told_by_the_fold_that_fails(tmp_path: Path) -> None:
+    """The rows left are too few for a training, not those of the file."""
+    lines = [f"Li{n}F{n + 1},{n},{'large' if n <= 20 else n}" for n in range(1, 31)]
+    table = tmp_path / "large.csv"
+    table.write_text("\n".join(["formula,mass (g),lab", *lines]) + "\n", encoding="utf-8")
+    options = ("--target", "mass", "--features", "element_fractions", "--model", "ridge", "--groups", "lab")
+    done = invoke("train", table, *options, "--output", tmp_path / "mass")
+    assert "one group holds 20 of 30 rows" in done.output
+    text = str(done.exception)
+    assert "cross-validation, shuffle 1 of 1, fold" in text
+    assert "10 rows with a known value" in text
+    assert not (tmp_path / "mass").exists()
