@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from invdesign.arrays import BoolArray
+from invdesign.artifacts.contents import MAX_ARTIFACT_BYTES
+from invdesign.artifacts.layouts import read_arrays
 from invdesign.diskfiles import refuse_links, replace_atomically
-from invdesign.errors import RunError, RunLockedError, StoreError
+from invdesign.errors import ArtifactError, RunError, RunLockedError, StoreError
 from invdesign.screening.best import Kept
 from invdesign.screening.scanning import Bins, Tally
 from invdesign.strictjson import loads
-from invdesign.textfiles import read_bytes
+from invdesign.textfiles import UnreadableFileError, read_bytes
 from invdesign.wording import list_first
 
 PLAN_FILE = "plan.json"
@@ -92,8 +92,7 @@ def read_state(path: Path) -> PassState | None:
     if not path.is_file():
         return None
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as found:
-            arrays: dict[str, NDArray[Any]] = {name: found[name] for name in found.files}
+        arrays = read_arrays(read_bytes(path, MAX_ARTIFACT_BYTES), path.name)
         facts = json.loads(arrays["facts"].tobytes())
         tally = Tally(arrays["histogram"], facts["seen"], seconds=facts["seconds"])
         tally.refused = {reason: (number, example) for reason, (number, example) in facts["refused"].items()}
@@ -105,7 +104,7 @@ def read_state(path: Path) -> PassState | None:
             np.inf if facts["threshold"] is None else facts["threshold"],
             facts["wall"],
         )
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (ArtifactError, UnreadableFileError, OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{path} is damaged ({type(error).__name__}: {error}). Remove it, and start the same command again: "
             "this pass is repeated"

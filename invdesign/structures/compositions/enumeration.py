@@ -98,8 +98,8 @@ class NeutralCompositions:
 
     Examples:
         >>> listed = NeutralCompositions(CompositionRules({"Li": (1,), "O": (-2,)}))
-        >>> listed.count(), listed.unrank(0)
-        (1, {'Li': 2, 'O': 1})
+        >>> listed.count(), sorted(listed.unrank(0).items())
+        (1, [('Li', 2), ('O', 1)])
     """
 
     def __init__(self, rules: CompositionRules) -> None:

@@ -79,6 +79,7 @@ ALLOWED = {
     ("invdesign/report/export.py", "ase.db.connect"),
     # Over the pipe of a worker that this process started; never from a file.
     ("invdesign/worker.py", "pickle.loads"),
+    ("invdesign/screening/crew.py", "pickle.loads"),
     ("invdesign/spaces/sampler.py", "pickle.loads"),
 }
 
