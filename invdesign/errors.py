@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
+INTERRUPTED = 130  # exit code of a command that a signal stopped, as of shells
 # C0 (except tab and newline) and C1, marks that change the direction of text, halves of surrogate pairs.
 _CONTROL_CHARACTERS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"

@@ -15,6 +15,8 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from invdesign.errors import INTERRUPTED
+
 if TYPE_CHECKING:
     from pebble import ProcessPool
 
@@ -40,6 +42,43 @@ def safe_path() -> Iterator[None]:
         yield
     finally:
         os.environ.pop(SAFE_PATH, None)
+
+
+@contextmanager
+def stop_at_signals(stop: threading.Event) -> Iterator[None]:
+    """Set `stop` at the first SIGINT or SIGTERM within the block; a second SIGINT leaves at once.
+
+    What the block writes must be whole at any moment. An interactive Python survives the second one, with all it holds.
+    In other threads than the main one signals are left alone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+
+    def handle(number: int, _frame: object) -> None:
+        received.append(number)
+        stop.set()
+        if len(received) > 1 and number == signal.SIGINT:
+            if is_interactive():
+                raise KeyboardInterrupt
+            os._exit(INTERRUPTED)
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def is_interactive() -> bool:
+    """True in a notebook, in IPython, or at the prompt.
+
+    What such a Python holds must outlive an interrupt.
+    """
+    ipython = sys.modules.get("IPython")
+    return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)
 
 
 @contextmanager

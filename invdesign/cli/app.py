@@ -14,9 +14,9 @@ from typer.core import TyperGroup
 from invdesign import registry
 from invdesign.cli import experiments, generators, steering, tiers
 from invdesign.cli import screen as screens
-from invdesign.cli.options import COUNT, INTERRUPTED, NUMBER, AsJson, CampaignFile, RunDir, TrustCode, Workers
+from invdesign.cli.options import COUNT, NUMBER, AsJson, CampaignFile, RunDir, TrustCode, Workers
 from invdesign.cli.output import visible_output
-from invdesign.errors import InvdesignError, RunError, StoreError
+from invdesign.errors import INTERRUPTED, InvdesignError, RunError, StoreError
 from invdesign.version import __version__
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invdesign.cli.options import COUNT, INTERRUPTED, NUMBER, AsJson, RunDir, TrustCode, Workers
-from invdesign.errors import RunError
+from invdesign.cli.options import COUNT, NUMBER, AsJson, RunDir, TrustCode, Workers
+from invdesign.errors import INTERRUPTED, RunError
 from invdesign.wording import align_columns, count_noun, list_first
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from invdesign import registry
-from invdesign.cli.options import COUNT, INTERRUPTED, NUMBER, AsJson, TrustCode, number_parser
-from invdesign.errors import InvdesignError, PluginError
+from invdesign.cli.options import COUNT, NUMBER, AsJson, TrustCode, number_parser
+from invdesign.errors import INTERRUPTED, InvdesignError, PluginError
 from invdesign.protocols import Wish
 from invdesign.wording import align_columns, shorten_text
 

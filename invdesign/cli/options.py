@@ -11,7 +11,6 @@ import typer
 
 from invdesign.strictjson import LARGEST_INTEGER
 
-INTERRUPTED = 130  # exit code of a command that a signal stopped, as of shells
 MAX_WORKERS = 1024  # as in the settings of the local engine
 MAX_QUOTED_DIGITS = 30  # of a number in a message (chosen)
 

@@ -30,15 +30,6 @@ def is_notebook() -> bool:
     return getattr(shell, "kernel", None) is not None
 
 
-def is_interactive() -> bool:
-    """True in a notebook, in IPython, or at the prompt.
-
-    What such a Python holds must outlive an interrupt.
-    """
-    ipython = sys.modules.get("IPython")
-    return hasattr(sys, "ps1") or (ipython is not None and ipython.get_ipython() is not None)
-
-
 def default_observer(folder: Path) -> Observer | None:
     """Observer of a run by default: a panel in notebooks, lines on terminals.
 

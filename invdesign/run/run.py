@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,12 +25,13 @@ from invdesign.errors import (
     join_complaints,
 )
 from invdesign.history import RunHistory
+from invdesign.processes import stop_at_signals
 from invdesign.protocols import PreparedSpace
 from invdesign.run import budgets, requests
 from invdesign.run.card import run_html
 from invdesign.run.changes import explain_refused_genome, promotion_refusal, write_tell_detail
 from invdesign.run.loop import STOPPED, WAITS_FOR_MEASUREMENTS, Loop, Observer
-from invdesign.run.notebook import Panel, is_interactive, is_notebook
+from invdesign.run.notebook import Panel, is_notebook
 from invdesign.run.reading import Reading, state_of
 from invdesign.run.requests import Request, new_request
 from invdesign.run.status import FILE as STATUS_FILE
@@ -270,7 +269,11 @@ class Run(Reading):
         contents = load_contents(self.campaign.artifacts, self.folder)  # held in memory as long as it works
         self._prepare_space()
         self._prepare_derivations()
-        with lock_run(self.folder), Store.open(self.folder / STORE_FILE) as store, self._handle_signals():
+        with (
+            lock_run(self.folder),
+            Store.open(self.folder / STORE_FILE) as store,
+            stop_at_signals(self._stop),
+        ):
             store.check_for_damage()  # what is damaged must not be built upon
             with translate_database_errors(store.path):
                 keep_contents(contents)
@@ -491,34 +494,6 @@ class Run(Reading):
     def stop(self) -> None:
         """Ask `execute`, in another thread, to finish its transaction and return."""
         self._stop.set()
-
-    @contextmanager
-    def _handle_signals(self) -> Iterator[None]:
-        """Finish the transaction at the first SIGINT or SIGTERM.
-
-        A second SIGINT leaves at once.
-
-        An interactive Python survives that, with all it holds.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        received: list[int] = []
-
-        def handle(number: int, _frame: object) -> None:
-            received.append(number)
-            self._stop.set()
-            if len(received) > 1 and number == signal.SIGINT:
-                if is_interactive():
-                    raise KeyboardInterrupt
-                os._exit(130)  # a transaction under way is rolled back when the store is opened again
-
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def close(self) -> None:
         """Close the store."""

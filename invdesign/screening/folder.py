@@ -15,9 +15,10 @@ from invdesign.arrays import BoolArray
 from invdesign.artifacts.contents import MAX_ARTIFACT_BYTES
 from invdesign.artifacts.layouts import read_arrays
 from invdesign.diskfiles import refuse_links, replace_atomically
-from invdesign.errors import ArtifactError, RunError, RunLockedError, StoreError
+from invdesign.errors import ArtifactError, RunError, StoreError
 from invdesign.screening.best import Kept
 from invdesign.screening.scanning import Bins, Tally
+from invdesign.store.lock import hold_lock
 from invdesign.strictjson import loads
 from invdesign.textfiles import UnreadableFileError, read_bytes
 from invdesign.wording import list_first
@@ -28,7 +29,6 @@ TOP_FILE = "top.csv"
 FACTS_FILE = "screen.json"
 PAGE_FILE = "screen.html"
 FORMAT = 1
-LOCK_TIMEOUT = 0.5  # seconds (chosen)
 MAX_PLAN_BYTES = 10**8  # chosen
 SHOWN_CHANGES = 5  # differences of two campaigns (chosen)
 
@@ -183,16 +183,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
     Raises:
         RunLockedError: another process holds it.
     """
-    from filelock import FileLock, Timeout
-
     refuse_links([folder / LOCK_FILE])
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK_FILE, timeout=LOCK_TIMEOUT)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise RunLockedError(f"another process works on the screen in {folder}; wait for its end") from error
-    try:
+    busy = f"another process works on the screen in {folder}; wait for its end"
+    with hold_lock(folder / LOCK_FILE, lambda: busy):
         yield
-    finally:
-        lock.release()

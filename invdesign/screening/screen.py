@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +17,8 @@ import numpy as np
 from invdesign.arrays import IntArray
 from invdesign.campaign.model import Campaign
 from invdesign.engines.local import usable_cores
-from invdesign.errors import RunError
+from invdesign.errors import INTERRUPTED, RunError
+from invdesign.processes import stop_at_signals
 from invdesign.protocols import PreparedSpace
 from invdesign.screening.best import Best, Kept
 from invdesign.screening.crew import Crew, read_result
@@ -144,7 +142,7 @@ class Outcome:
 class StoppedError(RunError):
     """The screen was stopped in good order."""
 
-    exit_code = 130
+    exit_code = INTERRUPTED
 
 
 Observer = Callable[[Progress], None]
@@ -221,7 +219,7 @@ class Screen:
         campaign, watch = self.campaign, observer or (lambda _: None)
         evaluators = {tier.name: tier.evaluator for tier in self.tiers}
         workers = usable_cores() if self.options.workers is None else self.options.workers
-        with lock_folder(self.folder), self._handle_signals():
+        with lock_folder(self.folder), stop_at_signals(self._stop):
             open_folder(self.folder, self.plan())
             setup = Setup.from_plugins(campaign.space, evaluators, campaign.code)
             with Crew(setup, campaign.problem, self.tiers, workers) as crew:
@@ -256,27 +254,6 @@ class Screen:
     def stopping(self) -> bool:
         """True if the screen was asked to stop."""
         return self._stop.is_set()
-
-    @contextmanager
-    def _handle_signals(self) -> Iterator[None]:
-        """Stop in good order at the first SIGINT or SIGTERM; at a second SIGINT at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        received: list[int] = []
-
-        def handle(number: int, _frame: object) -> None:
-            received.append(number)
-            self._stop.set()
-            if len(received) > 1 and number == signal.SIGINT:
-                os._exit(StoppedError.exit_code)  # the last state on disk is whole
-
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 class _PassWork:

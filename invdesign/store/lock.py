@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,29 +30,49 @@ def lock_run(folder: Path) -> Iterator[None]:
         RunLockedError: another process holds it; the message names host and process.
         StoreError: the folder holds links where the run writes, or cannot be locked.
     """
-    from filelock import FileLock, Timeout
-
     refuse_links([folder / name for name in OWN_PATHS])
     holder = folder / "run.holder"
-    lock = FileLock(folder / LOCK_FILE, timeout=LOCK_TIMEOUT)
+
+    def refuse() -> str:
+        return f"{folder} is in use by {_describe_holder(holder)}. Look at it with: invdesign status {folder}"
+
+    with hold_lock(folder / LOCK_FILE, refuse):
+        try:
+            # On a full disk the note is missing, and the lock still holds.
+            with suppress(OSError), replace_atomically(holder) as note:
+                session = {"host": socket.gethostname(), "process": os.getpid(), "session": uuid.uuid4().hex}
+                note.write_text(json.dumps(session), encoding="utf-8")
+            yield
+        finally:
+            with suppress(OSError):  # the folder may be gone, and the first error matters more
+                holder.unlink(missing_ok=True)
+
+
+@contextmanager
+def hold_lock(path: Path, refuse: Callable[[], str]) -> Iterator[None]:
+    """Hold the lock file `path` within the block; the system releases it however the process ends.
+
+    Args:
+        path: of a file in a folder that exists.
+        refuse: makes the message to a second process.
+
+    Raises:
+        RunLockedError: another process holds it.
+        StoreError: the folder cannot be locked.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, timeout=LOCK_TIMEOUT)
     try:
         lock.acquire()
     except Timeout as error:
-        raise RunLockedError(
-            f"{folder} is in use by {_describe_holder(holder)}. Look at it with: invdesign status {folder}"
-        ) from error
+        raise RunLockedError(refuse()) from error
     except OSError as error:
         full = "; make room, and do it again" if error.errno in {errno.ENOSPC, errno.EDQUOT} else ""
-        raise StoreError(f"{folder} cannot be locked: {error.strerror or error}{full}") from error
+        raise StoreError(f"{path.parent} cannot be locked: {error.strerror or error}{full}") from error
     try:
-        # On a full disk the note is missing, and the lock still holds.
-        with suppress(OSError), replace_atomically(holder) as note:
-            session = {"host": socket.gethostname(), "process": os.getpid(), "session": uuid.uuid4().hex}
-            note.write_text(json.dumps(session), encoding="utf-8")
         yield
     finally:
-        with suppress(OSError):  # the folder may be gone, and the first error matters more
-            holder.unlink(missing_ok=True)
         lock.release()
 
 
