@@ -46,6 +46,7 @@ from invdesign.protocols import (
     Evaluator,
     OptimizerSettings,
     ReadingEvaluator,
+    ReferencedSpace,
     SearchSpace,
     StructureSpace,
 )
@@ -679,7 +680,7 @@ def _design_roles(space: SearchSpace, stages: Sequence[Stage]) -> list[str]:
     Builds one if needed.
     """
     if isinstance(space, StructureSpace):
-        return [INITIAL]
+        return [*(space.reference_structures if isinstance(space, ReferencedSpace) else ()), INITIAL]
     if not any(_asks_for_structure(stage.evaluator) for stage in stages):
         return []
     given = _parts_of_design(space)

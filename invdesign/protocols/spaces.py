@@ -204,6 +204,19 @@ class InheritingSpace(StructureSpace, Protocol):
 
 
 @runtime_checkable
+class ReferencedSpace(SearchSpace, Protocol):
+    """A space whose designs hold reference structures beside `initial`, such as the two solids of an interface.
+
+    `initial` is the last structure of a design, since it is the candidate's own.
+    """
+
+    @property
+    def reference_structures(self) -> tuple[str, ...]:
+        """Roles of the reference structures: `("substrate_bulk", "film_bulk")`."""
+        ...
+
+
+@runtime_checkable
 class RecognisingSpace(SearchSpace, Protocol):
     """A space that recognises different genomes as one crystal."""
 

@@ -9,7 +9,13 @@ import pytest
 from pydantic import ValidationError
 
 from invdesign.settings import load
-from invdesign.spaces.ordering.amounts import AmountBounds, Range, SiteChoice, list_fillings, resolve_amounts
+from invdesign.spaces.ordered_sites.amounts import (
+    AmountBounds,
+    Range,
+    SiteChoice,
+    list_fillings,
+    resolve_amounts,
+)
 
 HALF = {"A": {"Li": 0.5, "vacancy": 0.5}}
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.spaces.framework import TOLERANCES, element_at, with_elements_alone
-from invdesign.spaces.ordering.amounts import VACANCY
-from invdesign.spaces.ordering.cell import OrderedCell
+from invdesign.spaces.ordered_sites.amounts import VACANCY
+from invdesign.spaces.ordered_sites.cell import OrderedCell
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

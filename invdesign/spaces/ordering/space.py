@@ -29,15 +29,15 @@ from invdesign.settings import Frozen
 from invdesign.spaces.described import rename_duplicates
 from invdesign.spaces.framework import FrameworkSpace, OxidationStates, build_design, read_codes
 from invdesign.spaces.generated import check_generators, list_generator_starts
+from invdesign.spaces.ordered_sites.amounts import VACANCY, SiteChoice
+from invdesign.spaces.ordered_sites.cell import OrderedCell, OrderingPlan, build_ordered_cell
+from invdesign.spaces.ordered_sites.charges import FormalCharges
+from invdesign.spaces.ordered_sites.clusters import ClusterKinds, Correlations
+from invdesign.spaces.ordered_sites.operators import build_operators
+from invdesign.spaces.ordered_sites.orderings import MAX_LISTED
+from invdesign.spaces.ordered_sites.random_keys import Axes
+from invdesign.spaces.ordered_sites.supercell import Cell, format_cell, to_matrix
 from invdesign.spaces.ordering.adopt import recognise_ordering
-from invdesign.spaces.ordering.amounts import VACANCY, SiteChoice
-from invdesign.spaces.ordering.cell import OrderedCell, OrderingPlan, build_ordered_cell
-from invdesign.spaces.ordering.charges import FormalCharges
-from invdesign.spaces.ordering.clusters import ClusterKinds, Correlations
-from invdesign.spaces.ordering.operators import build_operators
-from invdesign.spaces.ordering.sites import MAX_LISTED
-from invdesign.spaces.ordering.supercell import Cell, format_cell, to_matrix
-from invdesign.spaces.ordering.vectors import Axes
 from invdesign.structures.parents import Parent, build_parent
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.protocols import Dimension, Domain
-from invdesign.spaces.ordering.sites import Orderings
+from invdesign.spaces.ordered_sites.orderings import Orderings
 
 
 @dataclass(frozen=True, eq=False)

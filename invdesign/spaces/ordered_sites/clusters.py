@@ -21,7 +21,7 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.protocols import Descriptor
-from invdesign.spaces.ordering.sites import Orderings
+from invdesign.spaces.ordered_sites.orderings import Orderings
 from invdesign.structures.parents import Parent
 
 Shell: TypeAlias = tuple[float, int, int]  # distance in Å, classes of the two sites, ascending

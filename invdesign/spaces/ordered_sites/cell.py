@@ -12,22 +12,22 @@ import numpy as np
 from invdesign.arrays import IntArray
 from invdesign.errors import InvdesignError
 from invdesign.rng import Rng
-from invdesign.spaces.ordering.amounts import (
+from invdesign.spaces.ordered_sites.amounts import (
     VACANCY,
     SiteChoice,
     combine_fillings,
     list_fillings,
     resolve_amounts,
 )
-from invdesign.spaces.ordering.charges import (
+from invdesign.spaces.ordered_sites.charges import (
     FormalCharges,
     OrderingElectrostatics,
     build_electrostatics,
     can_balance,
 )
-from invdesign.spaces.ordering.clusters import ClusterKinds, Correlations, find_cluster_kinds
-from invdesign.spaces.ordering.sites import Orderings, SiteGroup
-from invdesign.spaces.ordering.supercell import build_supercell, find_named_sites
+from invdesign.spaces.ordered_sites.clusters import ClusterKinds, Correlations, find_cluster_kinds
+from invdesign.spaces.ordered_sites.orderings import Orderings, SiteGroup
+from invdesign.spaces.ordered_sites.supercell import build_supercell, find_named_sites
 from invdesign.structures.parents import Parent
 from invdesign.structures.symmetry import site_permutations, symmetry_dataset
 

@@ -15,7 +15,7 @@ from invdesign.arrays import IntArray
 from invdesign.candidate import Genome
 from invdesign.rng import Rng
 from invdesign.spaces.operators import GenomeOperator, operators_on_codes
-from invdesign.spaces.ordering.cell import OrderedCell
+from invdesign.spaces.ordered_sites.cell import OrderedCell
 
 Placed = tuple[int, IntArray]  # number of the supercell, ordering (n,)
 

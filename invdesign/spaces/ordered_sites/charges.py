@@ -10,8 +10,8 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.rng import Rng
-from invdesign.spaces.ordering.amounts import VACANCY
-from invdesign.spaces.ordering.sites import Orderings
+from invdesign.spaces.ordered_sites.amounts import VACANCY
+from invdesign.spaces.ordered_sites.orderings import Orderings
 from invdesign.structures.charges import charge_imbalance, oxidation_states
 from invdesign.structures.electrostatics import (
     MIN_SWAP_GAIN,

@@ -1,0 +1,1 @@
+"""Species and vacancies on known sites: orderings, their symmetry, counting, operators, random keys and features."""
