@@ -9,6 +9,7 @@ from invdesign import registry
 from invdesign.artifacts import label_artifact
 from invdesign.campaign.roles import map_measured_roles
 from invdesign.candidate import describe_origin
+from invdesign.cli.costs import describe_costs
 from invdesign.errorbars import ERRORS_EXPLAINED, METHOD_MARK, value_text
 from invdesign.optimizers.choice import ChoosingOptimizer
 from invdesign.properties import describe_property, structure_fate, words_beside
@@ -40,7 +41,7 @@ def describe_campaign(campaign: Campaign) -> list[str]:
     left_out = campaign.space.left_out if isinstance(campaign.space, RowSpace) else {}
     lines += [f"    left out: {count} ({reason})" for reason, count in left_out.items()]
     lines.append("  stages: " + " -> ".join(_stage_label(stage) for stage in campaign.funnel))
-    lines += [f"    {line}" for line in _deciding_stages(campaign)]
+    lines += [f"    {line}" for line in (*_deciding_stages(campaign), *describe_costs(campaign))]
     lines += [
         f"  derived: {', '.join(item.provides)} by {registry.name_of(type(item))}"
         for item in campaign.derivations

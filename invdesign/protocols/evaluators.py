@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeGuard, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard, runtime_checkable
 
 from invdesign import registry
 from invdesign.arrays import FloatArray, IntArray
@@ -13,6 +13,9 @@ from invdesign.candidate import Evaluation, Input
 from invdesign.problem import Constraint
 from invdesign.properties import Unit
 from invdesign.settings import Settings
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +219,22 @@ class BlockScorer(Protocol):
 
         Args:
             members: shape (s, k), places of the elements in the list given at the start, in the order of the count vectors.
+        """
+        ...
+
+
+@runtime_checkable
+class EstimatingEvaluator(Protocol):
+    """An evaluator that knows beforehand how long a structure takes."""
+
+    def estimate_seconds(self, structure: Structure) -> float:
+        """Estimate the time of one evaluation on this machine, s.
+
+        Args:
+            structure: of a candidate, as the space builds it.
+
+        Raises:
+            InvdesignError: the evaluator cannot compute here.
         """
         ...
 

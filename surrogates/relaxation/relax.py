@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,6 +19,7 @@ from invdesign.roles import INITIAL
 from invdesign.settings import STORED_FOLDER, validation_context
 from invdesign.structures.files import MIN_ATOM_DISTANCE
 from invdesign.structures.formulas import write_formula
+from invdesign.threads import one_thread
 from surrogates.pairs import find_pairs
 from surrogates.potentials.evaluator import PotentialEvaluator
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 OptimizerName = Literal["bfgs", "fire"]
 
 GPA = 160.21766208  # GPa per eV/Å^3
+TYPICAL_CALLS = 60  # of a relaxation of some hundred atoms to 0.1 eV/Å (benchmarks/interfaces.py)
 MAX_VOLUME_FACTOR = 3.0  # change of volume, either way, beyond which a potential is not believed; chosen
 
 
@@ -262,6 +265,23 @@ class Relax(PotentialEvaluator):
     def potential_id(self) -> str:
         """Fingerprint of the potential, since a hull holds energies of one potential."""
         return self._potential.fingerprint
+
+    def estimate_seconds(self, structure: Structure) -> float:
+        """Estimate the time of a relaxation on this machine, s, by timing one call.
+
+        Args:
+            structure: ordered.
+
+        Raises:
+            PotentialError: the potential cannot be loaded, or has no answer.
+        """
+        atoms, want = [to_atoms(structure)], frozenset({"energy", "forces", "stress"})
+        with one_thread():
+            self._potential.prepare()
+            self._potential.compute(atoms, want)  # the first call is slower than all others
+            began = time.perf_counter()
+            self._potential.compute(atoms, want)
+            return min(TYPICAL_CALLS, self.steps + 1) * (time.perf_counter() - began)
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """Relax each of `inputs`.
