@@ -343,7 +343,7 @@ EVALUATORS: dict[str, list[Example]] = {
     ],
     "minimum_distance": [{"scale": 0.6}],
     "bottleneck_radius": [{"ion": "Li"}],
-    "structure_kept": [{}],
+    "structure_kept": [{}, {"regions": "interface"}],
     "electrode": [
         {
             "working_ion": "Li",
