@@ -13,7 +13,6 @@ from invdesign.arrays import BoolArray, FloatArray
 from invdesign.errors import InvdesignError
 from invdesign.structures.charges import assign_oxidation_states
 from invdesign.structures.formulas import write_formula
-from invdesign.structures.site_labels import has_labels
 from surrogates.relaxation.bonding import (
     Bond,
     Ions,
@@ -191,7 +190,7 @@ def compare_structures(
             compared; the framework's (`bonding.choose_centres`) where none are named.
         symprec: Å, for the space groups.
         working_ion: element whose displacements are told apart from those of the host.
-        regions: to compare by side too; one of the structures carries labels of its sites.
+        regions: to compare by side too; the structure before carries labels of its sites.
 
     Raises:
         DifferentCrystalsError: they hold different atoms.
@@ -212,8 +211,7 @@ def compare_structures(
     pairs = list_new_pairs(old, lengths, bonds)
     judged, by_region = np.ones(len(ions), dtype=bool), None
     if regions is not None:
-        labelled = before if has_labels(before) else after
-        sites_of = read_sites(labelled, interface=regions.interface)
+        sites_of = read_sites(before, interface=regions.interface)
         judged = sites_of.judged
         by_region = _compare_regions(
             match, old, new, sites_of, ions, make_rule(regions.intact or (before,)), regions, pairs

@@ -27,6 +27,9 @@ WHOLE_TOLERANCE = 0.25
 # Share of an element's centres from which a number of neighbours is one of whole units (chosen: BO3 and BO4 of one borate both
 # count, two broken units of eight do not).
 MIN_SHARE = 0.3
+# Å from an atom of the other side within which an atom is at a plane. Chosen: above the bonds, 1.5 to 2.7 Å, of ions and their
+# neighbours, about the distance of the next shell.
+PLANE_REACH = 3.5
 # Å without atoms from which a slice is a vacuum; chosen: wider than any gap a search starts from.
 VACUUM_WIDTH = 8.0
 # Å beyond the sum of covalent radii up to which an atom is no isolated one; Li-Li of the metal has 0.5, Li-S 0.1. Chosen.
@@ -43,11 +46,13 @@ class Sites:
 
     Attributes:
         sides: of each site.
-        inner: shape (n,), True for sites deeper than the region that may change.
+        inner: shape (n,), True for sites deeper than the region that may change, and far from the other side.
+        interface: True for the two sides of an interface.
     """
 
     sides: tuple[str, ...]
     inner: BoolArray
+    interface: bool
 
     def on_side(self, side: str) -> BoolArray:
         """True for sites of `side`, shape (n,)."""
@@ -55,15 +60,15 @@ class Sites:
 
     @property
     def judged(self) -> BoolArray:
-        """Sites whose surroundings must stay: the inner ones, of a defect without them those of the host, else all."""
-        if self.inner.any():
-            return self.inner
-        host = self.on_side(HOST)
-        return host if host.any() else np.ones(len(self.sides), dtype=bool)
+        """Sites whose surroundings must stay: the inner ones, or those of the host of a defect that has none."""
+        return self.inner if self.inner.any() or self.interface else self.on_side(HOST)
 
 
 def read_sites(structure: Structure, *, interface: bool) -> Sites:
     """Read the labels that the comparison needs.
+
+    Sites deeper than the region may lie at the second plane of a cell without vacuum: within `PLANE_REACH` of the other side they
+    are no inner ones.
 
     Args:
         structure: with labels of sites.
@@ -86,7 +91,11 @@ def read_sites(structure: Structure, *, interface: bool) -> Sites:
             "defects"
         )
     inner = np.array([bool(flag) for flag in labels.get(INNER, [False] * len(sides))], dtype=bool)
-    return Sites(sides, inner)
+    if interface and inner.any():
+        first, second, *_ = structure.get_neighbor_list(PLANE_REACH)
+        film = np.array([side == FILM for side in sides], dtype=bool)
+        inner[first[film[first] != film[second]]] = False
+    return Sites(sides, inner, interface)
 
 
 # Polyanions.
