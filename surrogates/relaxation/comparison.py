@@ -216,7 +216,9 @@ def compare_structures(
         by_region = _compare_regions(
             match, old, new, sites_of, ions, make_rule(regions.intact or (before,)), regions, pairs
         )
-        moved = np.where(judged & ~ions, moved, 0.0)
+        moved = (
+            np.where(judged & ~ions, moved, 0.0) if by_region.slabs is None else by_region.slabs.departures
+        )
     elif ions.any():
         moved = np.zeros(len(ions))
         moved[~ions] = _find_host_displacements(before, after, ions, str(working_ion))

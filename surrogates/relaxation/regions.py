@@ -217,13 +217,15 @@ class Slabs:
     """Changes of the two sides of an interface.
 
     Attributes:
-        disorder: Å, root mean square displacement of the inner atoms by side, without their drift and their strain along the
-            normal; sides without inner atoms are absent.
+        departures: shape (n,), Å, displacements of inner atoms without the drift and the strain along the normal of those of their
+            side; 0 for other atoms.
+        disorder: Å, root mean square of these by side; sides without inner atoms are absent.
         gap: Å, widest slice parallel to the plane without atoms, a vacuum aside.
         shift: Å, displacement of the sides against each other in the plane.
         mixed: number of atoms that lie among the inner atoms of the other side.
     """
 
+    departures: FloatArray
     disorder: Mapping[str, float]
     gap: float
     shift: float
@@ -242,6 +244,7 @@ def compare_slabs(match: Match, sites: Sites, mobile: BoolArray) -> Slabs:
     normal /= np.linalg.norm(normal)
     moved = match.moved @ match.after
     height = abs(float(match.after[2] @ normal))
+    departures = np.zeros(len(moved))
     disorder, drift, mixed = {}, {}, 0
     for side in (SUBSTRATE, FILM):
         own = sites.on_side(side) & ~mobile
@@ -250,13 +253,15 @@ def compare_slabs(match: Match, sites: Sites, mobile: BoolArray) -> Slabs:
         drift[side] = moved[anchors].mean(axis=0)
         if not inner.any():
             continue
-        disorder[side] = _measure_disorder(moved[inner], match.start[inner], normal)
+        departures[inner] = _measure_departures(moved[inner], match.start[inner], normal)
+        disorder[side] = float(np.sqrt((departures[inner] ** 2).mean()))
         start, length = _span(match.start[inner, 2])
         rise = float(np.median(match.moved[inner, 2]))
         foreign = ~sites.on_side(side) & ~mobile
         mixed += int((((match.end[foreign, 2] - rise - start) % 1.0) < length).sum())
     apart = drift[FILM] - drift[SUBSTRATE]
     return Slabs(
+        departures,
         disorder,
         gap=_find_widest_gap(match, height),
         shift=float(np.linalg.norm(apart - (apart @ normal) * normal)),
@@ -264,8 +269,8 @@ def compare_slabs(match: Match, sites: Sites, mobile: BoolArray) -> Slabs:
     )
 
 
-def _measure_disorder(moved: FloatArray, places: FloatArray, normal: FloatArray) -> float:
-    """Root mean square of displacements without their mean and their strain along the normal, Å.
+def _measure_departures(moved: FloatArray, places: FloatArray, normal: FloatArray) -> FloatArray:
+    """Lengths of displacements without their mean and their strain along the normal, shape (k,), Å.
 
     A slab that keeps its thickness in a cell that grows is strained in fractions of the cell, and not disordered.
 
@@ -281,7 +286,8 @@ def _measure_disorder(moved: FloatArray, places: FloatArray, normal: FloatArray)
     if (heights**2).sum() > 1e-12:  # else all atoms are in one layer
         slope = float(heights @ (left @ normal)) / float(heights @ heights)
         left = left - slope * heights[:, None] * normal
-    return float(np.sqrt((left**2).sum(axis=1).mean()))
+    found: FloatArray = np.linalg.norm(left, axis=1)
+    return found
 
 
 def _span(fractions: FloatArray) -> tuple[float, float]:

@@ -89,6 +89,7 @@ def test_a_quiet_interface_is_kept() -> None:
     assert found.properties["structure_kept"] == 1.0
     assert found.properties["inner_disorder"] < 0.05
     assert found.properties["side_shift"] < 0.01
+    assert found.properties["largest_displacement"] < 0.1
     assert found.properties["interface_gap"] < 3.5
     assert found.properties["mixed_beyond_region"] == found.properties["isolated_atoms"] == 0
 
