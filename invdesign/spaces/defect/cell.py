@@ -38,6 +38,8 @@ DAMPING = (1.0, 0.8, 0.6, 0.4, 0.2)  # chosen; shares of a distortion that are t
 BRIDGE_BEND = np.deg2rad(
     25.0
 )  # chosen; by which each bond of a bridge leaves the line of its centres: P-O-P angles are about 130 degrees
+PUSH_SHARE = 0.75  # chosen; share to which atoms that nearly overlap are pushed apart
+MAX_PUSHES = 20  # chosen; most need under ten
 OVERLAP_SHARE = 0.65  # chosen; of the sum of covalent radii, which a distortion leaves between atoms: forces below are too large
 
 Gap = tuple[int, int]  # (varying site whose atom may move, vacant varying site)
@@ -189,6 +191,12 @@ class DefectCell:
     def _vectors(self) -> FloatArray:
         """Shortest vectors between all sites, shape (N, N, 3), Å."""
         return periodic_vectors(self.ordered.crystal)
+
+    @cached_property
+    def _points(self) -> FloatArray:
+        """Positions of all sites, shape (N, 3), Å."""
+        found: FloatArray = self.ordered.crystal.positions @ self.ordered.crystal.lattice
+        return found
 
     @cached_property
     def distances(self) -> FloatArray:
@@ -518,13 +526,14 @@ class DefectCell:
         species = self.ordered.list_species(codes)
         kept = np.asarray([i for i, name in enumerate(species) if name != VACANCY])
         crystal = self.ordered.crystal
-        points = crystal.positions @ crystal.lattice
+        points = self._points
         if distortion is not None:
-            shortest = self._measure_closeness(points, species, kept)
+            limit = min(OVERLAP_SHARE, float(self._measure_shares(points, species, kept)[0].min()))
             for share in DAMPING:
                 tried = replace(distortion, bond=share * distortion.bond, toward=share * distortion.toward)
-                moved = self._distort_points(points, codes, species, kept, tried, share * rattle)
-                if self._measure_closeness(moved, species, kept) >= min(OVERLAP_SHARE, shortest):
+                moved, held = self._distort_points(points, codes, species, kept, tried, share * rattle)
+                moved, least = self._push_apart(moved, species, kept, held)
+                if least >= limit:
                     points = moved
                     break
         defects = set(self.ordered.sites[np.flatnonzero(codes)].tolist())
@@ -539,24 +548,53 @@ class DefectCell:
             site_properties=labels,
         )
 
-    def _measure_closeness(self, points: FloatArray, species: Sequence[str], kept: IntArray) -> float:
-        """Smallest distance of two atoms over the sum of their covalent radii.
+    def _measure_shares(
+        self, points: FloatArray, species: Sequence[str], kept: IntArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Distances of atoms over the sums of their covalent radii, shape (k, k), and unit vectors, shape (k, k, 3).
 
         Args:
             points: shape (N, 3), Å.
             species: N names.
             kept: shape (k,), sites that hold an atom.
         """
-        lattice = self.ordered.crystal.lattice
         # A shortest vector stays one while atoms move little, but for the longest.
-        moves = points - self.ordered.crystal.positions @ lattice
-        vectors = self._vectors[np.ix_(kept, kept)] + moves[kept][None, :, :] - moves[kept][:, None, :]
+        moves = (points - self._points)[kept]
+        vectors = self._vectors[np.ix_(kept, kept)] + moves[None, :, :] - moves[:, None, :]
         lengths = np.linalg.norm(vectors, axis=2)
         np.fill_diagonal(lengths, np.inf)
         names = sorted({species[i] for i in kept.tolist()})
         which = np.asarray([names.index(species[i]) for i in kept.tolist()])
-        sums = sum_covalent_radii(names)
-        return float((lengths / sums[np.ix_(which, which)]).min())
+        shares: FloatArray = lengths / sum_covalent_radii(names)[np.ix_(which, which)]
+        return shares, vectors / np.maximum(lengths, 1e-6)[:, :, None]
+
+    def _push_apart(
+        self, points: FloatArray, species: Sequence[str], kept: IntArray, held: NDArray[np.bool_]
+    ) -> tuple[FloatArray, float]:
+        """Push atoms away from those that they nearly overlap with, and measure the smallest share that is left.
+
+        Args:
+            points: shape (N, 3), Å.
+            species: N names.
+            kept: shape (k,), sites that hold an atom.
+            held: shape (N,), True for sites whose atoms stay.
+
+        Returns:
+            (positions (N, 3) in Å, smallest distance of two atoms over the sum of their covalent radii).
+        """
+        moved = points.copy()
+        free = ~held[kept]
+        for _ in range(MAX_PUSHES):
+            shares, units = self._measure_shares(moved, species, kept)
+            short = np.minimum(shares - PUSH_SHARE, 0.0)
+            if shares.min() >= OVERLAP_SHARE:
+                break
+            names = np.asarray([sum_covalent_radii([species[i]])[0, 0] / 2 for i in kept.tolist()])
+            deficit = short * (names[:, None] + names[None, :])
+            # Where one of the two atoms is held, the other goes all the way.
+            weight = free[:, None] / np.maximum(free[:, None].astype(float) + free[None, :], 1.0)
+            moved[kept] += ((deficit * weight)[:, :, None] * units).sum(axis=1)
+        return moved, float(self._measure_shares(moved, species, kept)[0].min())
 
     def _distort_points(
         self,
@@ -566,8 +604,8 @@ class DefectCell:
         kept: IntArray,
         distortion: Distortion,
         rattle: float,
-    ) -> FloatArray:
-        """Positions (N, 3) in Å after a distortion.
+    ) -> tuple[FloatArray, NDArray[np.bool_]]:
+        """Positions (N, 3) in Å after a distortion, and the sites (N,) whose atoms are to stay there.
 
         Args:
             points: shape (N, 3), Å.
@@ -579,17 +617,18 @@ class DefectCell:
         """
         sites = self.ordered.sites
         moved = points.copy()
+        held = np.zeros(len(moved), dtype=np.bool_)
         bonds = {int(sites[k]): self._count_bonds(int(k), codes) for k in np.flatnonzero(codes)}
         gaps = self.find_gaps(codes) if distortion.toward else []
         if gaps:
             i, j = gaps[min(distortion.pair, len(gaps) - 1)]
             for site, step in self._find_moves(i, j, species).items():
                 moved[site] += distortion.toward * step
+                held[site] = True
             # The atom has gone into the gap, and its bonds have their length.
             bonds.pop(int(sites[j]), None)
             bonds.pop(int(sites[i]), None)
-        lattice = self.ordered.crystal.lattice
-        starts = self.ordered.crystal.positions @ lattice
+        starts = self._points
         if distortion.bond:
             for site, number in sorted(bonds.items()):
                 others = kept[kept != site]
@@ -603,7 +642,7 @@ class DefectCell:
             defects = sites[np.flatnonzero(codes)]
             near = (np.linalg.norm(self._vectors[defects], axis=2) < RATTLE_REACH).any(axis=0)
             moved[near] += kicks[near]
-        return moved
+        return moved, held
 
     def _count_bonds(self, place: int, codes: IntArray) -> int:
         """Number of bonds of a defect that change: the electrons it lacks or has too many, as in ShakeNBreak."""

@@ -126,11 +126,12 @@ class DefectOperators:
             codes = cell.draw_codes(counts, rng, held) if cell.keeps_rule(held) else None
             if codes is None:
                 continue
-            codes = orderings.to_canonical(codes)
-            pairs_here = len(cell.find_gaps(codes))
-            if self.distort is None or not pairs_here:
+            # Gaps are in the order of their distances, which symmetry keeps.
+            gaps = cell.find_gaps(codes)
+            if self.distort is None or (i, j) not in gaps:
                 continue
-            return codes, draw_distortion(self.distort, pairs_here, rng, facing=True)
+            drawn = draw_distortion(self.distort, len(gaps), rng, facing=gaps.index((i, j)))
+            return orderings.to_canonical(codes), drawn
         return None
 
     def _list_turned(self, counts: IntArray) -> list[tuple[SiteGroup, int]]:
