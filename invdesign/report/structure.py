@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -19,6 +19,7 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.report.figures import Figure, round_for_json
 from invdesign.run.run import Run
 from invdesign.structures.cells import measure_heights
+from invdesign.structures.exchanges import element_of
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -37,9 +38,14 @@ PALE_CHANNEL, PALE_FACTOR = 0.8, 0.78
 BALL_FACTOR = 0.48  # radius of a drawn ball over the covalent radius; chosen
 MIN_BALL = 0.3  # Å, least radius of a drawn ball; chosen
 WIDTH, HEIGHT, MARGIN = 340.0, 240.0, 14.0  # of the SVG, in its units
+LABEL_HEIGHT = 20.0  # of the names above tinted bands
 YAW, PITCH = np.radians(24.0), np.radians(15.0)  # of the view; chosen
 ZOOM = 2.7  # of the picture that turns; chosen
 EDGE_SEGMENTS = 24  # pieces of a cell edge, each behind or in front of the atoms; chosen
+RING_DISTANCE = 1.9  # of a ring from its ball, in units of the SVG; chosen
+HOLE_RADIUS = 0.6  # Å, of the dashed circle at a vacancy; chosen
+HALO = 1.35  # radius of the translucent ball around a ringed atom of the picture that turns, in its ball's; chosen
+RING_COLOUR = "#111827"
 
 
 def last_structure(run: Run, id: int) -> tuple[Structure | None, str]:
@@ -52,6 +58,47 @@ def last_structure(run: Run, id: int) -> tuple[Structure | None, str]:
     return run.structure(id, role), role
 
 
+Ring = Literal["", "exchanged", "void"]
+"""Ring around an atom: none, that of an exchanged or foreign atom, or the dashed one of an atom in a void."""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A tinted part of a picture, across its whole height.
+
+    Attributes:
+        name: written into it.
+        start, end: Å along the axis that points right.
+        colour: as hex.
+    """
+
+    name: str
+    start: float
+    end: float
+    colour: str
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Marks of the labels of sites in a picture.
+
+    Attributes:
+        rings: of each of n drawn atoms.
+        holes: shape (k, 3), Å, places of vacancies.
+        bands: tinted parts.
+        limits: Å along the axis that points right, where dashed lines stand.
+        view: shape (3, 3), directions of right, up and towards the eye, as rows; None for the usual view.
+        frame: shape (2, 2), Å, lower left and upper right corner of what the picture holds, in that view; None to fit the atoms.
+    """
+
+    rings: tuple[Ring, ...]
+    holes: FloatArray = field(default_factory=lambda: np.empty((0, 3)))
+    bands: tuple[Band, ...] = ()
+    limits: tuple[float, ...] = ()
+    view: FloatArray | None = None
+    frame: FloatArray | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """A crystal as drawn.
@@ -60,8 +107,9 @@ class Scene:
         symbols: element of each of n drawn atoms.
         positions: shape (n, 3), Å.
         bonds: shape (b, 2), indices of drawn atoms.
-        edges: shape (12, 2, 3), the cell's edges, Å.
+        edges: shape (12, 2, 3), the cell's edges, Å; shape (0, 2, 3) for a part of a crystal.
         lattice: shape (3, 3), Å, one vector per row.
+        marks: of labelled sites; None where there are none.
     """
 
     symbols: tuple[str, ...]
@@ -69,6 +117,20 @@ class Scene:
     bonds: IntArray
     edges: FloatArray
     lattice: FloatArray
+    marks: Marks | None = None
+
+    @property
+    def view(self) -> FloatArray:
+        """Directions of right, up and towards the eye, as rows."""
+        own = None if self.marks is None else self.marks.view
+        return view_axes(self.lattice) if own is None else own
+
+    def measure_frame(self) -> FloatArray:
+        """Lower left and upper right corner of all drawn balls and edges in the view, shape (2, 2), Å."""
+        atoms, edges = self.positions @ self.view.T, self.edges.reshape(-1, 3) @ self.view.T
+        radii = np.array([_ball_radius(symbol) for symbol in self.symbols])[:, None]
+        points = np.concatenate([atoms[:, :2] - radii, atoms[:, :2] + radii, edges[:, :2]])
+        return np.array([points.min(axis=0), points.max(axis=0)])
 
 
 def build_scene(structure: Structure) -> Scene | None:
@@ -80,13 +142,9 @@ def build_scene(structure: Structure) -> Scene | None:
     positions = fractions @ lattice
     corners = np.array(list(product((0.0, 1.0), repeat=3)))
     edges = [(a @ lattice, b @ lattice) for a, b in combinations(corners, 2) if np.abs(a - b).sum() == 1]
-    return Scene(tuple(symbols), positions, _find_bonds(symbols, positions), np.array(edges), lattice)
+    return Scene(tuple(symbols), positions, find_bonds(symbols, positions), np.array(edges), lattice)
 
 
-def _site_symbol(site: Any) -> str:
-    """Element of a site; of a mixed site the most frequent one."""
-    species = max(site.species.items(), key=lambda item: (item[1], str(item[0])))[0]
-    return str(getattr(species, "symbol", species))
 
 
 def _repeat_at_borders(structure: Structure, lattice: FloatArray) -> tuple[list[str], FloatArray]:
@@ -101,12 +159,21 @@ def _repeat_at_borders(structure: Structure, lattice: FloatArray) -> tuple[list[
             for x, tolerance in zip(inside.tolist(), near.tolist(), strict=True)
         ]
         for place in product(*choices):
-            symbols.append(_site_symbol(site))
+            symbols.append(element_of(site))
             fractions.append(place)
     return symbols, np.array(fractions).reshape(-1, 3)
 
 
-def _find_bonds(symbols: Sequence[str], positions: FloatArray) -> IntArray:
+def find_bonds(symbols: Sequence[str], positions: FloatArray) -> IntArray:
+    """Find the drawn bonds of atoms.
+
+    Args:
+        symbols: elements of n atoms.
+        positions: shape (n, 3), Å.
+
+    Returns:
+        Shape (b, 2), indices of atoms.
+    """
     from pymatgen.core import Element
     from scipy.spatial import KDTree
 
@@ -177,7 +244,7 @@ def hex_colour(symbol: str, mix: float = 0.0) -> str:
 # The printed picture.
 
 
-def _view_axes(lattice: FloatArray) -> FloatArray:
+def view_axes(lattice: FloatArray) -> FloatArray:
     """Directions of right, up and towards the eye, as rows.
 
     The longest lattice vector lies flat.
@@ -195,39 +262,71 @@ def _view_axes(lattice: FloatArray) -> FloatArray:
     return turned
 
 
-def draw_svg(drawn: Scene, name: str, title: str) -> Markup:
+def draw_svg(drawn: Scene, name: str, title: str, *, fit: bool = False) -> Markup:
     """Draw an orthographic picture, from back to front.
 
     Args:
         drawn: the scene.
         name: makes the ids within the page unique.
         title: for screen readers.
+        fit: make the picture only as high as the drawn atoms need.
     """
-    view = _view_axes(drawn.lattice)
+    view, marks = drawn.view, drawn.marks or Marks(("",) * len(drawn.symbols))
     atoms, edges = drawn.positions @ view.T, drawn.edges @ view.T
     radii = np.array([_ball_radius(symbol) for symbol in drawn.symbols])
-    points = np.concatenate(
-        [atoms[:, :2] - radii[:, None], atoms[:, :2] + radii[:, None], edges.reshape(-1, 3)[:, :2]]
-    )
-    low, high = points.min(axis=0), points.max(axis=0)
-    scale = float(min((WIDTH - 2 * MARGIN) / (high[0] - low[0]), (HEIGHT - 2 * MARGIN) / (high[1] - low[1])))
+    low, high = drawn.measure_frame() if marks.frame is None else marks.frame
+    top = LABEL_HEIGHT if marks.bands else 0.0
+    height = HEIGHT - top
+    scale = float(min((WIDTH - 2 * MARGIN) / (high[0] - low[0]), (height - 2 * MARGIN) / (high[1] - low[1])))
+    if fit:
+        height = scale * float(high[1] - low[1]) + 2 * MARGIN
     middle = (low + high) / 2
 
     def to_page(point: FloatArray) -> tuple[float, float]:
-        return WIDTH / 2 + scale * (point[0] - middle[0]), HEIGHT / 2 - scale * (point[1] - middle[1])
+        return WIDTH / 2 + scale * (point[0] - middle[0]), top + height / 2 - scale * (point[1] - middle[1])
 
     shapes = [*_edge_shapes(edges, atoms, radii, to_page), *_bond_shapes(drawn, atoms, radii, scale, to_page)]
-    for symbol, atom, radius in zip(drawn.symbols, atoms, radii, strict=True):
+    for symbol, atom, radius, ring in zip(drawn.symbols, atoms, radii, marks.rings, strict=True):
         x, y = to_page(atom)
         ball = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{scale * radius:.1f}" fill="url(#{name}-{_gradient_id(symbol)})" '
         shapes.append(
             (atom[2], f'{ball}stroke="{hex_colour(symbol, _outline_mix(symbol))}" stroke-width="0.8"/>')
         )
+        if ring:
+            shapes.append((atom[2], _ring_svg(x, y, scale * radius + RING_DISTANCE, dashed=ring == "void")))
+    for hole in marks.holes @ view.T:
+        shapes.append((hole[2], _ring_svg(*to_page(hole), scale * HOLE_RADIUS, dashed=True)))
     shapes.sort(key=lambda shape: shape[0])
-    body = "".join(text for _, text in shapes)
+    body = _band_svg(marks, to_page, top + height) + "".join(text for _, text in shapes)
     gradients = "".join(_gradient_svg(name, symbol) for symbol in dict.fromkeys(drawn.symbols))
-    head = f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" class="crystal">'
+    head = f'<svg viewBox="0 0 {WIDTH:g} {top + height:g}" role="img" class="crystal">'
     return Markup(f"{head}<title>{escape(title)}</title><defs>{gradients}</defs>{body}</svg>")  # noqa: S704 - numbers, our own words, and an escaped title
+
+
+def _ring_svg(x: float, y: float, radius: float, *, dashed: bool) -> str:
+    """Ring around an atom, dark on white, so that it is seen on every ball."""
+    place = f'<ellipse cx="{x:.1f}" cy="{y:.1f}" rx="{radius:.1f}" ry="{radius:.1f}" fill="none"'
+    dashes = ' stroke-dasharray="3 2"' if dashed else ""
+    return f'{place} stroke="#fff" stroke-width="3.6"/>{place} stroke="{RING_COLOUR}" stroke-width="1.7"{dashes}/>'
+
+
+def _band_svg(marks: Marks, place: Any, height: float) -> str:
+    """Tinted bands with their names, and dashed lines across the picture."""
+    parts = []
+    for band in marks.bands:
+        (left, _), (right, _) = place(np.array([band.start, 0.0])), place(np.array([band.end, 0.0]))
+        left, right = max(left, 0.0), min(right, WIDTH)
+        parts.append(
+            f'<rect x="{left:.1f}" y="0" width="{right - left:.1f}" height="{height:.1f}" fill="{band.colour}" fill-opacity="0.1"/>'
+            f'<text x="{(left + right) / 2:.1f}" y="15" text-anchor="middle" font-size="12" font-weight="600" '
+            f'fill="{band.colour}">{escape(band.name)}</text>'
+        )
+    for limit in marks.limits:
+        x, _ = place(np.array([limit, 0.0]))
+        if 0 <= x <= WIDTH:
+            ends = f'x1="{x:.1f}" x2="{x:.1f}" y1="{LABEL_HEIGHT:g}" y2="{height:.1f}"'
+            parts.append(f'<line {ends} stroke="#475569" stroke-width="1" stroke-dasharray="5 4"/>')
+    return "".join(parts)
 
 
 def _outline_mix(symbol: str) -> float:
@@ -316,7 +415,8 @@ def scene_figure(drawn: Scene) -> Figure:
                 "meta": {"radius": round(_ball_radius(symbol), 3)},
             }
         )
-    view = _view_axes(drawn.lattice)
+    traces += _halo_traces(drawn)
+    view = drawn.view
     camera = {
         "eye": dict(zip("xyz", round_for_json(3 * view[2]), strict=True)),
         "up": dict(zip("xyz", round_for_json(view[1]), strict=True)),
@@ -340,6 +440,29 @@ def scene_figure(drawn: Scene) -> Figure:
         "paper_bgcolor": "rgba(0,0,0,0)",
     }
     return {"data": traces, "layout": layout}
+
+
+def _halo_traces(drawn: Scene) -> list[Figure]:
+    """Translucent balls around ringed atoms and at vacancies."""
+    if drawn.marks is None:
+        return []
+    groups: dict[float, list[FloatArray]] = {HOLE_RADIUS: list(drawn.marks.holes)}
+    for symbol, position, ring in zip(drawn.symbols, drawn.positions, drawn.marks.rings, strict=True):
+        if ring:
+            groups.setdefault(round(HALO * _ball_radius(symbol), 3), []).append(position)
+    return [
+        {
+            "type": "scatter3d",
+            "mode": "markers",
+            "name": "vacancy" if radius == HOLE_RADIUS else "not the perfect crystal's element",
+            **{axis: round_for_json(np.array(places)[:, k]) for k, axis in enumerate("xyz")},
+            "hoverinfo": "name",
+            "marker": {"size": 18, "color": RING_COLOUR, "opacity": 0.25},
+            "meta": {"radius": radius},
+        }
+        for radius, places in groups.items()
+        if places
+    ]
 
 
 def _line_trace_3d(lines: FloatArray, colour: str, width: float) -> Figure:

@@ -57,7 +57,7 @@ def test_the_drawing_is_well_formed_and_fits(cell: tuple[float, float, float]) -
     for ball in balls:
         assert ball["r"] <= ball["cx"] <= pictures.WIDTH - ball["r"]
         assert ball["r"] <= ball["cy"] <= pictures.HEIGHT - ball["r"]
-    view = pictures._view_axes(drawn.lattice)
+    view = pictures.view_axes(drawn.lattice)
     longest = drawn.lattice[int(np.argmax(cell))]
     assert abs(longest @ view[0]) > 0.8 * max(cell)
     assert root.findtext("title") == "a <title> & more"
@@ -65,7 +65,7 @@ def test_the_drawing_is_well_formed_and_fits(cell: tuple[float, float, float]) -
 
 def test_the_view_is_a_rotation() -> None:
     """Nothing is stretched or mirrored on the way to the eye."""
-    view = pictures._view_axes(np.array([[3.0, 0.2, 0], [0.5, 4.0, 0.1], [0, 1.0, 6.0]]))
+    view = pictures.view_axes(np.array([[3.0, 0.2, 0], [0.5, 4.0, 0.1], [0, 1.0, 6.0]]))
     assert np.allclose(view @ view.T, np.eye(3))
     assert np.linalg.det(view) == pytest.approx(1.0)
 

@@ -56,7 +56,7 @@
   }
 
   function balls(trace, unit) {
-    const mesh = { type: "mesh3d", name: trace.name, hoverinfo: "name", color: trace.marker.color, flatshading: false,
+    const mesh = { type: "mesh3d", name: trace.name, hoverinfo: "name", color: trace.marker.color, opacity: trace.marker.opacity, flatshading: false,
       x: [], y: [], z: [], i: [], j: [], k: [],
       lighting: { ambient: 0.48, diffuse: 0.6, specular: 0.12, roughness: 0.5, fresnel: 0.05 }, lightposition: { x: -1e4, y: 1.6e4, z: -1.2e4 } };  // as seen by the eye; z points away from it
     trace.x.forEach((x, atom) => {

@@ -1,0 +1,80 @@
+"""Exchanged and moved atoms of a labelled structure: read from the element of each site and the one of the perfect crystal."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from invdesign.structures.site_labels import NATIVE, SIDE, read_labels
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+SUBSTRATE, FILM = "substrate", "film"
+DEFECT, HOST = "defect", "host"
+
+
+def count_exchanges(structure: Structure) -> dict[str, int]:
+    """Count the exchanges across an interface by kind, and the ions in voids of each side.
+
+    An exchange is one atom of the substrate's element on a site of the film, and one of the film's on a site of the substrate:
+    `{"Co/P": 2, "Li in voids of the substrate": 1}`, the substrate's own element first. Where an element went one way only, the
+    larger of the two numbers counts.
+
+    Returns:
+        By kind, kinds in alphabetical order; empty without exchanges, and for structures that are no interface.
+    """
+    labels = read_labels(structure)
+    if NATIVE not in labels or not {SUBSTRATE, FILM} <= set(labels.get(SIDE, ())):
+        return {}
+    directions: dict[tuple[str, str], Counter[str]] = {}
+    voids: Counter[str] = Counter()
+    for site, side, native in zip(structure, labels[SIDE], labels[NATIVE], strict=True):
+        symbol = element_of(site)
+        if native == "":
+            voids[f"{symbol} in voids of the {side}"] += 1
+        elif native != symbol:
+            kind = (str(native), symbol) if side == SUBSTRATE else (symbol, str(native))
+            directions.setdefault(kind, Counter())[str(side)] += 1
+    pairs = {f"{one}/{other}": max(found.values()) for (one, other), found in directions.items()}
+    return dict(sorted(pairs.items())) | dict(sorted(voids.items()))
+
+
+def count_defects(structure: Structure) -> dict[str, int]:
+    """Count the foreign atoms of a defective crystal by kind: `{"N on O": 2, "interstitial Li": 1}`.
+
+    Vacancies hold no atom, so only a comparison with the host finds them.
+
+    Returns:
+        By kind, in alphabetical order; empty for structures that are no defective crystal.
+    """
+    labels = read_labels(structure)
+    if NATIVE not in labels or not set(labels.get(SIDE, ())) & {HOST, DEFECT}:
+        return {}
+    found: Counter[str] = Counter()
+    for site, native in zip(structure, labels[NATIVE], strict=True):
+        symbol = element_of(site)
+        if native == "":
+            found[f"interstitial {symbol}"] += 1
+        elif native != symbol:
+            found[f"{symbol} on {native}"] += 1
+    return dict(sorted(found.items()))
+
+
+def describe_exchanges(structure: Structure) -> str:
+    """Describe exchanges or defects: `2 Co/P, 1 O/S, 1 Li in voids of the substrate`; empty where there are no labels."""
+    sides = set(read_labels(structure).get(SIDE, ()))
+    if {SUBSTRATE, FILM} <= sides:
+        return _list_counts(count_exchanges(structure)) or "none"
+    return _list_counts(count_defects(structure))
+
+
+def _list_counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in counts.items())
+
+
+def element_of(site: object) -> str:
+    """Element of a site; of a mixed site the most frequent one."""
+    species = max(site.species.items(), key=lambda item: (item[1], str(item[0])))[0]  # type: ignore[attr-defined]
+    return str(getattr(species, "symbol", species))
