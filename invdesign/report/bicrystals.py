@@ -67,8 +67,7 @@ def is_bicrystal(labels: Mapping[str, Sequence[LabelValue]]) -> bool:
 
 def find_normal(lattice: FloatArray) -> FloatArray:
     """Unit vector normal to the plane of the first two vectors, on the side of the third."""
-    normal = np.cross(lattice[0], lattice[1])
-    normal = normal / np.linalg.norm(normal)
+    normal = _unit(np.cross(lattice[0], lattice[1]))
     return normal if normal @ lattice[2] > 0 else -normal
 
 
@@ -82,9 +81,7 @@ def unwrap_bicrystal(structure: Structure, labels: Mapping[str, Sequence[LabelVa
     fractions = np.array(structure.frac_coords, dtype=np.float64).reshape(-1, 3)
     film = np.array([side == FILM for side in labels[SIDE]], dtype=bool)
     layers = np.array(labels[LAYER], dtype=np.int64)
-    first = [
-        _middle(fractions[on_side & (layers == layers[on_side].min()), 2]) for on_side in (~film, film)
-    ]
+    first = [_middle(fractions[on_side & (layers == layers[on_side].min()), 2]) for on_side in (~film, film)]
     plane = first[0] + ((first[1] - first[0]) % 1.0) / 2
     heights = np.empty(len(film))
     for on_side, offset in ((~film, -1.0), (film, 0.0)):
@@ -141,9 +138,7 @@ def ring_of(symbol: str, native: str) -> Ring:
     return "" if native == symbol else "exchanged"
 
 
-def _build_bicrystal_scene(
-    structure: Structure, labels: Mapping[str, Sequence[LabelValue]]
-) -> Scene | None:
+def _build_bicrystal_scene(structure: Structure, labels: Mapping[str, Sequence[LabelValue]]) -> Scene | None:
     found = unwrap_bicrystal(structure, labels)
     lattice = np.asarray(structure.lattice.matrix, dtype=np.float64)
     symbols, rings, places = _repeat_in_plane(structure, found, lattice, labels[NATIVE])
@@ -152,10 +147,9 @@ def _build_bicrystal_scene(
     ends = np.array([found.bottom, found.top]) / found.length
     corners = np.array([(a, b, c) for a, b in product((0.0, 1.0), repeat=2) for c in ends])
     edges = [(a @ lattice, b @ lattice) for a, b in combinations(corners, 2) if (a != b).sum() == 1]
-    middle = SIDE_COLOURS
     bands = (
-        Band(SUBSTRATE, found.bottom, 0.0, middle[SUBSTRATE]),
-        Band(FILM, 0.0, found.top, middle[FILM]),
+        Band(SUBSTRATE, found.bottom, 0.0, SIDE_COLOURS[SUBSTRATE]),
+        Band(FILM, 0.0, found.top, SIDE_COLOURS[FILM]),
     )
     positions = places @ lattice
     marks = Marks(

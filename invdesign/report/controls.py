@@ -9,7 +9,9 @@ import numpy as np
 
 from invdesign.arrays import FloatArray
 
-MIN_SAMPLE = 6  # values on either side, below which nothing is compared; chosen: the best of 3 is drawn from them
+MIN_SAMPLE = (
+    6  # values on either side, below which nothing is compared; chosen: the best of 3 is drawn from them
+)
 # Ends of the interval that holds two thirds of the draws, as one standard deviation of a normal distribution.
 LOWER, UPPER = 0.16, 0.84
 

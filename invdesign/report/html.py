@@ -23,7 +23,8 @@ from invdesign.problem import Merit
 from invdesign.properties import describe_property
 from invdesign.report import advice as advising
 from invdesign.report import figures as drawing
-from invdesign.report import fronts, hulls, phases, plots, results, structure, tables
+from invdesign.report import fronts, hulls, labelled, phases, plots, results, structure, tables
+from invdesign.report.bicrystals import build_labelled_scene
 from invdesign.report.differences import describe_differences, describe_unknown_errors
 from invdesign.report.figures import Figure, ShownCandidates
 from invdesign.report.files import replace_file
@@ -55,6 +56,8 @@ SECTIONS = (
     ("convergence", "Convergence"),
     ("front", "Ranking"),
     ("phases", "Distinct phases"),
+    ("interface", "Interface"),
+    ("defects", "Defects"),
     ("hull", "Convex hull"),
     ("best", "Best candidates"),
     ("recommendation", "Recommendation"),
@@ -99,6 +102,8 @@ def render_report(run: Run, *, model: bool = True) -> str:
         **_convergence_values(facts, shown, figures),
         **_front_values(facts, shown, figures),
         "phases": distinct,
+        "interface": labelled.view_interfaces(facts, figures),
+        "defects": labelled.view_defects(facts),
         "hulls": _hull_values(facts, shown, figures),
         "best_candidates": [
             _candidate_card(facts, rank, id, figures) for rank, id in _choose_cards(facts, distinct)
@@ -142,6 +147,8 @@ def _is_present(anchor: str, parts: Mapping[str, Any]) -> bool:
         "convergence": "convergence",
         "front": "fronts",
         "phases": "phases",
+        "interface": "interface",
+        "defects": "defects",
         "hull": "hulls",
         "best": "best_candidates",
         "recommendation": "advice",
@@ -475,7 +482,7 @@ def _candidate_picture(facts: Facts, id: int, figures: dict[str, Figure]) -> dic
             None, [f"{len(crystal)} atom{'s' if len(crystal) > 1 else ''}", role, facts.describe_fate(id)[1]]
         )
     )
-    drawn = structure.build_scene(crystal)
+    drawn = build_labelled_scene(crystal)
     if drawn is None:
         return {"note": f"{note}, too many to draw"}
     name = f"crystal{id}"

@@ -206,9 +206,7 @@ def _describe_comparison(
     one, other = (found.sign * np.array([row.value for row in rows]) for rows in (mixed, unmixed))
     compared = compare_samples(one, other)
     if compared is None:
-        return (
-            f"{larger}A comparison needs {MIN_SAMPLE} candidates of each; the differences say nothing yet."
-        )
+        return f"{larger}A comparison needs {MIN_SAMPLE} candidates of each; the differences say nothing yet."
     sign, gain = found.sign, compared.gain
     direction = "lower" if gain * sign > 0 else "higher"
     ends = sorted((sign * compared.control.low, sign * compared.control.high))
@@ -323,9 +321,7 @@ def list_match_rows(facts: Facts, found: Interfaces) -> list[MatchRow]:
     return rows
 
 
-def _measure_matches(
-    facts: Facts, found: Interfaces, names: Sequence[str]
-) -> dict[str, tuple[float, float]]:
+def _measure_matches(facts: Facts, found: Interfaces, names: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Strain and area (Å²) of each match, from the features of the space; NaN where it has none."""
     space = facts.run.campaign.space
     known = {name: (np.nan, np.nan) for name in names}
@@ -337,7 +333,10 @@ def _measure_matches(
         rows = space.features([genomes[name] for name in names])
     except InvdesignError:
         return known
-    parts = [rows[:, columns.index(word)] if word in columns else [np.nan] * len(rows) for word in ("strain", "area")]
+    parts = [
+        rows[:, columns.index(word)] if word in columns else [np.nan] * len(rows)
+        for word in ("strain", "area")
+    ]
     return dict(zip(names, zip(*(map(float, part) for part in parts), strict=True), strict=True))
 
 
@@ -362,7 +361,11 @@ def draw_exchanges(facts: Facts, found: Interfaces, kind: str) -> Figure:
     ]
     filled = {number: rows for number, rows in groups.items() if rows}
     traces += _summary_traces(found, list(filled), list(filled.values()), joined=True)
-    xaxis = titled_axis(_exchange_title(kind)) | {"tickformat": ",d", "dtick": 1, "range": [-0.5, max(groups) + 0.5]}
+    xaxis = titled_axis(_exchange_title(kind)) | {
+        "tickformat": ",d",
+        "dtick": 1,
+        "range": [-0.5, max(groups) + 0.5],
+    }
     return _finish_figure(facts, found, everything, traces, xaxis)
 
 
@@ -390,7 +393,8 @@ def draw_matches(facts: Facts, found: Interfaces) -> Figure:
     ]
     for offset, mixed in ((-side, False), (side, True)):
         groups = {
-            name: [row for row in rows if row.match == name and bool(row.exchanges) == mixed] for name in names
+            name: [row for row in rows if row.match == name and bool(row.exchanges) == mixed]
+            for name in names
         }
         filled = {name: group for name, group in groups.items() if group}
         if filled:

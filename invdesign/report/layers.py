@@ -99,7 +99,9 @@ def view_layers(structure: Structure, slabs: Sequence[Structure]) -> LayersView 
     keys = sorted(heights, key=lambda key: (key[0] == FILM, key[1] if key[0] == FILM else -key[1]))
     means = {key: float(np.mean(heights[key])) for key in keys}
     near = sorted(keys, key=lambda key: (key[1], key[0]))[:MAX_LAYERS]
-    rows = [_layer_row(key, means[key], here[key], unmixed.get(key, Counter())) for key in keys if key in near]
+    rows = [
+        _layer_row(key, means[key], here[key], unmixed.get(key, Counter())) for key in keys if key in near
+    ]
     figure, legend = _draw_layers(keys, means, here, unmixed)
     return LayersView(rows, len(keys) - len(rows), figure, legend)
 
@@ -119,7 +121,13 @@ def _layer_row(key: tuple[str, int], height: float, here: Counter[str], unmixed:
 
 
 def _write_formula(counts: Counter[str]) -> str:
-    return order_formula("".join(f"{symbol}{number if number > 1 else str()}" for symbol, number in sorted(counts.items()) if number))
+    return order_formula(
+        "".join(
+            f"{symbol}{number if number > 1 else str()}"
+            for symbol, number in sorted(counts.items())
+            if number
+        )
+    )
 
 
 def _draw_layers(

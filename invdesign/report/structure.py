@@ -145,8 +145,6 @@ def build_scene(structure: Structure) -> Scene | None:
     return Scene(tuple(symbols), positions, find_bonds(symbols, positions), np.array(edges), lattice)
 
 
-
-
 def _repeat_at_borders(structure: Structure, lattice: FloatArray) -> tuple[list[str], FloatArray]:
     """Atoms within the cell; those near a face also on the opposite one."""
     heights = measure_heights(lattice)
@@ -271,7 +269,7 @@ def draw_svg(drawn: Scene, name: str, title: str, *, fit: bool = False) -> Marku
         title: for screen readers.
         fit: make the picture only as high as the drawn atoms need.
     """
-    view, marks = drawn.view, drawn.marks or Marks(("",) * len(drawn.symbols))
+    view, marks = drawn.view, drawn.marks or Marks(tuple("" for _ in drawn.symbols))
     atoms, edges = drawn.positions @ view.T, drawn.edges @ view.T
     radii = np.array([_ball_radius(symbol) for symbol in drawn.symbols])
     low, high = drawn.measure_frame() if marks.frame is None else marks.frame

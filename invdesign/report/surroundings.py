@@ -108,9 +108,7 @@ def find_vacancies(structure: Structure, natives: Sequence[str], host: Structure
             continue
         taken: set[int] = set()
         if atoms:
-            distances = host.lattice.get_all_distances(
-                host.frac_coords[sites], structure.frac_coords[atoms]
-            )
+            distances = host.lattice.get_all_distances(host.frac_coords[sites], structure.frac_coords[atoms])
             taken = set(linear_sum_assignment(distances)[0].tolist())
         missing += [site for place, site in enumerate(sites) if place not in taken]
     return sorted(missing)
@@ -198,7 +196,8 @@ def group_centres(structure: Structure, centres: Sequence[Centre]) -> list[list[
     groups: list[list[int]] = []
     for k in range(len(centres)):
         joined = [group for group in groups if near[k, group].any()]
-        groups = [group for group in groups if group not in joined] + [[*sum(joined, []), k]]
+        groups = [group for group in groups if group not in joined]
+        groups.append([*(member for group in joined for member in group), k])
     groups = [sorted(group) for group in groups]
     return [[centres[k] for k in group] for group in sorted(groups, key=lambda group: (-len(group), group))]
 

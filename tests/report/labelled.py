@@ -35,8 +35,9 @@ def bicrystal(exchanges: int = 0, *, moved: int = 0, layers: int = 5, vacuum: fl
         for k in own[:exchanges]:
             symbol, place, side_name, layer, native = rows[k]
             rows[k] = (change[symbol], place, side_name, layer, native)
-    for k in range(moved):
-        rows.append(("Li", [SPACING / 2, SPACING / 2, -(k + 1) * SPACING], "substrate", k + 1, ""))
+    rows += [
+        ("Li", [SPACING / 2, SPACING / 2, -(k + 1) * SPACING], "substrate", k + 1, "") for k in range(moved)
+    ]
     return Structure(
         Lattice.orthorhombic(side, side, length),
         [row[0] for row in rows],
