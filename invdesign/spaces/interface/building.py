@@ -11,6 +11,7 @@ from invdesign.arrays import FloatArray
 from invdesign.rng import Rng
 from invdesign.spaces.interface.cell import InterfaceCell
 from invdesign.spaces.interface.genomes import Placed
+from invdesign.spaces.interface.settings import SIDES
 from invdesign.spaces.ordered_sites.amounts import VACANCY
 from invdesign.structures.site_labels import INNER, LAYER, NATIVE, SIDE
 
@@ -63,3 +64,27 @@ def list_references(cell: InterfaceCell) -> Mapping[str, Structure]:
         cell.cache["references"] = _build_references(cell)
     found: Mapping[str, Structure] = cell.cache["references"]
     return found
+
+
+def _build_references(cell: InterfaceCell) -> Mapping[str, Structure]:
+    """Build both bulks and both slabs of a match, their sites labelled."""
+    from pymatgen.core import Structure
+
+    found: dict[str, Structure] = {}
+    for side in SIDES:
+        lattice, elements, positions, _ = cell.bicrystal.place_bulk(side)
+        labels = {SIDE: [side] * len(elements), NATIVE: list(elements)}
+        fractions = wrap_fractions(positions @ np.linalg.inv(lattice))
+        found[f"{side}_bulk"] = Structure(lattice, list(elements), fractions, site_properties=labels)
+    for side in SIDES:
+        lattice, sites, positions = cell.bicrystal.place_slab(side, SLAB_VACUUM)
+        elements = tuple(cell.natives[site] for site in sites.tolist())
+        labels = {
+            SIDE: [side] * len(elements),
+            LAYER: cell.layers[sites].tolist(),
+            INNER: cell.inner[sites].tolist(),
+            NATIVE: list(elements),
+        }
+        fractions = wrap_fractions(positions @ np.linalg.inv(lattice))
+        found[f"{side}_slab"] = Structure(lattice, list(elements), fractions, site_properties=labels)
+    return {role: found[role] for role in REFERENCES}

@@ -13,12 +13,46 @@ from invdesign.arrays import BoolArray, FloatArray, IntArray
 from invdesign.spaces.interface.shifts import STEPS, ShiftRule
 from invdesign.spaces.interface.sites import VaryingSites
 from invdesign.spaces.ordered_sites.amounts import VACANCY
+from invdesign.structures.bicrystals.lattices import number_cosets
 
 if TYPE_CHECKING:
     from invdesign.structures.bicrystals import Bicrystal
 
 CONTACT_GRID = 4  # shifts along each vector over which the gap at contact is averaged (chosen)
+# Share of the sum of two ionic radii at which atoms touch (chosen: over all shifts some ions of one sign always meet, and
+# rigid contact at full radii would part the sides by 3 Å, where relaxed interfaces are 2.0 to 2.6 Å apart)
+CONTACT_SHARE = 0.85
 LEAST_GAP = 0.5  # Å, of the default gap: interlocking surfaces touch later than their atoms' planes (chosen)
+
+
+@dataclass(frozen=True, eq=False)
+class SiteSymmetry:
+    """Permutations of the n varying sites of a bicrystal by its symmetry.
+
+    Attributes:
+        usable: shape (g,): operations that leave the first plane where it is, and map varying sites onto varying sites.
+        sources: shape (g, n): site that each site's species comes from.
+        moves: shape (t, n): the same for vectors of the displacement lattice, by class modulo the bicrystal's cell.
+        supercell: shape (2, 2), the bicrystal's cell in displacement cells, in Hermite's form.
+    """
+
+    usable: BoolArray
+    sources: IntArray
+    moves: IntArray
+    supercell: IntArray
+
+    def permute(self, codes: IntArray, operations: IntArray, whole: IntArray) -> IntArray:
+        """Images of an ordering (n,), shape (k, n).
+
+        Args:
+            codes: the ordering.
+            operations: shape (k,).
+            whole: shape (k, 2), cells of displacements that are taken off the shift after each.
+        """
+        classes = number_cosets(self.supercell, -whole)
+        turned = codes[self.sources[operations]]
+        found: IntArray = np.take_along_axis(turned, self.moves[classes], axis=1)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +63,7 @@ class InterfaceCell:
         bicrystal: without voids.
         sites: the n sites whose species may change.
         shifts: allowed shifts and their symmetry.
-        permutations: shape (g, n): an operation turns an ordering `codes` into `codes[row]`.
-        keeps_plane: shape (g,): operations that leave the first plane where it is.
+        symmetry: how operations and whole cells of displacements permute the varying sites.
         gap: Å, where it does not vary.
         natives: m elements of the two solids; empty for voids.
         charges: shape (m,), formal charges of these.
@@ -46,8 +79,7 @@ class InterfaceCell:
     bicrystal: Bicrystal
     sites: VaryingSites
     shifts: ShiftRule
-    permutations: IntArray
-    keeps_plane: BoolArray
+    symmetry: SiteSymmetry
     gap: float
     natives: tuple[str, ...]
     charges: FloatArray
@@ -95,11 +127,11 @@ class InterfaceCell:
             shift: shape (2,), steps.
             codes: shape (n,).
         """
+        usable = self.symmetry.usable
         if not codes.any():  # an unmixed interface has the same two planes where they are images
-            every = np.ones(len(self.keeps_plane), dtype=np.bool_)
-            return self.shifts.reduce(shift, every)[0], codes
-        smallest, leading = self.shifts.reduce(shift, self.keeps_plane)
-        images = np.unique(codes[self.permutations[leading]], axis=0)
+            return self.shifts.reduce(shift, np.ones_like(usable))[0], codes
+        smallest, operations, whole = self.shifts.reduce(shift, usable)
+        images = np.unique(self.symmetry.permute(codes, operations, whole), axis=0)
         return smallest, images[0]
 
     # Geometry.
@@ -122,14 +154,7 @@ class InterfaceCell:
 
     def list_lateral_images(self, reach: float) -> FloatArray:
         """Lattice vectors in the plane within a distance of the cell, shape (k, 3), Å."""
-        plane = self.bicrystal.lattice[:2, :2]
-        heights = 1.0 / np.linalg.norm(np.linalg.inv(plane), axis=0)
-        most = np.ceil(reach / heights).astype(np.int64) + 1
-        axes = [np.arange(-n, n + 1) for n in most.tolist()]
-        steps = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-        images = np.zeros((len(steps), 3))
-        images[:, :2] = steps @ plane
-        return images
+        return list_images_in_plane(self.bicrystal.match.cell, reach)
 
     # Contents.
 
@@ -151,6 +176,22 @@ class InterfaceCell:
         return found
 
 
+def list_images_in_plane(plane: FloatArray, reach: float) -> FloatArray:
+    """Lattice vectors in the plane within a distance of a cell, and some farther ones, shape (k, 3), Å.
+
+    Args:
+        plane: shape (2, 2), vectors in Å.
+        reach: Å; atoms may lie one cell outside of it.
+    """
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(plane), axis=0)
+    most = np.ceil(reach / heights).astype(np.int64) + 1
+    axes = [np.arange(-n, n + 1) for n in most.tolist()]
+    steps = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    images = np.zeros((len(steps), 3))
+    images[:, :2] = steps @ plane
+    return images
+
+
 def find_contact_gap(
     displacements: FloatArray,
     below: tuple[FloatArray, FloatArray],
@@ -165,7 +206,7 @@ def find_contact_gap(
         above: the same of the film's.
         images: shape (i, 3), lattice vectors in the plane.
     """
-    sums = below[1][:, None] + above[1][None, :]
+    sums = CONTACT_SHARE * (below[1][:, None] + above[1][None, :])
     apart = above[0][None, :] - below[0][:, None]
     gaps = []
     for a in range(CONTACT_GRID):

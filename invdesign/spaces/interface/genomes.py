@@ -24,7 +24,7 @@ class Placed(NamedTuple):
 
     Attributes:
         match: number of the match.
-        shift: shape (2,), steps.
+        shift: shape (2,), steps; within one cell of displacements where the code is canonical.
         gap: Å; that of the match where gaps do not vary.
         codes: shape (n,), species of the sites that vary.
     """

@@ -9,19 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invdesign.arrays import FloatArray, IntArray
-from invdesign.errors import InvdesignError
-from invdesign.spaces.interface.cell import InterfaceCell, find_contact_gap, order_by_depth
-from invdesign.spaces.interface.settings import (
-    SIDES,
-    GapRange,
-    ShiftGrid,
-    Side,
-    SolidChoice,
-    other_side,
+from invdesign.spaces.interface.cell import (
+    InterfaceCell,
+    find_contact_gap,
+    list_images_in_plane,
+    order_by_depth,
 )
+from invdesign.spaces.interface.settings import SIDES, GapRange, ShiftGrid, Side, SolidChoice, other_side
 from invdesign.spaces.interface.shifts import ShiftRule, count_grid, to_steps
 from invdesign.spaces.interface.sites import Sublattice, Transfer, VaryingSites
+from invdesign.spaces.interface.symmetry import find_site_symmetry
+from invdesign.spaces.interface.table import VOID, SiteTable, place_voids, tabulate_sites
 from invdesign.spaces.ordered_sites.amounts import VACANCY
 from invdesign.spaces.ordered_sites.orderings import SiteGroup
 from invdesign.spaces.ordered_sites.supercell import find_named_sites
@@ -31,18 +29,19 @@ from invdesign.structures.bicrystals import (
     Slab,
     Solid,
     build_bicrystal,
+    check_region,
     list_matches,
     list_slabs,
+    make_solid,
 )
-from invdesign.structures.charges import oxidation_states
-from invdesign.structures.parents import build_parent
-from invdesign.structures.radii import ionic_radius
-from invdesign.structures.voids import find_voids
 
 if TYPE_CHECKING:
     from invdesign.spaces.interface.space import InterfaceSpace
 
 MOST_NAMED_MATCHES = 12  # in a remark (chosen)
+SAME_DEPTH = 1e-3  # Å; sites of one layer are on one side of a limit (chosen)
+CONTACT_DEPTH = 4.0  # Å below the outermost atoms, up to which atoms may touch the other side (chosen)
+LARGEST_CONTACT = 6.0  # Å, above any sum of two radii (chosen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,32 +62,23 @@ def build_plan(space: InterfaceSpace) -> InterfacePlan:
     """Build the plan of a space; once per process for the same settings.
 
     Raises:
-        ValueError: the solids do not fit within the limits, or nothing of what is to vary can; the message says what to change.
-        InvdesignError: a solid cannot be used.
+        ValueError: nothing of what is to vary can, or a plane or name is not there; the message says what to change.
+        InvdesignError: a solid cannot be used, or the solids do not fit within the limits.
     """
     choices: Mapping[Side, SolidChoice] = {"substrate": space.substrate, "film": space.film}
-    if space.substrate.source == space.film.source:
-        raise ValueError(
-            "substrate and film are the same solid; give two different ones (grain boundaries are not built)"
-        )
-    solids = {side: _build_solid(choice) for side, choice in choices.items()}
+    solids: Mapping[Side, Solid] = {side: make_solid(choice.source) for side, choice in choices.items()}
     sublattices, transfers = _list_sublattices(space, solids)
     slabs = {side: _list_side_slabs(side, choice, solids[side]) for side, choice in choices.items()}
-    deepest = max((item.deep for item in sublattices), default=0.0)
-    _check_thickness(slabs, deepest)
-    matches = _list_named_matches(space, slabs)
+    for side, own in slabs.items():
+        deepest = max((item.deep for item in sublattices if item.side == side), default=0.0)
+        for slab in own if deepest else ():
+            check_region(slab, deepest, side=side)
     builder = _CellBuilder(space, solids, sublattices, transfers)
-    cells = tuple(builder.build(match) for match in matches)
+    cells = tuple(builder.build(match) for match in _list_named_matches(space, slabs))
     _check_transfers(cells, transfers, sublattices)
-    remarks = [*(_describe_solid(side, solids[side]) for side in SIDES)]
+    remarks = [f"{side}: planes refer to the cell of {solids[side].describe_cell()}" for side in SIDES]
     remarks += [_describe_slabs(side, slabs[side]) for side in SIDES]
-    remarks.append(_describe_matches(cells))
-    return InterfacePlan(cells, tuple(remarks))
-
-
-def _build_solid(choice: SolidChoice) -> Solid:
-    parent = build_parent(choice.source, (1, 1, 1), primitive=False)
-    return Solid(parent.name, parent)
+    return InterfacePlan(cells, (*remarks, _describe_matches(cells)))
 
 
 def _list_side_slabs(side: Side, choice: SolidChoice, solid: Solid) -> list[Slab]:
@@ -115,22 +105,12 @@ def _write_plane(plane: Sequence[int]) -> str:
     return f"({('' if min(plane) >= 0 else ' ').join(map(str, plane))})"
 
 
-def _check_thickness(slabs: Mapping[Side, Sequence[Slab]], deepest: float) -> None:
-    """Refuse slabs thinner than the region in which species may change."""
-    for side, own in slabs.items():
-        thin = [slab for slab in own if slab.thickness < deepest]
-        if thin:
-            raise ValueError(
-                f"{side}: the slab {thin[0].label} is {thin[0].thickness:.1f} Å thick, thinner than the region in which species "
-                f"may change ({deepest:g} Å); give more layers, or a smaller region"
-            )
-
-
 def _list_named_matches(space: InterfaceSpace, slabs: Mapping[Side, Sequence[Slab]]) -> list[Match]:
     """Matches within the limits, those of the wanted names.
 
     Raises:
-        ValueError: there are none, or a name is no match's.
+        ValueError: a name is no match's.
+        NoMatchError: there are none.
     """
     limits = space.match
     found = list_matches(
@@ -141,8 +121,6 @@ def _list_named_matches(space: InterfaceSpace, slabs: Mapping[Side, Sequence[Sla
         max_atoms=limits.max_atoms,
         strained=limits.strained,
     )
-    if not found:
-        raise ValueError("no match within the limits")
     if not limits.names:
         return found
     known = {match.name: match for match in found}
@@ -254,27 +232,23 @@ class _CellBuilder:
     """Builder of the cells of all matches."""
 
     space: InterfaceSpace
+    solids: Mapping[Side, Solid]
     sublattices: tuple[Sublattice, ...]
     transfers: tuple[Transfer, ...]
-    charges: Mapping[Side, Sequence[float]]
 
     def build(self, match: Match) -> InterfaceCell:
         """Build the bicrystal of a match, with its sites and symmetry."""
         space = self.space
         bicrystal = build_bicrystal(match, boundary=space.boundary, vacuum=space.vacuum)
         voids = {item.side: place_voids(bicrystal, item.side) for item in self.sublattices if item.is_void}
-        table = _SiteTable.from_bicrystal(bicrystal, voids, self.charges)
+        table = tabulate_sites(bicrystal, voids, self.solids)
         sites = self._select_sites(bicrystal, table)
-        permutations, keeps = _permute_sites(bicrystal, table, sites)
-        site_charges = [
-            self._find_charge(name, item) for item in self.sublattices for name in item.species
-        ]
+        site_charges = [self._find_charge(name, item) for item in self.sublattices for name in item.species]
         return InterfaceCell(
             bicrystal=bicrystal,
             sites=sites,
             shifts=self._make_shifts(bicrystal),
-            permutations=permutations,
-            keeps_plane=keeps,
+            symmetry=find_site_symmetry(bicrystal, table, sites),
             gap=self._choose_gap(bicrystal, table),
             natives=table.natives,
             charges=table.charges,
@@ -283,17 +257,17 @@ class _CellBuilder:
             is_film=table.is_film,
             layers=table.layers,
             depth=table.depth,
-            inner=table.depth > space.region,
+            inner=table.depth > space.region + SAME_DEPTH,
         )
 
-    def _select_sites(self, bicrystal: Bicrystal, table: _SiteTable) -> VaryingSites:
+    def _select_sites(self, bicrystal: Bicrystal, table: SiteTable) -> VaryingSites:
         """Sites of every sublattice within its depth, from the plane downwards."""
-        lateral = table.positions[:, :2] @ np.linalg.inv(bicrystal.lattice[:2, :2])
+        lateral = table.positions[:, :2] @ np.linalg.inv(bicrystal.match.cell)
         lateral -= np.floor(lateral + 1e-6)
         groups: list[SiteGroup] = []
         places: list[int] = []
         for item in self.sublattices:
-            within = (table.is_film == (item.side == "film")) & (table.depth <= item.deep + 1e-6)
+            within = (table.is_film == (item.side == "film")) & (table.depth <= item.deep + SAME_DEPTH)
             wanted = np.isin(table.unit_sites, item.unit_sites or (VOID,))
             own = order_by_depth(table.depth, lateral, np.flatnonzero(within & wanted).tolist())
             groups.append(SiteGroup(item.name, item.species, len(places), len(places) + len(own)))
@@ -304,35 +278,70 @@ class _CellBuilder:
         )
 
     def _find_charge(self, name: str, item: Sublattice) -> float:
-        """Formal charge of a species on a sublattice: that in the solid it comes from."""
+        """Formal charge of a species on a sublattice: that in its own solid, else that of the solid it came from."""
         if name == VACANCY:
             return 0.0
         for side in (item.side, other_side(item.side)):
-            found = self.space_charges.get((side, name))
-            if found is not None:
-                return found
+            parent = self.solids[side].parent
+            known = [state for state, own in zip(parent.states, parent.elements, strict=True) if own == name]
+            if known:
+                return float(np.mean([state or 0.0 for state in known]))
         return 0.0
-
-    @property
-    def space_charges(self) -> Mapping[tuple[Side, str], float]:
-        """Mean formal charge by side and element."""
-        return {}
 
     def _make_shifts(self, bicrystal: Bicrystal) -> ShiftRule:
         """Allowed shifts of the bicrystal, with its symmetry."""
-        rotations = np.array([item.rotation for item in bicrystal.operations], dtype=np.int64)
-        translations = to_steps(np.array([item.translation for item in bicrystal.operations]))
+        pair = bicrystal.symmetry
+        translations = to_steps(pair.translations)
         shift = self.space.shift
         if isinstance(shift, ShiftGrid):
-            lengths = np.linalg.norm(bicrystal.displacement_cell, axis=1)
-            return ShiftRule(rotations, translations, grid=count_grid(lengths, shift.spacing, rotations))
+            lengths = np.linalg.norm(pair.displacement_cell, axis=1)
+            grid = count_grid(lengths, shift.spacing, pair.rotations)
+            return ShiftRule(pair.rotations, translations, grid=grid)
         if isinstance(shift, tuple):
-            return ShiftRule(rotations, translations, fixed=to_steps(np.array(shift)))
-        return ShiftRule(rotations, translations)
+            return ShiftRule(pair.rotations, translations, fixed=to_steps(np.array(shift)))
+        return ShiftRule(pair.rotations, translations)
 
-    def _choose_gap(self, bicrystal: Bicrystal, table: _SiteTable) -> float:
+    def _choose_gap(self, bicrystal: Bicrystal, table: SiteTable) -> float:
         """Gap of the space, or that at contact."""
         gap = self.space.gap
         if isinstance(gap, float | int):
             return float(gap)
-        return 2.0
+        solid = table.unit_sites != VOID
+        near = solid & (table.depth <= CONTACT_DEPTH)
+        sides = [
+            (table.positions[near & (table.is_film == film)], table.radii[near & (table.is_film == film)])
+            for film in (False, True)
+        ]
+        images = list_images_in_plane(bicrystal.match.cell, LARGEST_CONTACT)
+        contact = find_contact_gap(bicrystal.displacement_cell, sides[0], sides[1], images)
+        return min(max(contact, gap.min), gap.max) if isinstance(gap, GapRange) else contact
+
+
+# Remarks.
+
+
+def _describe_slabs(side: Side, slabs: Sequence[Slab]) -> str:
+    """Describe the planes and terminations of one side."""
+    parts = []
+    for slab in slabs:
+        notes = [f"{slab.thickness:.1f} Å"]
+        if slab.polar:
+            notes.append("polar: formal charges give it a dipole")
+        if not slab.stoichiometric:
+            notes.append("not stoichiometric")
+        if slab.symmetric:
+            notes.append("two equal surfaces")
+        parts.append(f"{slab.label} ({', '.join(notes)})")
+    return f"{side}: terminations {_list_some(parts)}"
+
+
+def _describe_matches(cells: Sequence[InterfaceCell]) -> str:
+    """Describe the matches: atoms, area and strain of each, and the gap."""
+    parts = [
+        f"{cell.name} ({cell.bicrystal.match.atoms} atoms, {cell.area:.0f} Å², strain {100 * cell.strain:.1f} %, gap {cell.gap:g} Å)"
+        for cell in cells
+    ]
+    number = "1 match" if len(cells) == 1 else f"{len(cells)} matches"
+    unlike = sum(cell.bicrystal.boundary == "sandwich" and not cell.bicrystal.planes_alike for cell in cells)
+    end = f"; the two planes of {unlike} of them differ, so that energies are means of both" if unlike else ""
+    return f"{number}: {_list_some(parts)}{end}"

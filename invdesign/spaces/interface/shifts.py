@@ -19,8 +19,8 @@ STEPS = 1_080_000  # 2^6 3^3 5^4, chosen: below 1e-5 Å in cells of up to 10 Å,
 
 
 def to_steps(shift: FloatArray) -> IntArray:
-    """Convert shifts (…, 2), fractions, to steps within the cell."""
-    found: IntArray = np.mod(np.rint(np.asarray(shift) * STEPS).astype(np.int64), STEPS)
+    """Convert shifts (…, 2), fractions, to steps."""
+    found: IntArray = np.rint(np.asarray(shift, dtype=np.float64) * STEPS).astype(np.int64)
     return found
 
 
@@ -32,6 +32,8 @@ def to_fractions(steps: IntArray) -> list[float]:
 @dataclass(frozen=True, eq=False)
 class ShiftRule:
     """Shifts that a space allows on one bicrystal, with the symmetry that maps them onto each other.
+
+    Shifts that differ by whole cells of displacements are images of each other, which permute the sites.
 
     Attributes:
         rotations: shape (g, 2, 2), whole numbers: the image of a shift is rotation @ shift + translation.
@@ -49,18 +51,15 @@ class ShiftRule:
     def _closed(self) -> BoolArray:
         """Shape (g,): operations that map allowed shifts onto allowed shifts."""
         if self.fixed is not None:
-            return np.asarray((self.map_steps(self.fixed) == self.fixed).all(axis=1))
+            return np.asarray((np.mod(self.map_steps(self.fixed) - self.fixed, STEPS) == 0).all(axis=1))
         if self.grid is None:
             return np.ones(len(self.rotations), dtype=np.bool_)
-        points = self.list_points()
-        images = np.mod(
-            np.einsum("gij,pj->gpi", self.rotations, points) + self.translations[:, None], STEPS
-        )
+        images = np.einsum("gij,pj->gpi", self.rotations, self.list_points()) + self.translations[:, None]
         return np.asarray((self.nearest_allowed(images) == images).all(axis=(1, 2)))
 
     def map_steps(self, steps: IntArray) -> IntArray:
         """Images of a shift (2,) by all operations, shape (g, 2)."""
-        found: IntArray = np.mod(self.rotations @ steps + self.translations, STEPS)
+        found: IntArray = self.rotations @ steps + self.translations
         return found
 
     def nearest_allowed(self, steps: IntArray) -> IntArray:
@@ -68,14 +67,14 @@ class ShiftRule:
         if self.fixed is not None:
             return np.broadcast_to(self.fixed, steps.shape).copy()
         if self.grid is None:
-            return np.mod(steps, STEPS)
-        places = np.mod(np.rint(steps * self.grid / STEPS).astype(np.int64), self.grid)
-        return self._point_steps(places)
+            return steps
+        return self._point_steps(np.rint(steps * self.grid / STEPS).astype(np.int64))
 
     def _point_steps(self, places: IntArray) -> IntArray:
         """Steps of grid points (…, 2)."""
         assert self.grid is not None
-        found: IntArray = np.rint(places * (STEPS / self.grid)).astype(np.int64)
+        whole, rest = np.divmod(places, self.grid)
+        found: IntArray = whole * STEPS + np.rint(rest * (STEPS / self.grid)).astype(np.int64)
         return found
 
     def list_points(self) -> IntArray:
@@ -86,18 +85,22 @@ class ShiftRule:
         axes = [np.arange(count) for count in self.grid.tolist()]
         return self._point_steps(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2))
 
-    def reduce(self, steps: IntArray, usable: BoolArray) -> tuple[IntArray, IntArray]:
-        """Smallest symmetric image of a shift, and the operations that lead there.
+    def reduce(self, steps: IntArray, usable: BoolArray) -> tuple[IntArray, IntArray, IntArray]:
+        """Smallest symmetric image of a shift, within one cell of displacements.
 
         Args:
             steps: shape (2,), an allowed shift.
             usable: shape (g,), operations that may be used.
+
+        Returns:
+            (the shift (2,); the operations (k,) that lead there; the whole cells (k, 2) to be taken off after each).
         """
         operations = np.flatnonzero(usable & self._closed)
-        images = np.mod(self.rotations[operations] @ steps + self.translations[operations], STEPS)
-        order = images[:, 0] * STEPS + images[:, 1]
+        images = self.rotations[operations] @ steps + self.translations[operations]
+        whole, rest = np.divmod(images, STEPS)
+        order = rest[:, 0] * STEPS + rest[:, 1]
         leading = order == order.min()
-        return images[int(leading.argmax())], operations[leading]
+        return rest[int(leading.argmax())], operations[leading], whole[leading]
 
     def list_distinct(self) -> IntArray:
         """Smallest images of all points of the grid, shape (p, 2), in steps; ascending."""
@@ -108,11 +111,6 @@ class ShiftRule:
     def draw(self, rng: Rng) -> IntArray:
         """Draw a shift (2,), all equally likely."""
         return self.nearest_allowed(rng.integers(STEPS, size=2))
-
-
-def snap_translations(translations: FloatArray) -> IntArray:
-    """Convert translations (g, 2), fractions, to steps."""
-    return to_steps(translations)
 
 
 def count_grid(lengths: FloatArray, spacing: float, rotations: IntArray) -> IntArray:
