@@ -19,9 +19,13 @@ from invdesign.structures.cells import match_points
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-LENGTH_TOLERANCE = 0.03  # largest relative difference of vectors in the plane (chosen; relaxation keeps the plane)
+LENGTH_TOLERANCE = (
+    0.03  # largest relative difference of vectors in the plane (chosen; relaxation keeps the plane)
+)
 ANGLE_TOLERANCE = 2.0  # degrees, of the angle between them, and of the normal (chosen)
-LARGEST_MOVE = 1.6  # Å from its site for an atom to be taken for its own, beyond the motion of its side (chosen)
+LARGEST_MOVE = (
+    1.6  # Å from its site for an atom to be taken for its own, beyond the motion of its side (chosen)
+)
 ROUNDS = 4  # of nearest sites and mean displacements of the sides (chosen)
 MOST_ORIGINS = 60  # atoms tried as the origin of a side in a structure of unknown shift (chosen)
 
@@ -67,7 +71,7 @@ def _read_atoms(structure: Structure, cell: InterfaceCell) -> _Bicrystal | None:
     if len(structure) != fewest:  # exchanges and depletions keep the number of atoms
         return None
     lattice = structure.lattice
-    plane = cell.bicrystal.lattice[:2]
+    plane = cell.bicrystal.match.cell
     lengths = np.linalg.norm(plane, axis=1)
     angle = np.degrees(np.arccos(np.clip(plane[0] @ plane[1] / lengths.prod(), -1.0, 1.0)))
     off = np.abs(np.array(lattice.abc[:2]) / lengths - 1.0)
@@ -75,7 +79,7 @@ def _read_atoms(structure: Structure, cell: InterfaceCell) -> _Bicrystal | None:
     if off.max() > LENGTH_TOLERANCE or tilted > ANGLE_TOLERANCE:
         return None
     own = np.zeros((3, 3))
-    own[:2] = plane
+    own[:2, :2] = plane
     own[2, 2] = lattice.c
     elements = tuple(element_at(site) for site in structure)
     return _Bicrystal(elements, structure.frac_coords @ own, own)
@@ -118,9 +122,7 @@ def _recognise_near(
     return reader.to_canonical(placed)
 
 
-def _site_positions(
-    cell: InterfaceCell, shift: IntArray, gap: float, moves: FloatArray
-) -> FloatArray:
+def _site_positions(cell: InterfaceCell, shift: IntArray, gap: float, moves: FloatArray) -> FloatArray:
     """Positions of all sites, each side moved as a whole."""
     positions = cell.place(shift, gap)[1].copy()
     positions[~cell.is_film] += moves[0]
@@ -205,4 +207,3 @@ def _place_side(atoms: _Bicrystal, sites: FloatArray, natives: Sequence[str]) ->
         if best is None or cost < best[0] - 1e-9:
             best = cost, offset
     return best[1] if best is not None and best[0] < 0.5 * LARGEST_MOVE else None
-

@@ -115,8 +115,7 @@ class InterfaceCell:
     @cached_property
     def to_shift(self) -> FloatArray:
         """Matrix (2, 2) that turns a displacement in Å, as a row, into fractions of the cell of displacements."""
-        found: FloatArray = np.linalg.inv(self.bicrystal.displacement_cell)
-        return found
+        return np.asarray(np.linalg.inv(self.bicrystal.displacement_cell), dtype=np.float64)
 
     # Symmetry.
 
@@ -147,7 +146,7 @@ class InterfaceCell:
             (rows in Å, shape (3, 3); positions in Å, shape (m, 3)).
         """
         lattice, _ = self.bicrystal.place(shift / STEPS, gap)
-        moved = self.positions.copy()
+        moved: FloatArray = self.positions.copy()
         moved[self.is_film, :2] += (shift / STEPS) @ self.bicrystal.displacement_cell
         moved[self.is_film, 2] += gap
         return lattice, moved

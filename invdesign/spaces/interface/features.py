@@ -13,6 +13,7 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.protocols import Descriptor
 from invdesign.spaces.interface.cell import InterfaceCell
 from invdesign.spaces.interface.genomes import Placed
+from invdesign.spaces.interface.shifts import STEPS
 from invdesign.structures.electrostatics import COULOMB_CONSTANT
 
 PAIR_REACH = 6.0  # Å; pairs across the plane up to which features count them (chosen)
@@ -62,7 +63,9 @@ class InterfaceFeatures:
             found += [Descriptor(f"{kind} across at {centre:g} Å", "pairs") for centre in PAIR_CENTRES]
         for group in self.cells[0].sites.groups:
             for part in range(DEPTH_PARTS):
-                found.append(Descriptor(f"foreign on {group.name}, part {part + 1} of the depth", "exchanges"))
+                found.append(
+                    Descriptor(f"foreign on {group.name}, part {part + 1} of the depth", "exchanges")
+                )
         return found
 
     def evaluate(self, placed: Placed) -> FloatArray:
@@ -73,26 +76,34 @@ class InterfaceFeatures:
         numbers += [cell.strain, cell.area]
         if self.gaps:
             numbers.append(placed.gap)
-        occupants = cell.list_occupants(placed.codes)
         charges = cell.list_charges(placed.codes)
-        weights, coupling = surface.couple(placed.shift, placed.gap)
-        below, above = surface.below, surface.above
-        own = charges - cell.list_charges(np.zeros_like(placed.codes))
+        pairs = surface.find_pairs(placed.shift, placed.gap)
+        products = charges[pairs.below] * charges[pairs.above]
+        changes = charges - cell.charges
         numbers += [
             float(charges[cell.is_film].sum()) / cell.area,
-            float(charges[below] @ coupling @ charges[above]) / cell.area,
-            surface.energy_within(charges, own) / cell.area,
+            float(products @ _damped_coulomb(pairs.distance)) / cell.area,
+            surface.energy_within(charges, changes) / cell.area,
         ]
-        lookup = {name: place for place, name in enumerate(self.elements)}
-        codes = np.array([lookup.get(name, -1) for name in occupants], dtype=np.int64)
-        hold = codes[:, None] == np.arange(len(self.elements))
-        # Shape (shells, elements below, elements above).
-        counts = np.einsum("ia,sij,jb->sab", hold[below], weights, hold[above], optimize=True) / cell.area
-        for one, other in self._kinds:
-            both = counts[:, one, other] + (counts[:, other, one] if one != other else 0.0)
-            numbers += both.tolist()
+        numbers += (self._count_pairs(cell.list_occupants(placed.codes), pairs) / cell.area).tolist()
         numbers += self._count_exchanges(cell, placed.codes)
         return np.round(np.array(numbers), ROUNDING_DIGITS) + 0.0
+
+    def _count_pairs(self, occupants: Sequence[str], pairs: _Pairs) -> FloatArray:
+        """Weighted numbers of pairs across the plane by elements and distance, shape (kinds * centres,)."""
+        close = pairs.distance < PAIR_REACH
+        size = len(self.elements)
+        lookup = {name: place for place, name in enumerate(self.elements)}
+        codes = np.array([lookup.get(name, size) for name in occupants], dtype=np.int64)
+        one, other = codes[pairs.below[close]], codes[pairs.above[close]]
+        kinds = np.minimum(one, other) * (size + 1) + np.maximum(one, other)
+        distance = pairs.distance[close]
+        wanted = [first * (size + 1) + second for first, second in self._kinds]
+        found = np.empty((len(wanted), len(PAIR_CENTRES)))
+        for column, centre in enumerate(PAIR_CENTRES):
+            weights = np.exp(-0.5 * ((distance - centre) / PAIR_WIDTH) ** 2)
+            found[:, column] = np.bincount(kinds, weights, minlength=(size + 1) ** 2)[wanted]
+        return found.ravel()
 
     def _count_exchanges(self, cell: InterfaceCell, codes: IntArray) -> list[float]:
         """Foreign atoms per Å² on each group of sites, by parts of the depth."""
@@ -113,56 +124,78 @@ def _surface_of(cell: InterfaceCell) -> _Surface:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Pairs of sites across the plane at one shift and gap.
+
+    Attributes:
+        below, above: shape (k,), sites of substrate and film.
+        distance: shape (k,), Å.
+    """
+
+    below: IntArray
+    above: IntArray
+    distance: FloatArray
+
+
 class _Surface:
     """Sites of a match near the plane, and their couplings."""
 
     def __init__(self, cell: InterfaceCell) -> None:
         self.cell = cell
-        near = cell.depth <= CHARGE_REACH
-        self.below = np.flatnonzero(near & ~cell.is_film)
-        self.above = np.flatnonzero(near & cell.is_film)
-        self.images = cell.list_lateral_images(CHARGE_REACH)
-        self._sides = [_damp(cell, own, self.images) for own in (self.below, self.above)]
+        images = cell.list_lateral_images(CHARGE_REACH)
+        sides = [
+            np.flatnonzero((cell.depth <= CHARGE_REACH) & (cell.is_film == film)) for film in (False, True)
+        ]
+        self._sides = [(own, _damp(cell, own, images)) for own in sides]
+        self._below, self._above, self._apart = _list_near_pairs(cell, sides[0], sides[1], images)
 
-    def couple(self, shift: IntArray, gap: float) -> tuple[FloatArray, FloatArray]:
-        """Couplings across the plane at a shift and a gap.
-
-        Returns:
-            (weights of pairs in each shell, shape (shells, below, above); energies of unit charges, shape (below, above), eV).
-        """
-        _, positions = self.cell.place(shift, gap)
-        apart = positions[self.above][None, :] - positions[self.below][:, None]
-        shells = np.zeros((len(PAIR_CENTRES), len(self.below), len(self.above)))
-        coupling = np.zeros((len(self.below), len(self.above)))
-        for image in self.images:
-            squares = ((apart + image) ** 2).sum(axis=2)
-            near = squares < CHARGE_REACH**2
-            if not near.any():
-                continue
-            distance = np.sqrt(squares[near])
-            coupling[near] += _damped_coulomb(distance)
-            close = distance < PAIR_REACH
-            rows, columns = np.nonzero(near)
-            rows, columns, distance = rows[close], columns[close], distance[close]
-            for number, centre in enumerate(PAIR_CENTRES):
-                # Pairs of one image are distinct, so that plain indexing adds each of them.
-                shells[number, rows, columns] += np.exp(-0.5 * ((distance - centre) / PAIR_WIDTH) ** 2)
-        return shells, coupling
+    def find_pairs(self, shift: IntArray, gap: float) -> _Pairs:
+        """Pairs across the plane within the cutoff, at a shift (2,) in steps and a gap in Å."""
+        apart = self._apart + np.append((shift / STEPS) @ self.cell.bicrystal.displacement_cell, gap)
+        squares = (apart**2).sum(axis=1)
+        near = squares < CHARGE_REACH**2
+        return _Pairs(self._below[near], self._above[near], np.sqrt(squares[near]))
 
     def energy_within(self, charges: FloatArray, changes: FloatArray) -> float:
         """Energy that changes of charges bring within each side, eV."""
         total = 0.0
-        for own, matrix in zip((self.below, self.above), self._sides, strict=True):
+        for own, matrix in self._sides:
             before = charges[own] - changes[own]
             total += float(changes[own] @ matrix @ (before + 0.5 * changes[own]))
         return total
+
+
+def _list_near_pairs(
+    cell: InterfaceCell, below: IntArray, above: IntArray, images: FloatArray
+) -> tuple[IntArray, IntArray, FloatArray]:
+    """Pairs of sites that some shift within the cell of displacements brings within the cutoff.
+
+    Returns:
+        (sites below (k,), sites above (k,), vectors from one to the other at no shift and no gap (k, 3), Å).
+    """
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) @ cell.bicrystal.displacement_cell
+    middle = corners.mean(axis=0)
+    radius = float(np.linalg.norm(corners - middle, axis=1).max())
+    apart = cell.positions[above][None, :] - cell.positions[below][:, None]
+    found = []
+    for image in images:
+        vectors = apart + image
+        lateral = np.linalg.norm(vectors[..., :2] + middle, axis=2)
+        room = np.sqrt(np.maximum(CHARGE_REACH**2 - vectors[..., 2] ** 2, 0.0))
+        rows, columns = np.nonzero((lateral < room + radius) & (vectors[..., 2] < CHARGE_REACH))
+        found.append((below[rows], above[columns], vectors[rows, columns]))
+    one, other, vectors = zip(*found, strict=True)
+    return np.concatenate(one), np.concatenate(other), np.concatenate(vectors)
 
 
 def _damped_coulomb(distance: FloatArray) -> FloatArray:
     """Energy of two unit charges in eV, damped so that it ends at the cutoff."""
     from scipy.special import erfc
 
-    close = np.maximum(distance, 0.3)  # Å: voids beside atoms; a smaller distance would only make large numbers
+    close = np.maximum(
+        distance, 0.3
+    )  # Å: voids beside atoms; a smaller distance would only make large numbers
     end = float(erfc(CHARGE_DAMPING * CHARGE_REACH)) / CHARGE_REACH
     found: FloatArray = COULOMB_CONSTANT * (erfc(CHARGE_DAMPING * close) / close - end)
     return found

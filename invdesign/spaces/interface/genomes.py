@@ -71,7 +71,10 @@ class GenomeReader:
             options = {name: code for code, name in enumerate(group.species)}
             codes += read_codes(group.name, species, options)
         return Placed(
-            number, self._parse_shift(genome, cell), self._parse_gap(genome, cell), np.asarray(codes, np.int64)
+            number,
+            self._parse_shift(genome, cell),
+            self._parse_gap(genome, cell),
+            np.asarray(codes, np.int64),
         )
 
     def _parse_match(self, genome: Genome) -> int:
@@ -92,8 +95,8 @@ class GenomeReader:
             or any(isinstance(x, bool) or not isinstance(x, int | float) or not abs(x) < 1e6 for x in shift)
         ):
             raise Infeasible(f"shift must be two fractions, as [0.25, 0.5], got {shift!r}")
-        steps = to_steps(np.asarray(shift, dtype=np.float64))
-        allowed = cell.shifts.nearest_allowed(steps)
+        steps = to_steps(np.array([float(x) for x in shift if isinstance(x, int | float)]))
+        allowed: IntArray = cell.shifts.nearest_allowed(steps)
         if np.abs(allowed - steps).max() > 1:
             raise Infeasible(f"shift {list(shift)} is no point of the grid of shifts")
         return allowed

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from invdesign.arrays import FloatArray, IntArray
+from invdesign.arrays import IntArray
 from invdesign.rng import Rng
 from invdesign.spaces.interface.cell import InterfaceCell
 from invdesign.spaces.interface.genomes import GenomeReader, Placed
@@ -138,9 +138,7 @@ class InterfaceOperators:
                 return child
         return None
 
-    def _change_once(
-        self, parent: Placed, codes: IntArray, transfers: Sequence[int], rng: Rng
-    ) -> IntArray:
+    def _change_once(self, parent: Placed, codes: IntArray, transfers: Sequence[int], rng: Rng) -> IntArray:
         """Change the number or the place of the atoms of one transfer."""
         sites = self._cell(parent.match).sites
         transfer = transfers[int(rng.random() * len(transfers))]
@@ -190,9 +188,7 @@ class InterfaceOperators:
         shift = new.shifts.nearest_allowed(parent.shift)
         return Placed(number, shift, gap, self._carry_codes(parent.codes, old, new, rng))
 
-    def _carry_codes(
-        self, codes: IntArray, old: InterfaceCell, new: InterfaceCell, rng: Rng
-    ) -> IntArray:
+    def _carry_codes(self, codes: IntArray, old: InterfaceCell, new: InterfaceCell, rng: Rng) -> IntArray:
         """Put as many foreign atoms at about the same relative depths on the sites of another match.
 
         Sites of a group stand in the order of their depth in every match, so a place in that order is a relative depth.
@@ -205,7 +201,9 @@ class InterfaceOperators:
         keys = np.empty(len(new.sites))
         for before, after in zip(old.sites.groups, new.sites.groups, strict=True):
             own = codes[before.first : before.stop]
-            where = np.minimum((np.arange(len(after)) + 0.5) * len(before) / max(len(after), 1), len(before) - 1)
+            where = np.minimum(
+                (np.arange(len(after)) + 0.5) * len(before) / max(len(after), 1), len(before) - 1
+            )
             keys[after.first : after.stop] = own[where.astype(np.int64)] if len(before) else NATIVE
         return new.sites.place_by_keys(chosen, keys + rng.random(len(keys)))
 
@@ -275,5 +273,3 @@ def _are_equal(a: Placed, b: Placed) -> bool:
         and bool((a.shift == b.shift).all())
         and bool((a.codes == b.codes).all())
     )
-
-

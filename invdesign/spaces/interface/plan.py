@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +14,15 @@ from invdesign.spaces.interface.cell import (
     list_images_in_plane,
     order_by_depth,
 )
-from invdesign.spaces.interface.settings import SIDES, GapRange, ShiftGrid, Side, SolidChoice, other_side
+from invdesign.spaces.interface.settings import (
+    SIDES,
+    GapRange,
+    InterfaceSettings,
+    ShiftGrid,
+    Side,
+    SolidChoice,
+    other_side,
+)
 from invdesign.spaces.interface.shifts import ShiftRule, count_grid, to_steps
 from invdesign.spaces.interface.sites import Sublattice, Transfer, VaryingSites
 from invdesign.spaces.interface.symmetry import find_site_symmetry
@@ -34,9 +41,6 @@ from invdesign.structures.bicrystals import (
     list_slabs,
     make_solid,
 )
-
-if TYPE_CHECKING:
-    from invdesign.spaces.interface.space import InterfaceSpace
 
 MOST_NAMED_MATCHES = 12  # in a remark (chosen)
 SAME_DEPTH = 1e-3  # Å; sites of one layer are on one side of a limit (chosen)
@@ -58,7 +62,7 @@ class InterfacePlan:
 
 
 @lru_cache(maxsize=8)
-def build_plan(space: InterfaceSpace) -> InterfacePlan:
+def build_plan(space: InterfaceSettings) -> InterfacePlan:
     """Build the plan of a space; once per process for the same settings.
 
     Raises:
@@ -91,7 +95,9 @@ def _list_side_slabs(side: Side, choice: SolidChoice, solid: Solid) -> list[Slab
     for plane in choice.planes:
         slabs = list_slabs(solid, plane, layers=choice.layers, thickness=choice.thickness)
         numbers = [slab.termination for slab in slabs]
-        found += [slab for slab in slabs if not choice.terminations or slab.termination in choice.terminations]
+        found += [
+            slab for slab in slabs if not choice.terminations or slab.termination in choice.terminations
+        ]
         if choice.terminations and not set(numbers) & set(choice.terminations):
             raise ValueError(
                 f"{side}: the plane {_write_plane(plane)} of {solid.name} has the terminations "
@@ -105,7 +111,7 @@ def _write_plane(plane: Sequence[int]) -> str:
     return f"({('' if min(plane) >= 0 else ' ').join(map(str, plane))})"
 
 
-def _list_named_matches(space: InterfaceSpace, slabs: Mapping[Side, Sequence[Slab]]) -> list[Match]:
+def _list_named_matches(space: InterfaceSettings, slabs: Mapping[Side, Sequence[Slab]]) -> list[Match]:
     """Matches within the limits, those of the wanted names.
 
     Raises:
@@ -126,21 +132,25 @@ def _list_named_matches(space: InterfaceSpace, slabs: Mapping[Side, Sequence[Sla
     known = {match.name: match for match in found}
     unknown = [name for name in limits.names if name not in known]
     if unknown:
-        raise ValueError(f"there is no match '{unknown[0]}' within the limits; there are: {_list_some(list(known))}")
+        raise ValueError(
+            f"there is no match '{unknown[0]}' within the limits; there are: {_list_some(list(known))}"
+        )
     return [known[name] for name in limits.names]
 
 
 def _list_some(names: Sequence[str]) -> str:
     """List the first names, and the number of the others."""
     shown = ", ".join(names[:MOST_NAMED_MATCHES])
-    return shown if len(names) <= MOST_NAMED_MATCHES else f"{shown} and {len(names) - MOST_NAMED_MATCHES} more"
+    return (
+        shown if len(names) <= MOST_NAMED_MATCHES else f"{shown} and {len(names) - MOST_NAMED_MATCHES} more"
+    )
 
 
 # What varies.
 
 
 def _list_sublattices(
-    space: InterfaceSpace, solids: Mapping[Side, Solid]
+    space: InterfaceSettings, solids: Mapping[Side, Solid]
 ) -> tuple[tuple[Sublattice, ...], tuple[Transfer, ...]]:
     """Sublattices whose species may change, and the transfers between them.
 
@@ -152,7 +162,9 @@ def _list_sublattices(
     for item in space.exchange:
         names: Mapping[Side, str] = {"substrate": item.substrate, "film": item.film}
         deep = space.region if item.deep is None else item.deep
-        elements = {side: _find_sublattice(table, side, name, solids[side], deep) for side, name in names.items()}
+        elements = {
+            side: _find_sublattice(table, side, name, solids[side], deep) for side, name in names.items()
+        }
         if elements["substrate"] == elements["film"]:
             raise ValueError(
                 f"exchange of {item.substrate} and {item.film}: both are {elements['film']}, so nothing would change"
@@ -169,7 +181,9 @@ def _list_sublattices(
             table[voids] = Sublattice(f"{other} voids", other, (), (VACANCY,), space.region)
         ends.append((f"{loss.ion} from {side}", loss.most, [((side, loss.ion), VACANCY), (voids, loss.ion)]))
     for side in SIDES:
-        find_named_sites(solids[side].parent, [name for own, name in table if own == side and name != "voids"])
+        find_named_sites(
+            solids[side].parent, [name for own, name in table if own == side and name != "voids"]
+        )
     order = list(table)
     for _, _, keys in ends:
         for key, foreign in keys:
@@ -201,7 +215,9 @@ def _find_sublattice(
     if known is None:
         table[side, name] = Sublattice(f"{side} {name}", side, sites, (element,), deep)
     elif known.deep != deep:
-        raise ValueError(f"{name} of the {side} is exchanged {known.deep:g} and {deep:g} Å deep; give one depth")
+        raise ValueError(
+            f"{name} of the {side} is exchanged {known.deep:g} and {deep:g} Å deep; give one depth"
+        )
     return element
 
 
@@ -231,7 +247,7 @@ def _check_transfers(
 class _CellBuilder:
     """Builder of the cells of all matches."""
 
-    space: InterfaceSpace
+    space: InterfaceSettings
     solids: Mapping[Side, Solid]
     sublattices: tuple[Sublattice, ...]
     transfers: tuple[Transfer, ...]

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import CoreSchema
 
 from invdesign.settings import Frozen
+from invdesign.spaces.counted import CountableSpace
 from invdesign.structures.charges import check_element
 from invdesign.structures.parents import ParentSource
 
@@ -109,7 +117,9 @@ class GapRange(Frozen):
     @model_validator(mode="after")
     def _check_order(self) -> Self:
         if self.min >= self.max:
-            raise ValueError(f"min must be below max, got {self.min:g} and {self.max:g}; a fixed gap is one number")
+            raise ValueError(
+                f"min must be below max, got {self.min:g} and {self.max:g}; a fixed gap is one number"
+            )
         return self
 
 
@@ -128,6 +138,8 @@ class Exchange(Frozen):
 
 class Depletion(Frozen):
     """Ions that leave sites of one side and enter voids of the other."""
+
+    model_config = ConfigDict(serialize_by_alias=True)
 
     ion: str
     """The ion's element."""
@@ -151,6 +163,49 @@ class OneOrMany:
     """JSON Schema of a list whose single entry may stand alone."""
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
         found = handler(schema)
         return {"anyOf": [found.get("items", {}), found]}
+
+
+FixedShift = Annotated[tuple[float, float], Field(strict=False)]
+
+
+class InterfaceSettings(CountableSpace):
+    """Settings of a space of interfaces."""
+
+    substrate: SolidChoice
+    """The solid below the plane."""
+    film: SolidChoice
+    """The solid above the plane."""
+    match: MatchLimits = MatchLimits()
+    """Limits of the cells in which both fit together."""
+    boundary: Literal["sandwich", "vacuum"] = "sandwich"
+    """`sandwich`: two planes and no vacuum; `vacuum`: one plane, and two free surfaces."""
+    vacuum: float = Field(default=15.0, ge=5.0, le=100.0)
+    """Thickness of the vacuum in Å, with `boundary: vacuum`."""
+    region: float = Field(default=5.0, gt=0.0, le=100.0)
+    """Distance from the first plane in Å up to which species may change."""
+    shift: Literal["free"] | ShiftGrid | FixedShift = "free"
+    """`free`, a grid `{spacing: 0.5}` (Å), or one shift for all candidates in fractions of the cell of displacements."""
+    gap: float | GapRange | None = Field(default=None)
+    """Distance of the outermost atoms of both sides in Å, or a range of it; by ionic radii for each match where not given."""
+    exchange: Annotated[
+        tuple[Exchange, ...], BeforeValidator(list_single), OneOrMany, Field(strict=False)
+    ] = ()
+    """Conserved exchanges of a sublattice of the substrate with one of the film."""
+    deplete: Annotated[
+        tuple[Depletion, ...], BeforeValidator(list_single), OneOrMany, Field(strict=False)
+    ] = ()
+    """Ions that leave one side for voids of the other."""
+    rattle: float = Field(default=0.0, ge=0.0, le=0.5)
+    """Standard deviation of random displacements, Å, so that symmetric starts can leave their saddle."""
+
+    @field_validator("gap")
+    @classmethod
+    def _check_gap(cls, gap: float | GapRange | None) -> float | GapRange | None:
+        if isinstance(gap, float | int) and not 0.0 <= gap <= 20.0:
+            raise ValueError(f"a gap lies between 0 and 20 Å, got {gap:g}")
+        return gap

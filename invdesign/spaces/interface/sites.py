@@ -154,4 +154,3 @@ class VaryingSites:
             here = counts[column : column + len(group.species)]
             codes[group.first + order] = np.repeat(np.arange(len(group.species)), here)
         return codes
-

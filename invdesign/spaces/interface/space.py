@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import model_validator
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Design, Genome, Json, genome_key
@@ -20,23 +20,13 @@ from invdesign.errors import Infeasible, InvdesignError
 from invdesign.periodic import periodic_mask, wrap_into_cube
 from invdesign.protocols import Descriptor, Domain, Operator
 from invdesign.rng import rng_for
-from invdesign.spaces.counted import CountableSpace
 from invdesign.spaces.interface.adopt import recognise_interface
 from invdesign.spaces.interface.building import REFERENCES, build_initial, list_references
 from invdesign.spaces.interface.features import InterfaceFeatures
 from invdesign.spaces.interface.genomes import GenomeReader, Placed
 from invdesign.spaces.interface.operators import InterfaceOperators
 from invdesign.spaces.interface.plan import InterfacePlan, build_plan
-from invdesign.spaces.interface.settings import (
-    Depletion,
-    Exchange,
-    GapRange,
-    MatchLimits,
-    OneOrMany,
-    ShiftGrid,
-    SolidChoice,
-    list_single,
-)
+from invdesign.spaces.interface.settings import GapRange, InterfaceSettings
 from invdesign.spaces.interface.vectors import InterfaceAxes
 from invdesign.structures.files import check_distances
 from invdesign.structures.parents import list_parent_remarks
@@ -46,10 +36,8 @@ if TYPE_CHECKING:
 
 MAX_LISTED = 50_000  # genomes of a countable space (chosen)
 
-FixedShift = Annotated[tuple[float, float], Field(strict=False)]
 
-
-class InterfaceSpace(CountableSpace):
+class InterfaceSpace(InterfaceSettings):
     """Interfaces of a substrate and a film.
 
     A genome names the match, and holds what may vary of the rest: the shift of the film in fractions of the cell of
@@ -57,38 +45,6 @@ class InterfaceSpace(CountableSpace):
     `{"match": "(110)1|(010)3 2x1", "shift": [0.25, 0.5], "substrate Co": ["P", "Co"], "film P": ["P", "Co"]}`.
     A space of matches and shifts on a grid alone can be counted (`count`, `genome`, `blocks`).
     """
-
-    model_config = ConfigDict(serialize_by_alias=True)
-
-    substrate: SolidChoice
-    """The solid below the plane."""
-    film: SolidChoice
-    """The solid above the plane."""
-    match: MatchLimits = MatchLimits()
-    """Limits of the cells in which both fit together."""
-    boundary: Literal["sandwich", "vacuum"] = "sandwich"
-    """`sandwich`: two planes and no vacuum; `vacuum`: one plane, and two free surfaces."""
-    vacuum: float = Field(default=15.0, ge=5.0, le=100.0)
-    """Thickness of the vacuum in Å, with `boundary: vacuum`."""
-    region: float = Field(default=5.0, gt=0.0, le=100.0)
-    """Distance from the first plane in Å up to which species may change."""
-    shift: Literal["free"] | ShiftGrid | FixedShift = "free"
-    """`free`, a grid `{spacing: 0.5}` (Å), or one shift for all candidates in fractions of the cell of displacements."""
-    gap: float | GapRange | None = Field(default=None)
-    """Distance of the outermost atoms of both sides in Å, or a range of it; by ionic radii for each match where not given."""
-    exchange: Annotated[tuple[Exchange, ...], BeforeValidator(list_single), OneOrMany, Field(strict=False)] = ()
-    """Conserved exchanges of a sublattice of the substrate with one of the film."""
-    deplete: Annotated[tuple[Depletion, ...], BeforeValidator(list_single), OneOrMany, Field(strict=False)] = ()
-    """Ions that leave one side for voids of the other."""
-    rattle: float = Field(default=0.0, ge=0.0, le=0.5)
-    """Standard deviation of random displacements, Å, so that symmetric starts can leave their saddle."""
-
-    @field_validator("gap")
-    @classmethod
-    def _check_gap(cls, gap: float | GapRange | None) -> float | GapRange | None:
-        if isinstance(gap, float | int) and not 0.0 <= gap <= 20.0:
-            raise ValueError(f"a gap lies between 0 and 20 Å, got {gap:g}")
-        return gap
 
     @model_validator(mode="after")
     def _check_interfaces(self) -> Self:
@@ -135,7 +91,9 @@ class InterfaceSpace(CountableSpace):
     @property
     def remarks(self) -> tuple[str, ...]:
         """Remarks on the reading of the solids, their cells and planes, and the matches."""
-        found = [remark for choice in (self.substrate, self.film) for remark in list_parent_remarks(choice.source)]
+        found = [
+            remark for choice in (self.substrate, self.film) for remark in list_parent_remarks(choice.source)
+        ]
         return (*dict.fromkeys(found), *self._plan.remarks)
 
     @property

@@ -12,7 +12,9 @@ from invdesign.structures.bicrystals import Bicrystal
 from invdesign.structures.bicrystals.lattices import number_cosets
 from invdesign.structures.cells import match_points
 
-SAME_PLACE = 0.3  # Å; images of a void that are nearer are one, as the tolerance of its search allows (chosen)
+SAME_PLACE = (
+    0.3  # Å; images of a void that are nearer are one, as the tolerance of its search allows (chosen)
+)
 
 
 def find_site_symmetry(bicrystal: Bicrystal, table: SiteTable, sites: VaryingSites) -> SiteSymmetry:

@@ -80,15 +80,14 @@ class InterfaceAxes:
             dimensions.append(Dimension(GAP, "real", *self.reader.gaps))
         for item, most in zip(self._sites[0].transfers, self._most.tolist(), strict=True):
             dimensions.append(Dimension(item.name, "integer", 0.0, float(most)))
-        conditional, start = [], self._starts[3]
+        conditional: list[int] = []
+        start = self._starts[3]
         for i, places in enumerate(self._keys_per_group):
             name = self._sites[0].groups[i].name
             dimensions += [Dimension(f"{name}.{place + 1}", "real") for place in range(places)]
             conditional += range(start + min(len(own.groups[i]) for own in self._sites), start + places)
             start += places
-        return Domain(
-            tuple(dimensions), conditional=tuple(conditional), climbable=not self._keys_per_group
-        )
+        return Domain(tuple(dimensions), conditional=tuple(conditional), climbable=not self._keys_per_group)
 
     def encode(self, placed: Placed) -> FloatArray:
         """Point (width,) of a code, which decodes to it."""
@@ -118,7 +117,11 @@ class InterfaceAxes:
         number = min(int(point[0] * len(cells)), len(cells) - 1) if self._match_axes else 0
         cell, own = cells[number], self._sites[number]
         first, gap_column, numbers, start = self._starts
-        wanted = np.rint(point[first:gap_column] * STEPS).astype(np.int64) if self.reader.shifts else np.zeros(2, np.int64)
+        wanted = (
+            np.rint(point[first:gap_column] * STEPS).astype(np.int64)
+            if self.reader.shifts
+            else np.zeros(2, np.int64)
+        )
         gap = cell.gap
         if self.reader.gaps is not None:
             low, high = self.reader.gaps

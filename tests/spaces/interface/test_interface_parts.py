@@ -112,13 +112,12 @@ def test_exchanges_conserve_the_composition() -> None:
     for amounts in own.amounts:
         codes = own.place_by_keys(amounts, rng.random(10))
         names = [
-            group.species[code]
-            for group in own.groups
-            for code in codes[group.first : group.stop].tolist()
+            group.species[code] for group in own.groups for code in codes[group.first : group.stop].tolist()
         ]
         assert sorted(names) == sorted(["Co"] * 3 + ["P"] * 2 + ["Li"] * 3 + ["vacancy"] * 2)
         found = own.find_amounts(codes)
-        assert found is not None and found.tolist() == amounts.tolist()
+        assert found is not None
+        assert found.tolist() == amounts.tolist()
 
 
 def test_unequal_numbers_are_not_allowed() -> None:
