@@ -22,7 +22,7 @@ from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen
 from invdesign.spaces.counted import CountableSpace
-from invdesign.spaces.defect.adopt import recognise_defects
+from invdesign.spaces.defect.adopt import is_near, recognise_defects
 from invdesign.spaces.defect.cell import DefectCell, add_voids, iterate_blocks
 from invdesign.spaces.defect.distortion import SEEDS, Distort, Distortion, parse_distortion
 from invdesign.spaces.defect.features import describe_arrangements, evaluate_arrangements
@@ -467,19 +467,18 @@ class DefectSpace(CountableSpace):
     def adopt(self, structure: Structure, parent: Genome | None) -> Genome | None:
         """Genome of a structure that holds defects of the space in the host.
 
-        Atoms go to the nearest sites and voids that may hold them; None where one is far from all, or the defects are not the
-        space's. The genome of an arrangement that is the parent's has the parent's distortion.
+        A structure whose atoms are near those that the parent started from is the parent. Otherwise atoms go to the nearest sites and
+        voids that may hold them; None where one is far from all, or the defects are not the space's.
 
         Args:
             structure: relaxed, seeded or generated.
             parent: the genome it was made from.
         """
-        codes = recognise_defects(structure, self._cell, same_cell=True)
+        known = None if parent is None else self._read_canonical(parent)
+        if known and is_near(structure, self._cell.build_structure(*known, self._rattle)):
+            return self._write_arranged(known)
+        codes = recognise_defects(structure, self._cell)
         if codes is None:
             return None
         adopted = self._settle(codes, None)
-        if parent is not None:
-            known = self._read_canonical(parent)
-            if (known[0] == adopted[0]).all():
-                adopted = known
-        return self._write_arranged(adopted)
+        return self._write_arranged(known if known and (known[0] == adopted[0]).all() else adopted)
