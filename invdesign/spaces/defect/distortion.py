@@ -32,7 +32,7 @@ STEP = 0.15  # chosen; standard deviation of a changed number, over its range
 
 
 class Distort(Frozen):
-    """What a distortion may do."""
+    """Limits of distortions."""
 
     bonds: float = Field(default=0.6, ge=0.0, le=0.6)
     """Largest share by which bonds at a defect are stretched or shortened; ShakeNBreak takes 0.6."""

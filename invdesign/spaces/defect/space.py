@@ -68,7 +68,7 @@ NEAR_IMAGES = 8.0  # Å between a defect and its image, below which a remark say
 
 
 class VoidRules(Frozen):
-    """Which empty places take interstitials."""
+    """Limits of the empty places that take interstitials."""
 
     room: float = Field(default=SMALLEST_ROOM, ge=0.5, le=4.0)
     """Least distance of a place to the host's atoms, and of two occupied places, Å."""
