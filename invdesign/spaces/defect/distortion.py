@@ -102,7 +102,9 @@ def draw_distortion(rules: Distort, pairs: int, rng: Rng, *, facing: int | None 
         rng: random generator.
         facing: number of an atom that goes most of its way at least; None for any or none.
     """
-    bond = 0.0 if rng.random() < PLAIN_PROBABILITY else (2.0 * rng.random() - 1.0) * rules.bonds
+    # Small changes of bonds are likelier than large ones, which may break groups that a relaxation does not mend.
+    size = 0.0 if rng.random() < PLAIN_PROBABILITY else rng.random() * rules.bonds
+    bond = size * (2.0 * rng.random() - 1.0)
     toward = 0.0 if rng.random() < PLAIN_PROBABILITY else rng.random()
     pair = int(rng.random() * max(pairs, 1))
     seed = int(rng.random() * SEEDS)
