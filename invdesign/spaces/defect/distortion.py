@@ -32,7 +32,7 @@ STEP = 0.15  # chosen; standard deviation of a changed number, over its range
 
 
 class Distort(Frozen):
-    """What a distortion may do."""
+    """Limits of distortions."""
 
     bonds: float = Field(default=0.6, ge=0.0, le=0.6)
     """Largest share by which bonds at a defect are stretched or shortened; ShakeNBreak takes 0.6."""
@@ -102,7 +102,9 @@ def draw_distortion(rules: Distort, pairs: int, rng: Rng, *, facing: int | None 
         rng: random generator.
         facing: number of an atom that goes most of its way at least; None for any or none.
     """
-    bond = 0.0 if rng.random() < PLAIN_PROBABILITY else (2.0 * rng.random() - 1.0) * rules.bonds
+    # Small changes of bonds are likelier than large ones, which may break groups that a relaxation does not mend.
+    size = 0.0 if rng.random() < PLAIN_PROBABILITY else rng.random() * rules.bonds
+    bond = size * (2.0 * rng.random() - 1.0)
     toward = 0.0 if rng.random() < PLAIN_PROBABILITY else rng.random()
     pair = int(rng.random() * max(pairs, 1))
     seed = int(rng.random() * SEEDS)
