@@ -45,6 +45,10 @@ MAX_MATCHES = 40  # rows and columns of matches; chosen
 JITTER = 0.22  # of points of one column, so that they are seen beside each other; chosen
 UNMIXED, MIXED, OTHERS_TOO = "unmixed (control)", "with exchanges", "with other exchanges too"
 BEST, MEDIAN = "best", "median"
+NO_CONTROL = (
+    "No candidate without exchanges is complete, so there is no control: values may be due to registry and termination alone. Add "
+    "unmixed candidates to the run and continue it."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +186,7 @@ def describe_control(facts: Facts, found: Interfaces) -> list[str]:
         return []
     unit = pretty_unit(facts.units[found.name])
     if not unmixed:
-        return [
-            "No candidate without exchanges is complete, so there is no control: values below may be due to registry and termination "
-            "alone. Add unmixed candidates, for example with the operator 'abrupt'."
-        ]
+        return [NO_CONTROL]
     said = [
         f"{words}: {count_noun(len(rows), 'candidate')}, best {with_unit(format_number(found.best_of(rows).value), unit)} "
         f"(#{found.best_of(rows).id}), median {with_unit(format_number(_median(rows)), unit)}."
@@ -324,7 +325,7 @@ def list_match_rows(facts: Facts, found: Interfaces) -> list[MatchRow]:
 def _measure_matches(facts: Facts, found: Interfaces, names: Sequence[str]) -> dict[str, tuple[float, float]]:
     """Strain and area (Å²) of each match, from the features of the space; NaN where it has none."""
     space = facts.run.campaign.space
-    known = {name: (np.nan, np.nan) for name in names}
+    known = dict.fromkeys(names, (np.nan, np.nan))
     if not isinstance(space, DescribedSpace) or not names:
         return known
     columns = [descriptor.name for descriptor in space.descriptors()]

@@ -121,13 +121,10 @@ def _layer_row(key: tuple[str, int], height: float, here: Counter[str], unmixed:
 
 
 def _write_formula(counts: Counter[str]) -> str:
-    return order_formula(
-        "".join(
-            f"{symbol}{number if number > 1 else str()}"
-            for symbol, number in sorted(counts.items())
-            if number
-        )
-    )
+    parts = [
+        symbol if number == 1 else f"{symbol}{number}" for symbol, number in sorted(counts.items()) if number
+    ]
+    return order_formula("".join(parts))
 
 
 def _draw_layers(

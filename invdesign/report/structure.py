@@ -292,8 +292,10 @@ def draw_svg(drawn: Scene, name: str, title: str, *, fit: bool = False) -> Marku
         )
         if ring:
             shapes.append((atom[2], _ring_svg(x, y, scale * radius + RING_DISTANCE, dashed=ring == "void")))
-    for hole in marks.holes @ view.T:
-        shapes.append((hole[2], _ring_svg(*to_page(hole), scale * HOLE_RADIUS, dashed=True)))
+    shapes += [
+        (hole[2], _ring_svg(*to_page(hole), scale * HOLE_RADIUS, dashed=True))
+        for hole in marks.holes @ view.T
+    ]
     shapes.sort(key=lambda shape: shape[0])
     body = _band_svg(marks, to_page, top + height) + "".join(text for _, text in shapes)
     gradients = "".join(_gradient_svg(name, symbol) for symbol in dict.fromkeys(drawn.symbols))
