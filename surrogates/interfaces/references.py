@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from surrogates.relaxation.relax import relax_structure
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+T = TypeVar("T")
 
 # Of lattices (Å) and fractions in keys; chosen: rounding of files and of transport between processes is below, and no energy
 # changes by it.
@@ -69,9 +72,32 @@ class Reference:
         return self.energy / len(self.structure)
 
 
-_FOUND: OrderedDict[str, Reference | str] = (
-    OrderedDict()
-)  # by key; a string is the reason of one that has none
+class Memory(Generic[T]):
+    """Results of this process by key, of which those used last are kept.
+
+    Args:
+        most: results that are kept.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._found: OrderedDict[str, T] = OrderedDict()
+
+    def recall(self, key: str, compute: Callable[[], T]) -> T:
+        """Return the result of a `key`, computed by `compute` where it is not there."""
+        if key not in self._found:
+            self._found[key] = compute()
+            if len(self._found) > self._most:
+                self._found.popitem(last=False)
+        self._found.move_to_end(key)
+        return self._found[key]
+
+    def clear(self) -> None:
+        """Forget all results."""
+        self._found.clear()
+
+
+_FOUND: Memory[Reference | str] = Memory(MAX_REFERENCES)  # a string is the reason of one that has none
 
 
 def relax_reference(
@@ -92,13 +118,8 @@ def relax_reference(
         ReferenceStructureError: the relaxation ran away or did not end, or the potential has no answer.
     """
     rounded = _round_structure(structure, name)
-    key = _hash_reference(rounded, potential, treatment)
-    if key not in _FOUND:
-        _FOUND[key] = _relax(rounded, potential, treatment)
-        if len(_FOUND) > MAX_REFERENCES:
-            _FOUND.popitem(last=False)
-    _FOUND.move_to_end(key)
-    found = _FOUND[key]
+    key = hash_reference(rounded, potential, repr(treatment))
+    found = _FOUND.recall(key, lambda: _relax(rounded, potential, treatment))
     if isinstance(found, str):
         raise ReferenceStructureError(
             f"{name} ({write_formula(structure.composition)}, {len(structure)} atoms) has no energy: {found}"
@@ -155,9 +176,15 @@ def _round_structure(structure: Structure, name: str) -> Structure:
     return Structure(lattice, [site.specie.symbol for site in structure], fractions)
 
 
-def _hash_reference(structure: Structure, potential: Potential, treatment: Treatment) -> str:
-    """Hash of a rounded structure, the potential and the treatment."""
+def hash_reference(structure: Structure, potential: Potential, settings: str) -> str:
+    """Hash of a structure, a potential and settings, for results that are kept.
+
+    Args:
+        structure: ordered; every digit counts, labels do not.
+        potential: of the energies.
+        settings: all else that the result depends on.
+    """
     symbols = " ".join(site.specie.symbol for site in structure)
-    words = f"{potential.fingerprint}|{treatment!r}|{symbols}|"
+    words = f"{potential.fingerprint}|{settings}|{symbols}|"
     numbers = np.concatenate([structure.lattice.matrix.ravel(), structure.frac_coords.ravel()])
     return hashlib.blake2b(words.encode() + numbers.astype("<f8").tobytes(), digest_size=16).hexdigest()
