@@ -20,7 +20,7 @@ from invdesign.spaces.defect.kinds import INTERSTITIAL, DefectKind
 from invdesign.spaces.ordered_sites.amounts import VACANCY
 from invdesign.spaces.ordered_sites.cell import OrderedCell
 from invdesign.spaces.ordered_sites.orderings import MAX_FILLS, MAX_LISTED, ROWS_PER_BLOCK, Codes
-from invdesign.structures.distances import ROOM_SHARE, sum_covalent_radii
+from invdesign.structures.distances import sum_covalent_radii
 from invdesign.structures.parents import Parent
 from invdesign.structures.site_labels import NATIVE, SIDE
 from invdesign.structures.voids import Voids
@@ -35,7 +35,10 @@ SAME_CENTRE = 0.5  # Å; chosen: two atoms whose centres are nearer belong to on
 BOND_REACH = 4.0  # Å; chosen: atoms farther from a defect are no neighbours of it
 RATTLE_REACH = 5.0  # Å from a defect, within which atoms are displaced; as in ShakeNBreak
 DAMPING = (1.0, 0.8, 0.6, 0.4, 0.2)  # chosen; shares of a distortion that are tried until no atoms overlap
-BRIDGED = 2  # neighbours of an atom in the gap between two centres whose bonds change: the two centres
+BRIDGE_BEND = np.deg2rad(
+    25.0
+)  # chosen; by which each bond of a bridge leaves the line of its centres: P-O-P angles are about 130 degrees
+OVERLAP_SHARE = 0.65  # chosen; of the sum of covalent radii, which a distortion leaves between atoms: forces below are too large
 
 Gap = tuple[int, int]  # (varying site whose atom may move, vacant varying site)
 
@@ -57,6 +60,24 @@ def add_voids(unit: Parent, voids: Voids) -> Parent:
         wyckoff=(*unit.wyckoff, *[""] * count),
         states=(*unit.states, *[0.0] * count),
     )
+
+
+def _turn_towards(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Smallest rotation (3, 3) that turns one direction into another.
+
+    Args:
+        first: shape (3,).
+        second: shape (3,).
+    """
+    from scipy.spatial.transform import Rotation
+
+    a, b = first / np.linalg.norm(first), second / np.linalg.norm(second)
+    normal = np.cross(a, b)
+    sine = float(np.linalg.norm(normal))
+    if sine < 1e-9:
+        return np.eye(3)
+    found: FloatArray = Rotation.from_rotvec(np.arctan2(sine, a @ b) / sine * normal).as_matrix()
+    return found
 
 
 def periodic_vectors(crystal: Parent) -> FloatArray:
@@ -346,14 +367,14 @@ class DefectCell:
     # Gaps: vacancies that an atom beside them may move into.
 
     @cached_property
-    def _centres(self) -> FloatArray:
-        """Vector from each site to the only centre it belongs to, shape (N, 3), Å; NaN where there is none.
+    def _centres(self) -> IntArray:
+        """The only centre that each site belongs to, shape (N,); -1 where there is none.
 
         The centre is the nearest atom of opposite charge, or of another element where charges are unknown.
         """
         crystal = self.ordered.crystal
         lengths = np.linalg.norm(self._vectors, axis=2)
-        found = np.full((len(crystal), 3), np.nan)
+        found = np.full(len(crystal), -1, dtype=np.int64)
         for site, element in enumerate(self.natives):
             own = crystal.states[site]
             if not element:
@@ -365,48 +386,93 @@ class DefectCell:
             ]
             order = sorted(unlike, key=lambda j: lengths[site, j])[:2]
             if len(order) == 2 and lengths[site, order[0]] < SOLE_BOND * lengths[site, order[1]]:
-                found[site] = self._vectors[site, order[0]]
+                found[site] = order[0]
         return found
 
     @cached_property
-    def _ways(self) -> Mapping[Gap, FloatArray]:
-        """Way (3,) in Å of an atom by (its site, vacant site), for pairs of varying sites that face each other.
+    def facing(self) -> tuple[Gap, ...]:
+        """Pairs of varying sites that face each other: (site of an atom, vacant site).
 
-        Anions of two polyanions face each other: the way then ends halfway between the two centres. Where atoms belong to no single
-        centre, it ends halfway between the two sites.
+        They are sites near each other of two polyanions, or sites that belong to no single centre.
         """
-        sites = self.ordered.sites
-        found: dict[Gap, FloatArray] = {}
+        sites, centres = self.ordered.sites, self._centres
+        found: list[Gap] = []
         for group in self.ordered.orderings.groups:
             if group.name == INTERSTITIAL or VACANCY not in group.species:
                 continue
-            own = range(group.first, group.stop)
-            for i, j in ((i, j) for i in own for j in own if i != j and self.distances[i, j] <= FACING_REACH):
-                apart = self._vectors[sites[i], sites[j]]
-                first, second = self._centres[sites[i]], self._centres[sites[j]]
-                if np.isnan(first).any() and np.isnan(second).any():
-                    found[i, j] = 0.5 * apart
-                elif not np.isnan(first).any() and not np.isnan(second).any():
-                    other = apart + second
-                    if np.linalg.norm(other - first) > SAME_CENTRE:
-                        found[i, j] = 0.5 * (first + other)
+            for i in range(group.first, group.stop):
+                near = group.first + np.flatnonzero(
+                    self.distances[i, group.first : group.stop] <= FACING_REACH
+                )
+                for j in near[near != i].tolist():
+                    first, second = centres[sites[i]], centres[sites[j]]
+                    if (first < 0) == (second < 0) and (first < 0 or self._join_centres(i, j) is not None):
+                        found.append((i, j))
+        return tuple(found)
+
+    def _join_centres(self, i: int, j: int) -> FloatArray | None:
+        """Vector (3,) in Å between the centres of two varying sites; None if they are one."""
+        first, second = (int(self.ordered.sites[k]) for k in (i, j))
+        start = self._vectors[first, self._centres[first]]
+        stop = self._vectors[first, second] + self._vectors[second, self._centres[second]]
+        return None if np.linalg.norm(stop - start) < SAME_CENTRE else stop - start
+
+    def _find_moves(self, i: int, j: int, species: Sequence[str]) -> dict[int, FloatArray]:
+        """Displacements (3,) in Å of sites by which the atom at `i` ends in the gap at `j`.
+
+        Between two polyanions it becomes a bridge: both turn their corner towards it, and approach until its two bonds have the
+        length of the bond it had. Elsewhere it goes halfway to the vacant site.
+
+        Args:
+            i: varying site of the atom.
+            j: vacant varying site.
+            species: N names.
+        """
+        first, second = (int(self.ordered.sites[k]) for k in (i, j))
+        apart = self._vectors[first, second]
+        axis = self._join_centres(i, j) if self._centres[first] >= 0 else None
+        if axis is None:
+            return {first: 0.5 * apart}
+        corners = self._vectors[first, self._centres[first]], self._vectors[second, self._centres[second]]
+        length = float(np.linalg.norm(corners[0]) * self._scale_bond(first, species))
+        distance = float(np.linalg.norm(axis))
+        middle = corners[0] + 0.5 * axis
+        side = 0.5 * apart - middle  # from the middle of the centres towards the middle of the sites
+        side -= (side @ axis) / distance**2 * axis
+        reach = float(np.linalg.norm(side))
+        bend = BRIDGE_BEND if reach > SAME_CENTRE else 0.0
+        target = middle + (length * np.sin(bend) / reach * side if bend else 0.0)
+        approach = 0.5 * max(distance - 2.0 * length * np.cos(bend), 0.0) / distance * axis
+        found: dict[int, FloatArray] = {first: target}
+        for site, corner, step in ((first, corners[0], approach), (second, corners[1], -approach)):
+            centre = int(self._centres[site])
+            position = corner if site == first else apart + corner
+            turn = _turn_towards(-corner, target - (position + step))
+            found[centre] = found.get(centre, 0.0) + step
+            for ligand in np.flatnonzero(self._centres == centre).tolist():
+                if ligand != site:
+                    arm = -self._vectors[ligand, centre]
+                    found[ligand] = found.get(ligand, 0.0) + step + turn @ arm - arm
         return found
+
+    def _scale_bond(self, site: int, species: Sequence[str]) -> float:
+        """Length of the bond of the atom on a site over that of the host's own, by covalent radii."""
+        centre = species[int(self._centres[site])]
+        if VACANCY in {centre, species[site]}:
+            return 1.0
+        sums = sum_covalent_radii([centre, species[site], self.natives[site]])
+        return float(sums[0, 1] / sums[0, 2])
 
     @cached_property
     def _partners(self) -> Mapping[int, tuple[int, ...]]:
         """Sites whose atoms may move towards a vacant site, by that site, the nearest first."""
         found: dict[int, list[int]] = {}
-        for i, j in self._ways:
+        for i, j in self.facing:
             found.setdefault(j, []).append(i)
         return {
             j: tuple(sorted(own, key=lambda i: (round(self.distances[i, j], 3), i)))
             for j, own in found.items()
         }
-
-    @cached_property
-    def facing(self) -> tuple[Gap, ...]:
-        """All pairs of sites that face each other, (site of an atom, vacant site)."""
-        return tuple(self._ways)
 
     def find_gaps(self, codes: IntArray) -> list[Gap]:
         """Atoms that may move towards a vacancy in an arrangement (n,), at most six.
@@ -457,8 +523,8 @@ class DefectCell:
             shortest = self._measure_closeness(points, species, kept)
             for share in DAMPING:
                 tried = replace(distortion, bond=share * distortion.bond, toward=share * distortion.toward)
-                moved = self._distort_points(points, codes, kept, tried, share * rattle)
-                if self._measure_closeness(moved, species, kept) >= min(ROOM_SHARE, shortest):
+                moved = self._distort_points(points, codes, species, kept, tried, share * rattle)
+                if self._measure_closeness(moved, species, kept) >= min(OVERLAP_SHARE, shortest):
                     points = moved
                     break
         defects = set(self.ordered.sites[np.flatnonzero(codes)].tolist())
@@ -496,6 +562,7 @@ class DefectCell:
         self,
         points: FloatArray,
         codes: IntArray,
+        species: Sequence[str],
         kept: IntArray,
         distortion: Distortion,
         rattle: float,
@@ -505,6 +572,7 @@ class DefectCell:
         Args:
             points: shape (N, 3), Å.
             codes: arrangement, shape (n,).
+            species: N names.
             kept: shape (k,), sites that hold an atom.
             distortion: what to do.
             rattle: standard deviation of small displacements, Å.
@@ -515,10 +583,11 @@ class DefectCell:
         gaps = self.find_gaps(codes) if distortion.toward else []
         if gaps:
             i, j = gaps[min(distortion.pair, len(gaps) - 1)]
-            moved[sites[i]] += distortion.toward * self._ways[i, j]
-            # The atom has gone into the gap: its bonds are those to the two centres, and the vacancy has none left.
+            for site, step in self._find_moves(i, j, species).items():
+                moved[site] += distortion.toward * step
+            # The atom has gone into the gap, and its bonds have their length.
             bonds.pop(int(sites[j]), None)
-            bonds[int(sites[i])] = BRIDGED
+            bonds.pop(int(sites[i]), None)
         lattice = self.ordered.crystal.lattice
         starts = self.ordered.crystal.positions @ lattice
         if distortion.bond:
