@@ -87,7 +87,8 @@ class GenomeReader:
 
     def _parse_shift(self, genome: Genome, cell: InterfaceCell) -> IntArray:
         if not self.shifts:
-            return cell.shifts.list_points()[0]
+            fixed: IntArray = cell.shifts.list_points()[0]
+            return fixed
         shift = genome[SHIFT]
         if (
             not isinstance(shift, list | tuple)

@@ -71,14 +71,15 @@ def build_plan(space: InterfaceSettings) -> InterfacePlan:
     """
     choices: Mapping[Side, SolidChoice] = {"substrate": space.substrate, "film": space.film}
     solids: Mapping[Side, Solid] = {side: make_solid(choice.source) for side, choice in choices.items()}
-    sublattices, transfers = _list_sublattices(space, solids)
     slabs = {side: _list_side_slabs(side, choice, solids[side]) for side, choice in choices.items()}
+    matches = _list_named_matches(space, slabs)
+    sublattices, transfers = _list_sublattices(space, solids)
     for side, own in slabs.items():
         deepest = max((item.deep for item in sublattices if item.side == side), default=0.0)
         for slab in own if deepest else ():
             check_region(slab, deepest, side=side)
     builder = _CellBuilder(space, solids, sublattices, transfers)
-    cells = tuple(builder.build(match) for match in _list_named_matches(space, slabs))
+    cells = tuple(builder.build(match) for match in matches)
     _check_transfers(cells, transfers, sublattices)
     remarks = [f"{side}: planes refer to the cell of {solids[side].describe_cell()}" for side in SIDES]
     remarks += [_describe_slabs(side, slabs[side]) for side in SIDES]
@@ -314,7 +315,7 @@ class _CellBuilder:
             grid = count_grid(lengths, shift.spacing, pair.rotations)
             return ShiftRule(pair.rotations, translations, grid=grid)
         if isinstance(shift, tuple):
-            return ShiftRule(pair.rotations, translations, fixed=to_steps(np.array(shift)))
+            return ShiftRule(pair.rotations, translations, fixed=to_steps(np.mod(shift, 1.0)))
         return ShiftRule(pair.rotations, translations)
 
     def _choose_gap(self, bicrystal: Bicrystal, table: SiteTable) -> float:
