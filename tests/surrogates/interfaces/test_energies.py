@@ -28,6 +28,8 @@ def make_case(
     references = {
         "substrate_bulk": bulk(substrate, plane, heights[0]),
         "film_bulk": bulk(film, plane, heights[1]),
+        "substrate_solid": bulk(substrate, PLANE, heights[0]),
+        "film_solid": bulk(film, PLANE, heights[1]),
         **{
             f"{side}_slab": stack(
                 substrate, film, layers, plane=plane, heights=heights, vacuum=12.0, sides=[side]
@@ -135,6 +137,7 @@ def make_gas(built: Structure) -> Input:
         for side, element in (("substrate", "Cu"), ("film", "Ni"))
         for kind, structure in (
             ("bulk", bulk(element, plane, height)),
+            ("solid", bulk(element, plane, height)),
             (
                 "slab",
                 stack("Cu", "Ni", (4, 4), plane=plane, heights=(height, height), vacuum=12.0, sides=[side]),
