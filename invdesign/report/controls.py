@@ -9,9 +9,11 @@ import numpy as np
 
 from invdesign.arrays import FloatArray
 
-MIN_SAMPLE = (
-    6  # values on either side, below which nothing is compared; chosen: the best of 3 is drawn from them
-)
+MIN_SAMPLE = 8  # values on either side, below which nothing is compared; chosen: the best of 2 is drawn from them
+# Share of the smaller sample that is drawn. Chosen: two samples of one distribution (normal, Gumbel or log-normal; 8 to 60 values beside
+# 60 to 300) then differ by more than the spread in 11 to 26 % of 300 trials, and one is lower by more than twice the spread in 0 to 4 %.
+# With a half these are 48 to 72 % and 5 to 25 %, since most draws then hold the sample's own best value.
+DRAWN_SHARE = 0.25
 # Ends of the interval that holds two thirds of the draws, as one standard deviation of a normal distribution.
 LOWER, UPPER = 0.16, 0.84
 
@@ -54,7 +56,7 @@ class Comparison:
     """A sample beside its control, lower values being better.
 
     Attributes:
-        drawn: number of values of which the best is compared; half of the smaller sample.
+        drawn: number of values of which the best is compared, a quarter of the smaller sample.
         sample, control: of the best of so many.
     """
 
@@ -67,18 +69,15 @@ class Comparison:
         """Difference by which the sample reaches lower than the control; negative where it is higher."""
         return self.control.median - self.sample.median
 
-    @property
-    def is_beyond_spread(self) -> bool:
-        """True if the difference exceeds the spread of the control."""
-        return abs(self.gain) > self.control.spread
+    def is_beyond(self, times: float) -> bool:
+        """True if the difference exceeds the spread of the control so many times."""
+        return abs(self.gain) > times * self.control.spread
 
 
 def compare_samples(sample: FloatArray, control: FloatArray) -> Comparison | None:
-    """Compare the best of equally many values of a sample and of its control; None if either has fewer than `MIN_SAMPLE`.
-
-    Half of the smaller sample is drawn, since the best of all of a sample has no spread.
-    """
-    if min(len(sample), len(control)) < MIN_SAMPLE:
+    """Compare the best of equally many values of a sample and of its control; None if either has fewer than `MIN_SAMPLE`."""
+    smaller = min(len(sample), len(control))
+    if smaller < MIN_SAMPLE:
         return None
-    drawn = min(len(sample), len(control)) // 2
+    drawn = int(DRAWN_SHARE * smaller)
     return Comparison(drawn, find_best_of(sample, drawn), find_best_of(control, drawn))

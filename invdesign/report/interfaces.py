@@ -223,13 +223,16 @@ def _describe_comparison(
     )
     spread = compared.control.spread
     amount = with_unit(format_number(abs(gain)), unit)
-    if not compared.is_beyond_spread:
+    beside = with_unit(format_number(spread), unit)
+    if not compared.is_beyond(1):
         return (
-            f"{first}. The difference, {amount}, is within the spread of the control ({with_unit(format_number(spread), unit)}), so these "
-            "candidates do not show that exchanges matter."
+            f"{first}. The difference, {amount}, is within the spread of the control ({beside}), so these candidates do not show that "
+            "exchanges matter."
         )
-    times = f", {abs(gain) / spread:.1f} times the spread of the control" if spread > 0 else ""
-    return f"{first}: {amount} {direction}{times} ({with_unit(format_number(spread), unit)})."
+    times = f", {abs(gain) / spread:.1f} times the spread of the control ({beside})" if spread > 0 else ""
+    return f"{first}: {amount} {direction}{times}." + (
+        "" if compared.is_beyond(2) else " Below twice the spread this is a hint, no more."
+    )
 
 
 def _median(rows: Sequence[Interface]) -> float:
