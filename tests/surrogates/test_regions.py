@@ -204,6 +204,22 @@ def test_broken_units_are_counted_against_an_intact_crystal() -> None:
     assert found.properties["structure_kept"] == 0.0
 
 
+def test_neighbours_of_a_defect_are_not_judged() -> None:
+    """A unit that breaks beside a foreign atom is counted, and only one far away is a loss; one defect is no slab."""
+    start = tetrahedra("OOOO", "OOON", "OOOO")
+    sides = ["defect" if site.specie.symbol == "N" else "host" for site in start]
+    set_labels(start, {"side": sides})
+    for unit, judged_too in ((1, False), (2, True)):
+        end = start.copy()
+        end.translate_sites([5 * unit + 2], [0.9, -0.9, -0.9], frac_coords=False)
+        found = judged(start, end, regions="defect", displacement=None)
+        assert ("PO4 units broken" in found.details["structure_kept"]) == judged_too
+        assert found.properties["broken_polyanions"] == 1
+    chain = Structure(Lattice.cubic(3.0), ["Li"], [[0, 0, 0]]) * (4, 4, 4)
+    set_labels(chain, {"side": ["host"] * 63 + ["defect"]})
+    assert judged(chain, chain, regions="defect").properties["isolated_atoms"] == 0
+
+
 def test_structures_without_sides_and_lone_settings_are_refused() -> None:
     """The failure says what there is; limits without regions are a mistake of the campaign."""
     plain = Structure(Lattice.cubic(4.0), ["Li", "F"], [[0, 0, 0], [0.5, 0.5, 0.5]])
