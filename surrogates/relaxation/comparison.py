@@ -211,7 +211,7 @@ def compare_structures(
     pairs = list_new_pairs(old, lengths, bonds)
     judged, by_region = np.ones(len(ions), dtype=bool), None
     if regions is not None:
-        sites_of = read_sites(before, interface=regions.interface)
+        sites_of = read_sites(before, regions.intact, interface=regions.interface)
         judged = sites_of.judged
         by_region = _compare_regions(
             match, old, new, sites_of, ions, make_rule(regions.intact or (before,)), regions, pairs

@@ -30,6 +30,9 @@ MIN_SHARE = 0.3
 # Å from an atom of the other side within which an atom is at a plane, or at a defect. Chosen: above the bonds, 1.5 to 2.7 Å, of ions and their
 # neighbours, about the distance of the next shell.
 PLANE_REACH = 3.5
+SAME_CELL = 1e-3  # Å; chosen: a candidate and its host are built in one cell
+# Å from every atom from which a site of the host is empty. Chosen: above the distortions that starts have, below bonds.
+VACANT_REACH = 1.2
 # Å without atoms from which a slice is a vacuum; chosen: wider than any gap a search starts from.
 VACUUM_WIDTH = 8.0
 # Å beyond the sum of covalent radii up to which an atom is no isolated one; Li-Li of the metal has 0.5, Li-S 0.1. Chosen.
@@ -60,14 +63,15 @@ class Sites:
         return np.array([name == side for name in self.sides], dtype=bool)
 
 
-def read_sites(structure: Structure, *, interface: bool) -> Sites:
+def read_sites(structure: Structure, intact: Sequence[Structure] = (), *, interface: bool) -> Sites:
     """Read the labels that the comparison needs.
 
     Sites deeper than the region may lie at the second plane of a cell without vacuum: within `PLANE_REACH` of the other side they
-    are no inner ones. Sites of a host that near to an atom of a defect are not judged.
+    are no inner ones. Sites of a host that near to an atom of a defect, or to an empty site of the intact host, are not judged.
 
     Args:
         structure: with labels of sites.
+        intact: of a defect, the host in the same cell, which tells of vacancies; others are no help.
         interface: True if there must be the two sides of an interface.
 
     Raises:
@@ -94,6 +98,11 @@ def read_sites(structure: Structure, *, interface: bool) -> Sites:
         inner[at_plane] = False
     judged = inner.copy() if interface or inner.any() else names == HOST
     judged[at_plane] = False
+    for host in intact if not interface else ():
+        if np.allclose(host.lattice.matrix, structure.lattice.matrix, atol=SAME_CELL):
+            apart = structure.lattice.get_all_distances(structure.frac_coords, host.frac_coords)
+            empty = apart.min(axis=0) > VACANT_REACH
+            judged[(apart[:, empty] < PLANE_REACH).any(axis=1)] = False
     return Sites(sides, inner, judged)
 
 

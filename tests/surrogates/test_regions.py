@@ -16,7 +16,7 @@ from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.structures.site_labels import set_labels
 from surrogates.relaxation.bonding import make_ions
 from surrogates.relaxation.kept import StructureKept
-from surrogates.relaxation.regions import make_rule
+from surrogates.relaxation.regions import make_rule, read_sites
 
 EDGE = 4.0  # Å, of the cell in the plane
 
@@ -215,6 +215,10 @@ def test_neighbours_of_a_defect_are_not_judged() -> None:
         found = judged(start, end, regions="defect", displacement=None)
         assert ("PO4 units broken" in found.details["structure_kept"]) == judged_too
         assert found.properties["broken_polyanions"] == 1
+    host, end = tetrahedra("OOOO", "OOOO", "OOOO"), tetrahedra("OOOO", "OOO", "OOOO")
+    assert not read_sites(end, [host], interface=False).judged[5:9].any()  # a vacancy has no site of its own
+    assert read_sites(end, [host], interface=False).judged[[0, 9]].all()
+    assert read_sites(end, interface=False).judged.all()
     chain = Structure(Lattice.cubic(3.0), ["Li"], [[0, 0, 0]]) * (4, 4, 4)
     set_labels(chain, {"side": ["host"] * 63 + ["defect"]})
     assert judged(chain, chain, regions="defect").properties["isolated_atoms"] == 0
