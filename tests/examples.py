@@ -98,6 +98,28 @@ SPACES: dict[str, list[Example]] = {
             }
         },
     ],
+    "defect": [
+        {
+            "parent": "lithium_phosphate",
+            "cell": [2, 1, 1],
+            "defects": {"N on O": 2, "vacancy O": 1},
+            "within": 5.0,
+        },
+        {
+            "parent": "layered",
+            "primitive": True,
+            "cell": [3, 3, 1],
+            "defects": {"vacancy Li": {"max": 2}, "Ni on M": {"max": 1}, "Li on M": {"max": 1}},
+            "oxidation_states": {"Co": [3, 4], "Ni": [3]},
+            "distort": False,
+        },
+        {
+            "parent": "lithium_nitride",
+            "cell": [2, 2, 2],
+            "defects": {"vacancy Li": {"max": 2}, "interstitial Li": {"max": 2}},
+            "distort": {"rattle": 0.0},
+        },
+    ],
     "ordering": [
         {"parent": "layered", "cell": [2, 2, 1], "sites": {"A": {"Li": 0.5, "vacancy": "rest"}}},
         {

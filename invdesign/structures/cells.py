@@ -1,4 +1,4 @@
-"""Heights of cells, and the cells around them."""
+"""Heights of cells, the cells around them, and nearest points in periodic cells."""
 
 from __future__ import annotations
 
@@ -30,3 +30,22 @@ def list_translations(cell: FloatArray, reach: float) -> IntArray:
     most = np.ceil(reach / measure_heights(cell)).astype(np.int64)
     axes = [np.arange(-n, n + 1) for n in most]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def match_points(points: FloatArray, onto: FloatArray, cell: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Find the nearest of the points `onto` for each point, images of a cell included.
+
+    Args:
+        points: shape (p, 3), Å.
+        onto: shape (q, 3), Å.
+        cell: shape (3, 3), rows in Å.
+
+    Returns:
+        Its number (p,), and the distance in Å (p,).
+    """
+    apart = (points[:, None] - onto) @ np.linalg.inv(cell)
+    apart -= np.rint(apart)
+    squares = ((apart @ cell) ** 2).sum(axis=2)
+    nearest: IntArray = squares.argmin(axis=1)
+    distance: FloatArray = np.sqrt(squares[np.arange(len(points)), nearest])
+    return nearest, distance

@@ -17,7 +17,7 @@ from invdesign.structures.distances import covalent_radius
 from invdesign.structures.formulas import write_formula
 from invdesign.structures.radii import ionic_radius
 from invdesign.structures.symmetry import symmetry_dataset
-from surrogates.voids import find_voronoi_corners, list_atom_images
+from invdesign.structures.voids import find_voronoi_corners, list_atom_images
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -23,7 +23,7 @@ from invdesign.spaces.ordered_sites.charges import (
     FormalCharges,
     OrderingElectrostatics,
     build_electrostatics,
-    can_balance,
+    find_imbalance,
 )
 from invdesign.spaces.ordered_sites.clusters import ClusterKinds, Correlations, find_cluster_kinds
 from invdesign.spaces.ordered_sites.orderings import Orderings, SiteGroup
@@ -223,7 +223,7 @@ def _list_compositions(plan: OrderingPlan, groups: Sequence[SiteGroup], unit_sit
             if content and content != VACANCY:
                 fixed[content] = fixed.get(content, 0) + 1
         listed = [(group.name, group.species, plan.sites[group.name]) for group in groups]
-        found = [counts for counts in found if can_balance(plan.formal, listed, fixed, counts)]
+        found = [counts for counts in found if not find_imbalance(plan.formal, listed, fixed, counts)]
         if not found:
             raise ValueError(
                 "charges balance at no composition that the amounts allow; change the amounts or "

@@ -80,19 +80,22 @@ class FormalCharges:
         return bool(Element(element).is_transition_metal)
 
 
-def can_balance(
+def find_imbalance(
     formal: FormalCharges,
     groups: Sequence[tuple[str, Sequence[str], Sequence[int]]],
     fixed: Mapping[str, int],
     counts: Sequence[int],
-) -> bool:
-    """Check whether the charges of a composition can balance.
+) -> int:
+    """Find the charge that a composition has at least, without its sign; 0 where charges can balance.
 
     Args:
         formal: the charges.
         groups: (name, species, sites of the unit cell) of each group, in the order of the counts.
         fixed: number of atoms by element on all other sites.
         counts: atoms of each species of each group.
+
+    Raises:
+        ValueError: an element has no known charge.
     """
     atoms: dict[str, int] = {}
     states: dict[str, tuple[int, ...]] = {}
@@ -105,7 +108,7 @@ def can_balance(
         key = f"{element} on {name}" if element in formal.by_group.get(name, {}) else element
         atoms[key] = atoms.get(key, 0) + number
         states[key] = _round_states(formal.list_states(element, name, sites))
-    return charge_imbalance(atoms, states) == 0
+    return charge_imbalance(atoms, states)
 
 
 def _round_states(states: Sequence[float]) -> tuple[int, ...]:

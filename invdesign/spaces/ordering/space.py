@@ -36,8 +36,8 @@ from invdesign.spaces.ordered_sites.clusters import ClusterKinds, Correlations
 from invdesign.spaces.ordered_sites.operators import build_operators
 from invdesign.spaces.ordered_sites.orderings import MAX_LISTED
 from invdesign.spaces.ordered_sites.random_keys import Axes
+from invdesign.spaces.ordered_sites.recognition import recognise_ordering
 from invdesign.spaces.ordered_sites.supercell import Cell, format_cell, to_matrix
-from invdesign.spaces.ordering.adopt import recognise_ordering
 from invdesign.structures.parents import Parent, build_parent
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from invdesign.protocols import Potential
 from invdesign.structures.files import MIN_ATOM_DISTANCE
 from invdesign.structures.formulas import write_formula
 from invdesign.structures.symmetry import SYMPREC
+from invdesign.structures.voids import find_voids
 from surrogates.pairs import find_pairs
 from surrogates.transport.neb.band import Band, CollapseError, relax_band
 from surrogates.transport.neb.defects import Defects, Ends, Mechanism, Mirror
 from surrogates.transport.neb.hops import HopClass, find_hops
 from surrogates.transport.neb.lattices import Crystal, MigrationError, smallest_supercell
 from surrogates.transport.neb.path import choose_detour, interpolate_path
-from surrogates.transport.neb.voids import find_voids
 from surrogates.transport.passes import find_percolation_heights
 
 if TYPE_CHECKING:
@@ -177,7 +177,10 @@ def _find_sites(structure: Structure, ion: str, method: Method) -> tuple[Crystal
     # The primitive cell, so that the supercell does not depend on how the crystal is written.
     crystal = Crystal.from_structure(structure.get_primitive_structure(SYMPREC))
     if method.mechanism == "interstitial":
-        sites = find_voids(crystal)
+        fractions = crystal.positions @ np.linalg.inv(crystal.cell)
+        numbers = crystal.numbers.tolist()
+        voids = find_voids(crystal.cell, fractions, numbers, symprec=crystal.symprec, closed=False)
+        sites = voids.points
         if not len(sites):
             raise MigrationError(f"{name} has no empty place for {ion}: use 'mechanism: vacancy'")
         return crystal, sites

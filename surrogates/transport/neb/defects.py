@@ -10,9 +10,10 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.protocols import Potential
+from invdesign.structures.cells import match_points
 from surrogates.relaxation.relax import relax_structure
 from surrogates.transport.neb.hops import Hop
-from surrogates.transport.neb.lattices import Crystal, MigrationError, Operation, list_cells, match_points
+from surrogates.transport.neb.lattices import Crystal, MigrationError, Operation, list_cells
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
+from invdesign.structures.cells import match_points
 from surrogates.pairs import find_pairs
-from surrogates.transport.neb.lattices import Crystal, Operation, match_points
+from surrogates.transport.neb.lattices import Crystal, Operation
 
 # Share by which the squares of two short hops may exceed that of the long one which they replace; chosen: sites
 # of a relaxed crystal that form a right angle do so within about a degree.

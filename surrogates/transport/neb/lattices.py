@@ -89,25 +89,6 @@ class Crystal:
         )
 
 
-def match_points(points: FloatArray, onto: FloatArray, cell: FloatArray) -> tuple[IntArray, FloatArray]:
-    """Find the nearest of the points `onto` for each point, images of a cell included.
-
-    Args:
-        points: shape (p, 3), Å.
-        onto: shape (q, 3), Å.
-        cell: shape (3, 3), rows in Å.
-
-    Returns:
-        Its number (p,), and the distance in Å (p,).
-    """
-    apart = (points[:, None] - onto) @ np.linalg.inv(cell)
-    apart -= np.rint(apart)
-    squares = ((apart @ cell) ** 2).sum(axis=2)
-    nearest: IntArray = squares.argmin(axis=1)
-    distance: FloatArray = np.sqrt(squares[np.arange(len(points)), nearest])
-    return nearest, distance
-
-
 def smallest_supercell(crystal: Crystal, apart: float) -> IntArray:
     """Find the smallest supercell in which every image of an atom is at least `apart` Å away.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
+from invdesign.structures.cells import match_points
 from surrogates.pairs import find_pairs
-from surrogates.transport.neb.lattices import match_points
 
 PAIR_REACH = 5.0  # Å; chosen: weights fall with the fourth power, so pairs beyond it hardly count
 MAX_MOVES = 200  # chosen: most paths need some 30

@@ -31,9 +31,9 @@ def recognise_ordering(structure: Structure, cell: OrderedCell, *, same_cell: bo
         codes = _match_sites(plain, cell)
         if codes is not None:
             return codes
-    mapped = _map_onto_cell(plain, cell)
+    mapped = map_onto_cell(plain, cell)
     if mapped is None and len(plain) > 1:
-        mapped = _map_onto_cell(plain.get_primitive_structure(), cell)
+        mapped = map_onto_cell(plain.get_primitive_structure(), cell)
     return None if mapped is None else _match_sites(mapped, cell)
 
 
@@ -96,7 +96,7 @@ def _read_codes(species: list[str], cell: OrderedCell) -> IntArray | None:
     return codes if cell.orderings.allows_composition(cell.orderings.count_species(codes)) else None
 
 
-def _map_onto_cell(structure: Structure, cell: OrderedCell) -> Structure | None:
+def map_onto_cell(structure: Structure, cell: OrderedCell) -> Structure | None:
     """Structure in the supercell's vectors and at its origin.
 
     The sites that do not vary are matched. Where everything varies, all sites are matched whatever is on them; then no
