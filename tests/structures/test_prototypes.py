@@ -43,6 +43,10 @@ BONDS = [
     ("Li2ZrCl6", "M1", 6, "Cl", 2.50),
     ("layered_sulfide", "M", 6, "S", 2.42),
     ("LiBH4", "T", 4, "H", 1.22),
+    ("Li3PS4_gamma", "T", 4, "S", 2.01),  # measured, 0.04 Å shorter than in the beta form as calculated
+    ("LiNbO3", "M", 6, "O", 2.04),  # calculated, 0.04 Å longer than measured bonds
+    ("Li3P", "X", 5, "Li", 2.47),
+    ("lithium", "A", 8, "Li", 3.04),
 ]
 
 
