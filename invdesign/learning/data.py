@@ -23,12 +23,14 @@ class Inputs:
         groups: (name, columns) of the descriptors that belong together, for additive models; every column is in
             exactly one group.
         cube: True if the columns are coordinates of the unit cube (`VectorSpace.encode`) rather than features.
+        periodic: columns of the unit cube whose ends, 0 and 1, are one point.
     """
 
     names: tuple[str, ...]
     kinds: tuple[ColumnKind, ...]
     groups: tuple[tuple[str, tuple[int, ...]], ...] = ()
     cube: bool = False
+    periodic: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)

@@ -24,6 +24,7 @@ from invdesign.optimizers.vectors import (
     Steps,
     movable_dimensions,
 )
+from invdesign.periodic import periodic_mask
 from invdesign.protocols import Context, InheritingSpace, Operator, RecognisingSpace, SearchSpace, VectorSpace
 from invdesign.rng import Rng
 
@@ -75,6 +76,7 @@ class OperatorKit:
         useful = [name for name in OPERATORS if single or name not in CENTRAL_OPERATORS]
         self.on_vectors = [name for name in useful if name not in self.own] if dimensions else []
         self.categorical = np.array([item.kind == "categorical" for item in dimensions], dtype=np.bool_)
+        self.periodic = periodic_mask(dimensions)
         self.starts = [name for name, operator in self.own.items() if operator.arity == 0]
         self.weights = {name: float(getattr(operator, "share", 1.0)) for name, operator in self.own.items()}
         # Relaxation changes a crystal enough (chosen).
@@ -135,7 +137,7 @@ class BreedingPool:
     @cached_property
     def points(self) -> Points:
         """Members on the unit cube, encoded when first needed."""
-        return Points(self._encode(self.members), self._kit.categorical)
+        return Points(self._encode(self.members), self._kit.categorical, self._kit.periodic)
 
     def select_mates(self, count: int, size: int, rng: Rng) -> list[int]:
         """Select different winners of tournaments.

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from invdesign.candidate import Proposal
-from invdesign.optimizers.cma_library import Cube, sample_point, should_stop, stopping_generations
+from invdesign.optimizers.cma_library import Cube, should_stop, stopping_generations
 from invdesign.optimizers.common import (
     MAX_TRIES,
     Draft,
@@ -134,6 +134,7 @@ class CMA(OptimizerSettings):
 
     def _draw_candidates(self, draft: Draft, state: State, rng: Rng) -> State:
         """Draw the rest of the generation from the distribution, or one more."""
+        cube = self._search_cube(draft.context)
         model = self._restore_model(draft.context, state)
         model.reseed_rng(int(rng.integers(2**32)))  # type: ignore[attr-defined]  # the library's legacy generator
         left = state["population"] - state["asked"] % state["population"]
@@ -141,7 +142,7 @@ class CMA(OptimizerSettings):
         before = len(draft.proposals)
         failures = 0
         while len(draft.proposals) < wanted and failures < MAX_TRIES:
-            drawn = [sample_point(model) for _ in range(wanted - len(draft.proposals))]
+            drawn = [cube.sample_point(model) for _ in range(wanted - len(draft.proposals))]
             genomes = _vector_space(draft.context).decode(np.array([place for place, _ in drawn]))
             for genome, (_, told) in zip(genomes, drawn, strict=True):
                 memo = {"search": state["search"], "generation": state["generation"], "x": told.tolist()}

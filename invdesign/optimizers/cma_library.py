@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from invdesign.arrays import FloatArray
+from invdesign.arrays import BoolArray, FloatArray
+from invdesign.periodic import periodic_mask, take_shortest_way, wrap_into_cube
 from invdesign.protocols import Dimension
 
 Saved: TypeAlias = dict[str, Any]  # JSON: what moves in a distribution
@@ -39,11 +40,13 @@ class Cube:
         bounds: shape (d, 2).
         steps: shape (d,), distance of the grid's points; 0 along a continuum.
         separable: adapt the variances alone, at a cost that grows with d and not with its square.
+        periodic: shape (d,), axes whose ends are one point, which have no bounds. None if none are.
     """
 
     bounds: FloatArray
     steps: FloatArray
     separable: bool
+    periodic: BoolArray | None = None
 
     @classmethod
     def from_dimensions(cls, dimensions: Sequence[Dimension], *, separable: bool) -> Cube:
@@ -54,7 +57,10 @@ class Cube:
         counts = np.array([_count_grid_values(dimension) for dimension in dimensions], dtype=np.float64)
         steps = np.where(counts > 0, 1.0 / np.maximum(counts, 1.0), 0.0)
         bounds = np.stack([0.5 * steps, 1.0 - 0.5 * steps], axis=1)
-        return cls(bounds, np.zeros_like(steps) if separable else steps, separable)
+        periodic = periodic_mask(dimensions)
+        if periodic is not None:
+            bounds = np.where(periodic[:, None], np.array([-np.inf, np.inf]), bounds)
+        return cls(bounds, np.zeros_like(steps) if separable else steps, separable, periodic)
 
     @property
     def dimensions(self) -> int:
@@ -82,6 +88,8 @@ class Cube:
         inner = vars(model).get("_cma", model)
         state = inner.__getstate__()
         found: Saved = {name: np.asarray(state[name]).tolist() for name in STATE_FIELDS}
+        if self.periodic is not None:
+            found["_mean"] = wrap_into_cube(np.asarray(state["_mean"]), self.periodic).tolist()
         name = "_C" if self.separable else "_c_1d"
         found[name] = state[name].tolist()
         if inner is not model:
@@ -104,6 +112,19 @@ class Cube:
             vars(model)["_A"][:] = saved["margin"]
         return model
 
+    def sample_point(self, model: Model) -> tuple[FloatArray, FloatArray]:
+        """Sample a `model`: point to evaluate and point to tell, each shape (d,).
+
+        They differ along a grid, and where a periodic axis was crossed: the image nearest to the mean is told, so that the mean
+        of images is a circular one.
+        """
+        answer = model.ask()
+        place, told = answer if isinstance(answer, tuple) else (answer, answer)
+        if self.periodic is None:
+            return place, told
+        mean = vars(model).get("_cma", model).mean
+        return wrap_into_cube(place, self.periodic), mean + take_shortest_way(told - mean, self.periodic)
+
 
 def _count_grid_values(dimension: Dimension) -> int:
     """Number of values of an integer dimension; 0 for a continuum."""
@@ -115,15 +136,6 @@ def _count_grid_values(dimension: Dimension) -> int:
 
 def _to_array(value: Any) -> Any:
     return np.array(value, dtype=np.float64) if isinstance(value, list) else value
-
-
-def sample_point(model: Model) -> tuple[FloatArray, FloatArray]:
-    """Sample a `model`: point to evaluate and point to tell, each shape (d,).
-
-    They differ along a grid.
-    """
-    answer = model.ask()
-    return answer if isinstance(answer, tuple) else (answer, answer)
 
 
 def stopping_generations(dimensions: int, population: int) -> int:

@@ -28,6 +28,7 @@ from invdesign.optimizers.common import (
 from invdesign.optimizers.swarm_backend import Boundary, Flock, Rules, VelocityRule, move_flock
 from invdesign.optimizers.swarm_schedules import Schedule, schedule_weights
 from invdesign.optimizers.swarm_state import Places, Standings, initial_particles, note_finished
+from invdesign.periodic import periodic_mask, take_shortest_way, wrap_into_cube
 from invdesign.problem import Problem
 from invdesign.protocols import Context, OptimizerSettings, SearchSpace, VectorSpace
 from invdesign.rng import Rng
@@ -164,6 +165,7 @@ class _SwarmAsk:
         self.places = Places(draft.context)
         self.standings = Standings(draft.context, state["best"])
         self.starts = operators_by_arity(self.space)[0]
+        self.periodic = periodic_mask(self.space.domain().dimensions)
 
     def fill_draft(self) -> State:
         """Propose for as many free particles as wanted; returns the new state."""
@@ -210,9 +212,10 @@ class _SwarmAsk:
         """Assign the last proposal to particle `i`, with a velocity of its own."""
         proposal = self.draft.proposals[-1]
         x = self.space.encode([proposal.genome])[0]
-        velocity = (
-            self.rng.random(len(x)) - x
-        ) / 2.0  # Clerc's half-difference: it leads to a point of the cube
+        drawn = self.rng.random(len(x))
+        velocity = (drawn - x) / 2.0  # Clerc's half-difference: it leads to a point of the cube
+        if self.periodic is not None:  # along a ring every difference is as likely, wherever the particle is
+            velocity = np.where(self.periodic, (drawn - 0.5) / 2.0, velocity)
         self.draft.proposals[-1] = Proposal(
             proposal.genome, proposal.parents, proposal.operator, self._particle_memo(i, x, velocity)
         )
@@ -256,8 +259,11 @@ class _SwarmAsk:
         True if a new genome was found there.
         """
         for scale in np.geomspace(FIRST_JUMP_DEVIATION, 1.0, MAX_JUMPS):
-            landed = np.mod(x + scale * self.rng.standard_normal(len(x)), 2.0)
+            thrown = x + scale * self.rng.standard_normal(len(x))
+            landed = np.mod(thrown, 2.0)
             landed = np.where(landed > 1.0, 2.0 - landed, landed)
+            if self.periodic is not None:
+                landed = np.where(self.periodic, wrap_into_cube(thrown, self.periodic), landed)
             (genome,) = self.space.decode(landed[None])
             memo = {
                 "particle": i,
@@ -325,6 +331,7 @@ class _SwarmAsk:
             velocity=settings.velocity,
             clamp=settings.clamp,
             frame=self._rotated_frame(),
+            periodic=self.periodic,
         )
 
     def _rotated_frame(self) -> FloatArray | None:
@@ -352,7 +359,13 @@ class _SwarmAsk:
         known = [id for id in self.standings.best if id >= 0]
         if len(known) < 2:
             return None
-        places = self.places.load_places(known)[0][:, ordered]
+        places = self.places.load_places(known)[0]
+        if self.periodic is not None:  # seen from the best of them, so that no end of an axis lies between
+            first = int(
+                np.argmin([self.standings.order[i] for i, id in enumerate(self.standings.best) if id >= 0])
+            )
+            places = take_shortest_way(places - places[first], self.periodic)
+        places = places[:, ordered]
         axes: FloatArray = np.linalg.eigh(np.cov(places.T))[1]
         return axes
 

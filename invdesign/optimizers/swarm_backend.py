@@ -19,7 +19,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from invdesign.arrays import FloatArray
+from invdesign.arrays import BoolArray, FloatArray
+from invdesign.periodic import nearest_images, take_shortest_way, wrap_into_cube
 from invdesign.rng import borrowed_globals
 
 Boundary = Literal["nearest", "reflective", "periodic", "random", "intermediate", "shrink"]
@@ -56,6 +57,7 @@ class Rules:
         velocity: what becomes of a velocity that led there.
         clamp: largest component of a velocity, None for no limit.
         frame: shape (d, d), orthogonal; the random weights are drawn along its columns. None for the axes.
+        periodic: shape (d,), axes whose ends are one point: particles go the shortest way and cross the ends. None if none are.
     """
 
     inertia: float
@@ -65,6 +67,7 @@ class Rules:
     velocity: VelocityRule = "invert"
     clamp: float | None = None
     frame: FloatArray | None = None
+    periodic: BoolArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +100,25 @@ def move_flock(flock: Flock, rules: Rules, seed: int) -> tuple[FloatArray, Float
         velocity = _new_velocity(library, flock, rules)
         if rules.clamp is not None:
             velocity = library.velocity["unmodified"](velocity, (-rules.clamp, rules.clamp))
+        velocity = take_shortest_way(velocity, rules.periodic)
         target = flock.position + velocity
-        position = np.clip(_apply_boundary(library, rules.boundary, target, flock.position), 0.0, 1.0)
-        return position, _handle_velocity(
-            library, rules.velocity, velocity, target, position - flock.position
+        # A periodic axis has no boundary: for its handlers the particle rests there.
+        bounded = target if rules.periodic is None else np.where(rules.periodic, flock.position, target)
+        position = np.clip(_apply_boundary(library, rules.boundary, bounded, flock.position), 0.0, 1.0)
+        handled = _handle_velocity(library, rules.velocity, velocity, bounded, position - flock.position)
+        if rules.periodic is None:
+            return position, handled
+        return (
+            wrap_into_cube(np.where(rules.periodic, target, position), rules.periodic),
+            np.where(rules.periodic, velocity, handled),
         )
 
 
 def _new_velocity(library: _Library, flock: Flock, rules: Rules) -> FloatArray:
     """New velocity: inertia, own best and leader, randomly weighted along the frame."""
     frame = rules.frame
-    arrays = (flock.position, flock.velocity, flock.best, flock.leader)
+    towards = (nearest_images(place, flock.position, rules.periodic) for place in (flock.best, flock.leader))
+    arrays = (flock.position, flock.velocity, *towards)
     position, velocity, best, leader = arrays if frame is None else (array @ frame for array in arrays)
     swarm = library.swarm(
         position=position,

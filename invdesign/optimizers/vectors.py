@@ -14,8 +14,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from invdesign.arrays import FloatArray
+from invdesign.arrays import BoolArray, FloatArray
 from invdesign.candidate import Json
+from invdesign.periodic import nearest_images, take_shortest_way, wrap_into_cube
 from invdesign.protocols import Dimension, SearchSpace, VectorSpace
 from invdesign.rng import Rng
 
@@ -53,11 +54,25 @@ class Points:
     Args:
         x: shape (n, d), best first, n >= `MIN_PARENTS`.
         categorical: shape (d,), which columns are categories.
+        periodic: shape (d,), which columns are periodic; None if none are. Along these, `x` then holds the images nearest to
+            the best point.
     """
 
-    def __init__(self, x: FloatArray, categorical: NDArray[np.bool_]) -> None:
-        self.x = x
+    def __init__(
+        self, x: FloatArray, categorical: NDArray[np.bool_], periodic: BoolArray | None = None
+    ) -> None:
+        self.x = nearest_images(x, x[:1], periodic)
         self.categorical = categorical if categorical.any() else None
+        self.periodic = periodic
+
+    def pull_inside(self, x: FloatArray, base: FloatArray) -> FloatArray:
+        """Put components that left the cube halfway between `base` and the side; periodic ones wrap."""
+        pulled = _pull_inside(x, base)
+        return (
+            pulled
+            if self.periodic is None
+            else np.where(self.periodic, wrap_into_cube(x, self.periodic), pulled)
+        )
 
     @cached_property
     def better(self) -> tuple[FloatArray, FloatArray]:
@@ -105,7 +120,8 @@ def move_differentially(points: Points, steps: Steps, chosen: int, rng: Rng) -> 
     moved = x[chosen] + length * (x[best] - x[chosen] + x[plus] - x[minus])
     moving = r[4:] < mixing
     moving[int(r[3] * len(moving))] = True
-    child = np.where(moving, _pull_inside(moved, x[chosen]), x[chosen])
+    kept = wrap_into_cube(x[chosen], points.periodic)
+    child = np.where(moving, points.pull_inside(moved, x[chosen]), kept)
     if points.categorical is not None:
         child = np.where(points.categorical & moving, x[(best, plus)[int(rng.integers(2))]], child)
     return Move(child, (chosen, best, plus, minus), [round(length, 6), round(mixing, 6)])
@@ -123,12 +139,13 @@ def draw_gaussian(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move: 
         Larrañaga & Lozano (eds.), Estimation of Distribution Algorithms (Kluwer, 2002), chapter 8 (EMNA).
     """
     mean, deviations = points.better
-    child = _pull_inside(mean + steps.width * (rng.standard_normal(len(deviations)) @ deviations), mean)
+    child = points.pull_inside(mean + steps.width * (rng.standard_normal(len(deviations)) @ deviations), mean)
     half = points.x[: len(deviations)]
     if points.categorical is not None:
         donors = rng.integers(len(half), size=len(child))
         child = np.where(points.categorical, half[donors, np.arange(len(child))], child)
-    nearest = int(np.argmin(((half - child) ** 2).sum(axis=1)))
+    apart = take_shortest_way(half - child, points.periodic)
+    nearest = int(np.argmin((apart**2).sum(axis=1)))
     return Move(child, (nearest,))
 
 
@@ -151,11 +168,12 @@ def cross_simplex(points: Points, steps: Steps, chosen: int, rng: Rng) -> Move: 
     shares = np.append(rng.random(k - 1) ** (1.0 / np.arange(1, k)), 1.0)
     after = np.cumprod(shares[::-1])[::-1]
     weights = after - np.append(0.0, after[:-1])
-    child = _pull_inside(centre + math.sqrt(k + 1) * (weights @ (corners - centre)), centre)
+    child = points.pull_inside(centre + math.sqrt(k + 1) * (weights @ (corners - centre)), centre)
     if points.categorical is not None:
         donors = rng.integers(k, size=d)
         child = np.where(points.categorical, corners[donors, np.arange(d)], child)
-    order = np.argsort(((corners - child) ** 2).sum(axis=1), kind="stable")
+    apart = take_shortest_way(corners - child, points.periodic)
+    order = np.argsort((apart**2).sum(axis=1), kind="stable")
     return Move(child, tuple(int(row) for row in rows[order]))
 
 

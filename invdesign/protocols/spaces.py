@@ -106,6 +106,8 @@ class Dimension:
         kind: `real`, `integer`, `ordinal` (choices in an order) or `categorical` (choices in none).
         low, high: bounds, inclusive, for real and integer.
         choices: options of an ordinal or categorical dimension.
+        periodic: True for a real dimension whose ends are one point: `decode` gives the same genome at both, and `encode`
+            a coordinate below 1.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Dimension:
     low: float = 0.0
     high: float = 1.0
     choices: tuple[str, ...] = ()
+    periodic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,6 +221,20 @@ def _check_vectors(space: VectorSpace, genomes: Sequence[Genome], samples: int, 
             f"decode(encode(genome)) must be the genome itself: {to_json(genome)} became {to_json(again)}",
         )
     _check_domain(space.domain(), encoded)
+    _check_periodic(space, encoded)
+
+
+def _check_periodic(space: VectorSpace, encoded: NDArray[np.float64]) -> None:
+    """Check that both ends of a periodic axis are one point, written as 0."""
+    for column, dimension in enumerate(space.domain().dimensions):
+        if not dimension.periodic:
+            continue
+        expect(dimension.kind == "real", f"{dimension.name} is periodic, so it must be real")
+        expect((encoded[:, column] < 1.0).all(), f"encode must give less than 1 along {dimension.name}")
+        ends = np.repeat(encoded[:1], 2, axis=0)
+        ends[:, column] = 0.0, 1.0
+        low, high = (to_json(genome) for genome in space.decode(ends))
+        expect(low == high, f"both ends of {dimension.name} must be one genome: {low}, {high}")
 
 
 def _check_domain(domain: Domain, encoded: NDArray[np.float64]) -> None:

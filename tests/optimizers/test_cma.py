@@ -11,7 +11,7 @@ import pytest
 
 from invdesign.candidate import Genome, Proposal, Status
 from invdesign.optimizers.cma import CMA
-from invdesign.optimizers.cma_library import Cube, sample_point, should_stop, stopping_generations
+from invdesign.optimizers.cma_library import Cube, should_stop, stopping_generations
 from invdesign.problem import Constraint, Objective, Problem
 from invdesign.protocols import Context, Dimension
 from invdesign.settings import load
@@ -218,7 +218,7 @@ def test_the_library_is_asked_whether_to_stop_with_defined_values() -> None:
     cube = Cube.from_dimensions([Dimension("x", "real"), Dimension("n", "integer", 0, 4)], separable=False)
     model = cube.new_model([0.5, 0.5], 0.3, 6)
     for _ in range(stopping_generations(2, 6) + 1):
-        model.tell([(sample_point(model)[1], float(rank)) for rank in range(6)])
+        model.tell([(cube.sample_point(model)[1], float(rank)) for rank in range(6)])
     saved = cube.save_model(model)
     flat = np.zeros((stopping_generations(2, 6), 2))
     assert should_stop(cube.restore_model(saved, 0.3, 6), flat)

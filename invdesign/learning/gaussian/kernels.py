@@ -5,6 +5,7 @@ GPyTorch's kernels compute the same; a fit calls them a hundred times, and here 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -43,7 +44,8 @@ class Plan:
         groups: of the sum; one group holds everything unless the kernel is additive.
         d_numbers, d_categories: number of columns of each kind.
         sources: number of sources.
-        warp: True if numbers (of the unit cube) are warped.
+        warp: True if numbers (of the unit cube) are warped, but for periodic ones.
+        periodic: positions of numbers of the unit cube whose ends are one point.
     """
 
     smoothness: Smoothness
@@ -52,6 +54,7 @@ class Plan:
     d_categories: int
     sources: int = 1
     warp: bool = False
+    periodic: tuple[int, ...] = ()
 
     @property
     def blocks(self) -> Mapping[str, tuple[int, ...]]:
@@ -69,6 +72,13 @@ class Plan:
             "extra": (1,),
         }
         return blocks
+
+    def wound_columns(self, group: Group) -> tuple[int, ...]:
+        """Columns of a `group` after `wind_periodic`."""
+        sines = (
+            self.d_numbers + place for place, column in enumerate(self.periodic) if column in group.numbers
+        )
+        return (*group.numbers, *sines)
 
 
 Parameters = Mapping[str, Tensor]
@@ -161,6 +171,32 @@ def warp_inputs(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return 1.0 - (1.0 - inside**a) ** b
 
 
+def wind_periodic(x: Tensor, lengths: Tensor, periodic: tuple[int, ...]) -> Tensor:
+    """Scale coordinates by lengthscales, and wind periodic ones into circles of circumference 1.
+
+    The distance of two coordinates becomes the chord, which is that on the axis where they are near.
+
+    Args:
+        x: shape (…, d), of the unit cube where `periodic` names any.
+        lengths: shape (d,), lengthscales.
+        periodic: k positions of periodic coordinates.
+
+    Returns:
+        Shape (…, d + k): the cosine of a periodic coordinate stands in its place, its sine after all others.
+
+    Source:
+        MacKay, Introduction to Gaussian processes (1998), section 5.2 (periodic kernels by a warped input).
+    """
+    if not periodic:
+        return x / lengths
+    columns = list(periodic)
+    angles = 2.0 * math.pi * x[..., columns]
+    radius = 0.5 / math.pi
+    wound = x.clone()
+    wound[..., columns] = radius * torch.cos(angles)
+    return torch.cat([wound / lengths, radius * torch.sin(angles) / lengths[columns]], dim=-1)
+
+
 @dataclass(frozen=True)
 class Kernel:
     """Covariance function: a plan and its parameters, on their natural scales.
@@ -188,11 +224,14 @@ class Kernel:
         """
         plan, p = self.plan, self.parameters
         if plan.warp and plan.d_numbers:
-            numbers = warp_inputs(numbers, p["warp"][0], p["warp"][1])
-        numbers = numbers / p["length"][source]
+            warped = warp_inputs(numbers, p["warp"][0], p["warp"][1])
+            rings = torch.tensor([column in plan.periodic for column in range(plan.d_numbers)])
+            numbers = torch.where(rings, numbers, warped) if plan.periodic else warped
+        numbers = wind_periodic(numbers, p["length"][source], plan.periodic)
+        width = plan.d_numbers + len(plan.periodic)
         return [
             (
-                _select_columns(numbers, group.numbers, plan.d_numbers),
+                _select_columns(numbers, plan.wound_columns(group), width),
                 _select_columns(categories, group.categories, plan.d_categories),
             )
             for group in plan.groups

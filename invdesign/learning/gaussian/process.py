@@ -59,6 +59,7 @@ def plan_kernel(columns: ColumnScales, inputs: Inputs, settings: GaussianSetting
         d_categories=len(codes),
         sources=n_sources,
         warp=settings.warp and inputs.cube,
+        periodic=tuple(positions[column] for column in inputs.periodic) if inputs.cube else (),
     )
 
 

@@ -104,7 +104,14 @@ def make_frame(space: SearchSpace, groups: ColumnGroups | None = None) -> Frame:
             "category" if item.kind == "categorical" else "number" for item in dimensions
         )
         own = {name: [column] for column, name in enumerate(names)}
-        return Frame(space, Inputs(names, kinds, group_columns(names, own, groups), cube=True), None, space)
+        inputs = Inputs(
+            names,
+            kinds,
+            group_columns(names, own, groups),
+            cube=True,
+            periodic=tuple(column for column, item in enumerate(dimensions) if item.periodic),
+        )
+        return Frame(space, inputs, None, space)
     found = descriptors_of(space, _count_features(space, finite))
     names = tuple(item.name for item in found)
     # A component per group multiplies the time that a pass over a large pool takes.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from invdesign.arrays import BoolArray, FloatArray
 from invdesign.optimizers.bayesian.polish import FreeSubspace, LinearRules
 from invdesign.optimizers.bayesian.trust import Box
+from invdesign.periodic import nearest_images, periodic_mask, take_shortest_way, wrap_into_cube
 from invdesign.protocols import Domain
 from invdesign.rng import Rng
 
@@ -67,6 +68,11 @@ class Layout:
         """Shape (d,): columns that not every genome has."""
         return _mask_columns(len(self), self.domain.conditional)
 
+    @cached_property
+    def periodic(self) -> BoolArray | None:
+        """Shape (d,): columns whose ends are one point; None if none are."""
+        return periodic_mask(self.domain.dimensions)
+
     @property
     def discrete(self) -> bool:
         """True if genomes hold choices, which climbing alone does not change."""
@@ -97,13 +103,40 @@ class Layout:
 
     @cached_property
     def low(self) -> FloatArray:
-        """Shape (d,): lower bounds of the box; categories have none."""
-        return np.zeros(len(self)) if self.box is None else np.where(self.category, 0.0, self.box.low)
+        """Shape (d,): lower bounds of the box; categories have none.
+
+        Without a box, climbs may go one period down along periodic columns.
+        """
+        if self.box is None:
+            return np.zeros(len(self)) if self.periodic is None else np.where(self.periodic, -1.0, 0.0)
+        return np.where(self.category, 0.0, self.box.low)
 
     @cached_property
     def high(self) -> FloatArray:
-        """Shape (d,): upper bounds of the box; categories have none."""
-        return np.ones(len(self)) if self.box is None else np.where(self.category, 1.0, self.box.high)
+        """Shape (d,): upper bounds of the box; categories have none.
+
+        Without a box, climbs may go one period up along periodic columns.
+        """
+        if self.box is None:
+            return np.ones(len(self)) if self.periodic is None else np.where(self.periodic, 2.0, 1.0)
+        return np.where(self.category, 1.0, self.box.high)
+
+    def find_images(self, x: FloatArray) -> FloatArray:
+        """Images of points `x` (…, d) nearest to the middle of the box, which may lie across an end of the cube."""
+        if self.box is None or self.periodic is None:
+            return x
+        return nearest_images(x, 0.5 * (self.low + self.high), self.periodic)
+
+    def shorten(self, difference: FloatArray) -> FloatArray:
+        """Shorten differences (…, d) of points by whole periods."""
+        return take_shortest_way(difference, self.periodic)
+
+    def bring_inside(self, x: FloatArray) -> FloatArray:
+        """Move points `x` (n, d) into the cube and the box; periodic columns wrap."""
+        clipped = np.clip(x, 0.0, 1.0)
+        if self.periodic is None:
+            return self.clip_to_box(clipped)
+        return wrap_into_cube(self.clip_to_box(np.where(self.periodic, x, clipped)), self.periodic)
 
     def is_inside(self, x: FloatArray) -> BoolArray:
         """Check which codes `x` (n, d) lie in the box, shape (n,).
@@ -112,14 +145,19 @@ class Layout:
         """
         if self.box is None:
             return np.ones(len(x), dtype=np.bool_)
+        x = self.find_images(x)
         slack = 1e-9 + 0.5 / np.maximum(self.sizes, 1) * (self.sizes > 0)
         within = (x >= self.low - slack) & (x <= self.high + slack)
         return np.asarray((within | (self.sparse & (x <= PRESENCE_THRESHOLD))).all(axis=1))
 
     def clip_to_box(self, x: FloatArray) -> FloatArray:
-        """Move points `x` (n, d) into the box; absent components stay absent."""
+        """Move points `x` (n, d) into the box; absent components stay absent.
+
+        Periodic columns are those of the nearest images.
+        """
         if self.box is None:
             return x
+        x = self.find_images(x)
         moved: FloatArray = np.where(
             self.sparse & (x <= PRESENCE_THRESHOLD), x, np.clip(x, self.low, self.high)
         )
@@ -162,6 +200,7 @@ class Layout:
             n: number of steps.
             rng: of the steps.
         """
+        x = self.find_images(x)
         free = self.free_columns(x[None], dead[None])[0]
         low, high = self.climb_bounds(x[None], free[None])
         part = FreeSubspace(self.rows, x, free, low[0], high[0])
@@ -212,7 +251,7 @@ class Layout:
         """
         points = [*self._other_values(x, dead), *self._other_components(x)]
         found = np.array(points).reshape(len(points), len(self))
-        return np.clip(self.clip_to_box(found), 0.0, 1.0)
+        return self.bring_inside(found)
 
     def _other_values(self, x: FloatArray, dead: BoolArray) -> Iterator[FloatArray]:
         """Yield points with another value of one column; of many values the nearest."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from invdesign import pareto
-from invdesign.arrays import FloatArray, IntArray
+from invdesign.arrays import BoolArray, FloatArray, IntArray
 from invdesign.candidate import Genome
 from invdesign.learning.contracts import ExplainedRegressor
 from invdesign.optimizers.bayesian.acquisition import (
@@ -39,6 +39,7 @@ from invdesign.optimizers.bayesian.settings import BayesianSettings
 from invdesign.optimizers.bayesian.staging import StageChooser, can_relate_sources
 from invdesign.optimizers.bayesian.trust import Box, choose_centre, region_box, start_region
 from invdesign.optimizers.common import Draft, State, inherited_genomes, operators_by_arity
+from invdesign.periodic import periodic_mask, wrap_into_cube
 from invdesign.problem import Problem
 from invdesign.protocols import Context
 from invdesign.rng import Rng
@@ -205,7 +206,13 @@ class _AskState:
         found = [item for item in self.model_set.regressors.values() if isinstance(item, ExplainedRegressor)]
         matter = np.mean([regressor.column_importance() for regressor in found], axis=0)
         weights = np.maximum(matter, 1e-3) ** -0.5
-        return region_box(self.region, self.trials.x[since[row]], weights)
+        return region_box(self.region, self.trials.x[since[row]], weights, self._periodic)
+
+    @property
+    def _periodic(self) -> BoolArray | None:
+        """Shape (d,), periodic columns of the cube that is searched; None if none are."""
+        points = self.frame.points
+        return None if points is None else periodic_mask(points.domain().dimensions)
 
     @cached_property
     def values_scatter(self) -> bool:
@@ -414,4 +421,7 @@ class _AskState:
         wide = rng.random((DRAWN_PLACES // 2, near.shape[1]))
         steps = rng.normal(scale=0.1, size=(DRAWN_PLACES - len(wide), near.shape[1]))
         close = near[np.arange(len(steps)) % len(near)] + steps
-        return np.clip(np.vstack([wide, close]), 0.0, 1.0)
+        places = np.vstack([wide, close])
+        if self._periodic is None:
+            return np.clip(places, 0.0, 1.0)
+        return wrap_into_cube(np.where(self._periodic, places, np.clip(places, 0.0, 1.0)), self._periodic)

@@ -22,6 +22,7 @@ from invdesign.optimizers.bayesian.trust import Box, draw_in_region, draw_sobol
 from invdesign.optimizers.breeding import Breeder, Offspring, OperatorKit
 from invdesign.optimizers.common import draw_operator, operators_by_arity
 from invdesign.optimizers.vectors import Steps
+from invdesign.periodic import wrap_into_cube
 from invdesign.protocols import Context, VectorSpace
 from invdesign.rng import Rng
 
@@ -172,7 +173,7 @@ class _VectorSearch:
         Returns:
             Codes of the repaired points.
         """
-        points = self.layout.clip_to_box(np.clip(points, 0.0, 1.0))
+        points = self.layout.bring_inside(points)
         if most is not None and len(points) > most:
             points = points[np.argsort(-self._rough_values(points), kind="stable")[:most]]
         return self.judge_genomes(self.space.decode(points)) if len(points) else points
@@ -222,7 +223,7 @@ class _VectorSearch:
         if box is None:
             self.judge_points(draw_sobol(count, width, self.rng))
             return
-        centre = codes[0] if len(codes) else 0.5 * (box.low + box.high)
+        centre = self.layout.find_images(codes[0]) if len(codes) else 0.5 * (box.low + box.high)
         whole = Box(self.layout.low, self.layout.high)
         self.judge_points(draw_in_region(whole, centre, self.rng, count))
         self.judge_points(
@@ -254,7 +255,7 @@ class _VectorSearch:
         columns = np.flatnonzero(self.layout.conditional)
         if not len(columns) or not len(codes):
             return found
-        moved = np.repeat(codes, len(columns), axis=0)
+        moved = np.repeat(wrap_into_cube(codes, self.layout.periodic), len(columns), axis=0)
         rows = np.arange(len(moved))
         place = np.tile(columns, len(codes))
         moved[rows, place] = np.where(moved[rows, place] > 0.5, 0.01, 0.99)
@@ -338,7 +339,7 @@ class _VectorSearch:
         For values without slopes, and along curved borders.
         """
         for number in range(WANDER_ROUNDS):
-            codes = self.judged.x[self.judged.rank_rows()[:N_WANDERERS]]
+            codes = self.layout.find_images(self.judged.x[self.judged.rank_rows()[:N_WANDERERS]])
             dead = self.find_dead_columns(codes)
             count = self._scale_count(WANDER_STEPS)
             points = [
@@ -358,10 +359,11 @@ class _VectorSearch:
         starts, free = starts[kept], free[kept]
         if not len(starts):
             return False
+        starts = self.layout.find_images(starts)
         low, high = self.layout.climb_bounds(starts, free)
         rounds = self._scale_count(CLIMB_EVALUATIONS)
         tops = climb(self.value, starts, free, low, high, self.layout.rows, rounds)
-        off = np.abs(self.judge_points(tops) - tops).max(axis=1) > LARGE_REPAIR
+        off = np.abs(self.layout.shorten(self.judge_points(tops) - tops)).max(axis=1) > LARGE_REPAIR
         if off.any():
             self._halve_steps(starts[off], tops[off])
         return bool(off.any())
@@ -375,7 +377,8 @@ class _VectorSearch:
         for _ in range(N_HALVINGS):
             share = 0.5 * (low + high)
             points = starts + share * (tops - starts)
-            kept = np.abs(self.judge_points(points) - points).max(axis=1, keepdims=True) <= LARGE_REPAIR
+            moved = np.abs(self.layout.shorten(self.judge_points(points) - points))
+            kept = moved.max(axis=1, keepdims=True) <= LARGE_REPAIR
             low, high = np.where(kept, share, low), np.where(kept, high, share)
 
     def _judge_neighbours(self, rows: Sequence[int]) -> None:
@@ -400,14 +403,16 @@ class _VectorSearch:
                     return chosen
                 if row in chosen or counts.get(pattern, 0) >= limit:
                     continue
-                if (
-                    chosen
-                    and np.abs(self.judged.x[chosen] - self.judged.x[row]).max(axis=1).min() < START_DISTANCE
-                ):
+                if chosen and self._distance_to(chosen, row) < START_DISTANCE:
                     continue
                 chosen.append(row)
                 counts[pattern] = counts.get(pattern, 0) + 1
         return chosen
+
+    def _distance_to(self, rows: Sequence[int], row: int) -> float:
+        """Smallest of the largest differences of coordinates between a judged row and others."""
+        apart = np.abs(self.layout.shorten(self.judged.x[list(rows)] - self.judged.x[row]))
+        return float(apart.max(axis=1).min())
 
     def best_answers(self, keep: int, new: IsNew | None) -> list[tuple[Genome, float]]:
         """Best genomes that may be answers, with values; none nearly another.
@@ -420,8 +425,7 @@ class _VectorSearch:
         for row in self.judged.rank_rows():
             if len(rows) == keep:
                 break
-            x = self.judged.x[row]
-            if rows and np.abs(self.judged.x[rows] - x).max(axis=1).min() < ANSWER_DISTANCE:
+            if rows and self._distance_to(rows, row) < ANSWER_DISTANCE:
                 continue
             if new is None or new(self.judged.genomes[row]):
                 rows.append(row)

@@ -30,6 +30,7 @@ from invdesign.learning.gaussian.kernels import (
     category_correlation,
     distance_correlation,
     squared_distances,
+    wind_periodic,
 )
 from invdesign.learning.gaussian.scaling import ColumnScales
 from invdesign.learning.limits import scale_to_ranges, select_farthest
@@ -242,6 +243,7 @@ class _ParameterLayout:
         categories: category columns.
         owner: shape (d_n,), position of the lengthscale of each number column.
         mean, width: shape (p,), the normal prior of the parameters.
+        periodic: positions of number columns whose ends are one point.
     """
 
     numbers: tuple[int, ...]
@@ -249,6 +251,7 @@ class _ParameterLayout:
     owner: IntArray
     mean: FloatArray
     width: FloatArray
+    periodic: tuple[int, ...] = ()
 
     @classmethod
     def for_columns(cls, columns: ColumnScales, inputs: Inputs) -> _ParameterLayout:
@@ -267,7 +270,8 @@ class _ParameterLayout:
         own = len(columns.categories)
         mean = np.concatenate([np.full(lengths, middle), np.zeros(own), [HEIGHT_MEAN]])
         width = np.concatenate([np.full(lengths, LENGTH_WIDTH), np.full(own, CATEGORY_WIDTH), [HEIGHT_WIDTH]])
-        return cls(numbers, columns.categories, owner, mean, width)
+        periodic = tuple(numbers.index(column) for column in inputs.periodic) if inputs.cube else ()
+        return cls(numbers, columns.categories, owner, mean, width, periodic)
 
     @property
     def lengths(self) -> int:
@@ -330,7 +334,8 @@ class _ScoreKernel:
         lengths = torch.exp(values[: self.shape.lengths])[self.owner]
         found = torch.exp(2.0 * values[-1])
         if len(self.owner):
-            squares = squared_distances(numbers / lengths, self.numbers / lengths)
+            own, known = (wind_periodic(x, lengths, self.shape.periodic) for x in (numbers, self.numbers))
+            squares = squared_distances(own, known)
             found = found * distance_correlation(squares, "matern")
         if len(self.shape.categories):
             own = torch.exp(values[self.shape.lengths : -1])

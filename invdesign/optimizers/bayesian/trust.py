@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from invdesign import pareto
-from invdesign.arrays import FloatArray
+from invdesign.arrays import BoolArray, FloatArray
 from invdesign.optimizers.common import State
 from invdesign.problem import Scores
 from invdesign.rng import Rng
@@ -32,7 +32,7 @@ class Box:
     """Part of the unit cube to stay in.
 
     Attributes:
-        low, high: shape (d,), within [0, 1].
+        low, high: shape (d,), within [0, 1]; along a periodic axis it may reach beyond, at most one period long.
     """
 
     low: FloatArray
@@ -106,7 +106,9 @@ def update_region(state: State, better: bool, batch: int, number: int = 0) -> St
     return {**fresh, "restarts": state["restarts"] + 1, "since": int(number)}
 
 
-def region_box(state: State, centre: FloatArray, weights: FloatArray | None = None) -> Box:
+def region_box(
+    state: State, centre: FloatArray, weights: FloatArray | None = None, periodic: BoolArray | None = None
+) -> Box:
     """Box of the region around a centre.
 
     Args:
@@ -114,12 +116,17 @@ def region_box(state: State, centre: FloatArray, weights: FloatArray | None = No
         centre: shape (d,), in the cube.
         weights: shape (d,), relative lengths of the sides, larger for columns that matter less. All sides are equal
             where not given.
+        periodic: shape (d,), axes whose ends are one point; None if none are.
     """
     sides = (
         np.ones(len(centre)) if weights is None else _relative_sides(np.asarray(weights, dtype=np.float64))
     )
     half = 0.5 * float(state["length"]) * sides
-    return Box(np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0))
+    low, high = np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
+    if periodic is None:
+        return Box(low, high)
+    around = np.minimum(half, 0.5)
+    return Box(np.where(periodic, centre - around, low), np.where(periodic, centre + around, high))
 
 
 def _relative_sides(weights: FloatArray) -> FloatArray:

@@ -1,0 +1,90 @@
+"""Structures of an interface: the candidate, both slabs alone, and both bulks at their strain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from invdesign.arrays import FloatArray
+from invdesign.rng import Rng
+from invdesign.spaces.interface.cell import InterfaceCell
+from invdesign.spaces.interface.genomes import Placed
+from invdesign.spaces.interface.settings import SIDES
+from invdesign.spaces.ordered_sites.amounts import VACANCY
+from invdesign.structures.site_labels import INNER, LAYER, NATIVE, SIDE
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+REFERENCES = ("substrate_bulk", "film_bulk", "substrate_slab", "film_slab")
+SLAB_VACUUM = 15.0  # Å between images of a slab alone (chosen; that of usual slab calculations)
+
+
+def build_initial(cell: InterfaceCell, placed: Placed, rattle: float, rng: Rng) -> Structure:
+    """Build the bicrystal of a code, its sites labelled; the third vector is the normal.
+
+    Args:
+        cell: of the match.
+        placed: the code.
+        rattle: standard deviation of each coordinate's displacement, Å.
+        rng: for the displacements; the mean displacement is taken out.
+    """
+    from pymatgen.core import Structure
+
+    lattice, positions = cell.place(placed.shift, placed.gap)
+    occupants = cell.list_occupants(placed.codes)
+    kept = [site for site, name in enumerate(occupants) if name != VACANCY]
+    places = positions[kept]
+    if rattle:
+        moves = rng.normal(scale=rattle, size=places.shape)
+        places = places + moves - moves.mean(axis=0)
+    fractions = places @ np.linalg.inv(lattice)
+    labels = {
+        SIDE: ["film" if cell.is_film[site] else "substrate" for site in kept],
+        LAYER: [int(cell.layers[site]) for site in kept],
+        INNER: [bool(cell.inner[site]) for site in kept],
+        NATIVE: [cell.natives[site] for site in kept],
+    }
+    return Structure(
+        lattice, [occupants[site] for site in kept], wrap_fractions(fractions), site_properties=labels
+    )
+
+
+def wrap_fractions(fractions: FloatArray) -> FloatArray:
+    """Fractions within [0, 1), those that miss a lattice plane by rounding on it."""
+    wrapped = np.mod(np.round(fractions, 12), 1.0)
+    return np.where(wrapped >= 1.0, 0.0, wrapped)
+
+
+def list_references(cell: InterfaceCell) -> Mapping[str, Structure]:
+    """Reference structures of a match, by role; built once per match."""
+    if "references" not in cell.cache:
+        cell.cache["references"] = _build_references(cell)
+    found: Mapping[str, Structure] = cell.cache["references"]
+    return found
+
+
+def _build_references(cell: InterfaceCell) -> Mapping[str, Structure]:
+    """Build both bulks and both slabs of a match, their sites labelled."""
+    from pymatgen.core import Structure
+
+    found: dict[str, Structure] = {}
+    for side in SIDES:
+        lattice, elements, positions, _ = cell.bicrystal.place_bulk(side)
+        labels = {SIDE: [side] * len(elements), NATIVE: list(elements)}
+        fractions = wrap_fractions(positions @ np.linalg.inv(lattice))
+        found[f"{side}_bulk"] = Structure(lattice, list(elements), fractions, site_properties=labels)
+    for side in SIDES:
+        lattice, sites, positions = cell.bicrystal.place_slab(side, SLAB_VACUUM)
+        elements = tuple(cell.natives[site] for site in sites.tolist())
+        labels = {
+            SIDE: [side] * len(elements),
+            LAYER: cell.layers[sites].tolist(),
+            INNER: cell.inner[sites].tolist(),
+            NATIVE: list(elements),
+        }
+        fractions = wrap_fractions(positions @ np.linalg.inv(lattice))
+        found[f"{side}_slab"] = Structure(lattice, list(elements), fractions, site_properties=labels)
+    return {role: found[role] for role in REFERENCES}
