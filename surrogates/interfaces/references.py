@@ -11,6 +11,7 @@ import numpy as np
 
 from invdesign.errors import InvdesignError
 from invdesign.protocols import Potential
+from invdesign.rng import rng_for
 from invdesign.structures.formulas import write_formula
 from surrogates.relaxation.descent import FreeCell
 from surrogates.relaxation.relax import relax_structure
@@ -37,12 +38,15 @@ class Treatment:
         fmax: largest force left, eV/Å.
         smax: largest stress component left, GPa; ignored for a fixed cell.
         steps: most moves.
+        rattle: Å, standard deviation of displacements of the start, the same in every process; they leave symmetric places above a
+            minimum.
     """
 
     cell: FreeCell
     fmax: float = 0.05
     smax: float = 0.1
     steps: int = 500
+    rattle: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +113,17 @@ def forget_references() -> None:
 
 def _relax(structure: Structure, potential: Potential, treatment: Treatment) -> Reference | str:
     """Relax a structure; return the reason instead if that fails."""
+    from pymatgen.core import Structure
+
+    start = structure
+    if treatment.rattle:
+        moves = rng_for(0, 0, "reference structures").normal(0.0, treatment.rattle, (len(structure), 3))
+        start = Structure(
+            structure.lattice, structure.species, structure.cart_coords + moves, coords_are_cartesian=True
+        )
     try:
         found = relax_structure(
-            structure,
+            start,
             potential,
             fmax=treatment.fmax,
             smax=treatment.smax,

@@ -47,7 +47,19 @@ class PotentialEvaluator(StructureEvaluator):
             inputs: the candidates.
             evaluate: makes the evaluation; an `InvdesignError` is a failure with its message.
         """
-        return [_time_evaluation(evaluate, self.structure_of(item)) for item in inputs]
+        return [_time_evaluation(lambda item: evaluate(self.structure_of(item)), item) for item in inputs]
+
+    @staticmethod
+    def _evaluate_inputs(
+        inputs: Sequence[Input], evaluate: Callable[[Input], Evaluation]
+    ) -> list[Evaluation]:
+        """Evaluate each of `inputs` as a whole, as `_evaluate_each` does a structure of it.
+
+        Args:
+            inputs: the candidates.
+            evaluate: makes the evaluation; an `InvdesignError` is a failure with its message.
+        """
+        return [_time_evaluation(evaluate, item) for item in inputs]
 
 
 def find_known_error(potential: Potential, errors: Mapping[str, float]) -> float | None:
@@ -62,10 +74,10 @@ def find_known_error(potential: Potential, errors: Mapping[str, float]) -> float
     )
 
 
-def _time_evaluation(evaluate: Callable[[Structure], Evaluation], structure: Structure) -> Evaluation:
+def _time_evaluation(evaluate: Callable[[Input], Evaluation], item: Input) -> Evaluation:
     began = time.perf_counter()
     try:
-        found = evaluate(structure)
+        found = evaluate(item)
     except InvdesignError as error:
         found = Evaluation(failure=Failure("error", "", str(error)))
     return replace(found, cost={"seconds": time.perf_counter() - began, **found.cost})
