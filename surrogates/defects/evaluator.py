@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Final
 
 import numpy as np
 from pydantic import Field, ValidationInfo, model_validator
 
-from invdesign.candidate import Evaluation, Failure, Input
+from invdesign.candidate import Evaluation, Failure, Input, clean_detail
 from invdesign.errors import InvdesignError, MissingReferenceError
 from invdesign.properties import Unit
-from invdesign.protocols import potential_of
-from invdesign.rng import rng_for
 from invdesign.roles import StructureRole, find_structure, required_structure
 from invdesign.settings import STORED_FOLDER, validation_context
 from invdesign.structures.cells import list_translations
@@ -40,6 +36,8 @@ SHAKE = 0.05  # Å, standard deviation of displacements of the host's second sta
 LOWER_ENERGY = (
     1e-3  # eV by which the second start must end lower to be told of; forces left cost less; chosen
 )
+
+UNBALANCED = "formal charges do not balance, and a potential does not know the energy of an electron more or less"
 
 
 class DefectCellError(InvdesignError):
@@ -111,19 +109,15 @@ class DefectEnergy(PotentialEvaluator):
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
         """Evaluate each of `inputs`; one whose exchange is not fixed is a failure with what to add."""
-        return [self._time_candidate(item) for item in inputs]
-
-    def _time_candidate(self, item: Input) -> Evaluation:
-        began = time.perf_counter()
-        try:
-            found = self._evaluate_candidate(item)
-        except MissingReferenceError as error:
-            found = Evaluation(failure=Failure("missing", "", str(error)))
-        except InvdesignError as error:
-            found = Evaluation(failure=Failure("error", "", str(error)))
-        return replace(found, cost={"seconds": time.perf_counter() - began, **found.cost})
+        return self._evaluate_inputs(inputs, self._evaluate_candidate)
 
     def _evaluate_candidate(self, item: Input) -> Evaluation:
+        try:
+            return self._evaluate_structures(item)
+        except MissingReferenceError as error:
+            return Evaluation(failure=Failure("missing", "", str(error)))
+
+    def _evaluate_structures(self, item: Input) -> Evaluation:
         structure, perfect = self.structure_of(item), find_structure(item, self.host)
         cell = find_freedom(structure, perfect)
         host, lower = self._relax_host(perfect, cell)
@@ -145,7 +139,7 @@ class DefectEnergy(PotentialEvaluator):
         return Evaluation(
             properties={DEFECT_ENERGY: energy},
             systematic={DEFECT_ENERGY: error} if error else {},
-            details={DEFECT_ENERGY: "; ".join(part for part in parts if part)},
+            details={DEFECT_ENERGY: clean_detail("; ".join(filter(None, parts)))},
         )
 
     def _find_set(self) -> ReferenceSet | None:
@@ -157,13 +151,12 @@ class DefectEnergy(PotentialEvaluator):
 
         A perfect crystal stays on a saddle that its symmetry keeps, which a defect breaks: the defect would get the difference.
         """
-        potential, treatment = potential_of(self.potential), Treatment(cell, self.fmax, self.smax, self.steps)
-        start = relax_reference(perfect, potential, treatment, "the host")
-        shaken = perfect.copy()
-        moves = rng_for(0, 0, "host").normal(scale=SHAKE, size=(len(perfect), 3))
-        for site, move in zip(shaken, moves - moves.mean(axis=0), strict=True):
-            site.coords = site.coords + move
-        other = relax_reference(shaken, potential, treatment, "the shaken host")
+        start, other = (
+            relax_reference(
+                perfect, self._potential, Treatment(cell, self.fmax, self.smax, self.steps, rattle), name
+            )
+            for rattle, name in ((0.0, "the host"), (SHAKE, "the shaken host"))
+        )
         lower = start.energy - other.energy
         return (other, lower) if lower > LOWER_ENERGY else (start, 0.0)
 
@@ -245,7 +238,7 @@ def describe_cell(structure: Structure, perfect: Structure, cell: FreeCell) -> s
     freedom = {False: "fixed cell", True: "free cell", "normal": "cell free along its normal"}[cell]
     words = f"{freedom} of {count_noun(len(structure), 'atom')}, images {shortest:.1f} Å apart, neutral"
     charged = is_neutral(_count_elements(perfect)) and not is_neutral(_count_elements(structure))
-    return words + (" (formal charges do not balance: an electron more or less)" if charged else "")
+    return words + (f" ({UNBALANCED})" if charged else "")
 
 
 def _count_elements(structure: Structure) -> dict[str, float]:

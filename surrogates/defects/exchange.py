@@ -166,7 +166,7 @@ def find_exchange(
         units=units,
         host=host.name,
         neighbours=tuple(row.name for row in rows if row is not host),
-        n_atoms=max(sides),
+        n_atoms=float(max(sides)),
         remarks=tuple(remarks),
     )
 
