@@ -123,6 +123,11 @@ _REACTION_CAVEAT = (
     "oxoanions too stable, so that reactions which form sulfates or phosphates come out too strong without the correction for "
     "oxygen."
 )
+_DEFECT_CAVEAT = (
+    "Formation energies in neutral supercells at 0 K: no charged defects, no correction of size, and potentials without long-range "
+    "electrostatics. Universal potentials are too soft away from minima and tend to put defects too low: rankings and signs are "
+    "claimed, heights are not, and only within one size of cell and one set of conditions."
+)
 _VOLTAGE_CAVEAT = (
     "Voltages against the metal of the ion, of one host whose ions leave or enter (topotactic), at 0 K. CHGNet 0.3.0 misses nine measured ones by 0.28 V "
     "on average: good to rank, and up to 0.6 V wrong for titanates, layered cobalt oxides and van der Waals layers."
@@ -242,6 +247,7 @@ _VOCABULARY = {
         Property("window_of_products", "", "1 where the window is that of the decomposition products"),
         Property("mutual_reaction_energy", "eV/atom", "Mutual reaction energy", _REACTION_CAVEAT),
         Property("interface_reaction_energy", "eV/atom", "Interface reaction energy", _REACTION_CAVEAT),
+        Property("defect_energy", "eV", "Defect formation energy", _DEFECT_CAVEAT),
         Property("average_voltage", "V", "Average voltage", _VOLTAGE_CAVEAT, _LESS_CERTAIN),
         Property("lowest_voltage", "V", "Voltage of the lowest plateau", _VOLTAGE_CAVEAT, _LESS_CERTAIN),
         Property("highest_voltage", "V", "Voltage of the highest plateau", _VOLTAGE_CAVEAT, _LESS_CERTAIN),

@@ -419,6 +419,11 @@ EVALUATORS: dict[str, list[Example]] = {
     "decomposition_energy": [{"reference": REFERENCE}],
     "energy_above_hull": [{"reference": REFERENCE}],
     "stability_window": [{"reference": REFERENCE, "ion": "Li"}],
+    "defect_energy": [
+        {"potential": {"kind": "ase", "calculator": "ideal_gas"}},
+        {"conditions": {"equilibrium_with": ["Li2O", "Li3N"], "limits": {"Li": "rich"}}},
+        {"conditions": {"ion": "Li", "voltage": 3.5}, "reference": "lithium-chalcohalides", "smax": 0.1},
+    ],
     "interface_reaction": [
         {"reference": REFERENCE, "against": ["Li2S", {"formula": "LiF", "energy_per_atom": -4.8}]},
         {
