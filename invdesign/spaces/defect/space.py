@@ -316,7 +316,9 @@ class DefectSpace(CountableSpace):
         codes = self._cell.ordered.orderings.to_canonical(codes)
         if self._rules is None:
             return codes, None
-        return codes, (distortion or Distortion()).settle(self._rules, len(self._cell.find_gaps(codes)))
+        return codes, (distortion or Distortion()).settle(
+            self._rules, len(self._cell.surroundings.find_gaps(codes))
+        )
 
     def _write_arranged(self, arranged: Arranged) -> Genome:
         codes, distortion = arranged
@@ -430,7 +432,7 @@ class DefectSpace(CountableSpace):
         """Coordinates of a distortion, shape (4,); none without distortions."""
         if self._rules is None or distortion is None:
             return np.zeros(0)
-        gaps = max(len(self._cell.find_gaps(codes)), 1)
+        gaps = max(len(self._cell.surroundings.find_gaps(codes)), 1)
         bond = 0.5 + 0.5 * distortion.bond / self._rules.bonds if self._rules.bonds else 0.5
         pair, seed = (distortion.pair + 0.5) / gaps, (distortion.seed + 0.5) / SEEDS
         return np.clip([bond, distortion.toward, pair, seed], 0.0, 1.0)
@@ -456,7 +458,7 @@ class DefectSpace(CountableSpace):
         if self._rules is None:
             return codes, None
         bond, toward, pair, seed = point[:start].tolist()
-        gaps = len(self._cell.find_gaps(codes))
+        gaps = len(self._cell.surroundings.find_gaps(codes))
         distortion = Distortion(
             (2.0 * bond - 1.0) * self._rules.bonds, toward, int(pair * max(gaps, 1)), int(seed * SEEDS)
         )
