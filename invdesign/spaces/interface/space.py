@@ -42,7 +42,7 @@ class InterfaceSpace(InterfaceSettings):
 
     A genome names the match, and holds what may vary of the rest: the shift of the film in fractions of the cell of
     non-identical displacements, the gap in Å, and the species of every site that may change, from the plane downwards:
-    `{"match": "(110)1|(010)3 2x1", "shift": [0.25, 0.5], "substrate Co": ["P", "Co"], "film P": ["P", "Co"]}`.
+    `{"match": "(110)1|(010)3 2x1|1x1", "shift": [0.25, 0.5], "substrate Co": ["P", "Co"], "film P": ["P", "Co"]}`.
     A space of matches and shifts on a grid alone can be counted (`count`, `genome`, `blocks`).
     """
 
