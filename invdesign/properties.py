@@ -145,6 +145,21 @@ def mark_extrapolation(name: str) -> Mark:
     return Mark(f"{name}_extrapolated", "by extrapolation", "extrapolations", rest)
 
 
+_SOFT_CAVEAT = (
+    "Universal potentials underrate surfaces and defects (Deng et al. 2025) and have no long-range electrostatics: signs and rankings count, "
+    "and space charge is not in them. The error of these energies was not measured."
+)
+_INTERFACE_CAVEAT = (
+    "Per plane, against two solids at the strain they have here, whose cost stands apart (interface_strain_energy): compare both where "
+    f"matches differ. {_SOFT_CAVEAT}"
+)
+_STRAIN_CAVEAT = (
+    "It grows with the thickness of the strained side, so it belongs to the cell more than to the interface."
+)
+_EXCHANGE_CAVEAT = (
+    "Between two bulks that do not touch: the strain of the interface, its room and its electrostatics are not in it. A tier before relaxations of "
+    f"the interface, not in their place. {_SOFT_CAVEAT}"
+)
 _LEARNT_CAVEAT = (
     "Predicted by a model that was trained on a table. Its error is the deviation beside the value; the card of the model says how it was "
     "measured. A value outside the domain of the training data is an extrapolation and is marked so."
@@ -248,6 +263,13 @@ _VOCABULARY = {
         Property("mutual_reaction_energy", "eV/atom", "Mutual reaction energy", _REACTION_CAVEAT),
         Property("interface_reaction_energy", "eV/atom", "Interface reaction energy", _REACTION_CAVEAT),
         Property("defect_energy", "eV", "Defect formation energy", _DEFECT_CAVEAT),
+        Property("interface_energy", "J/m^2", "Interface energy", _INTERFACE_CAVEAT),
+        Property(
+            "interface_strain_energy", "J/m^2", "Strain energy of the interface's solids", _STRAIN_CAVEAT
+        ),
+        Property("interface_excess", "1/nm^2", "Ions at the interface beyond those of the solids"),
+        Property("work_of_adhesion", "J/m^2", "Work of adhesion", _SOFT_CAVEAT),
+        Property("bulk_exchange_energy", "eV", "Energy of the exchanges between two bulks", _EXCHANGE_CAVEAT),
         Property("average_voltage", "V", "Average voltage", _VOLTAGE_CAVEAT, _LESS_CERTAIN),
         Property("lowest_voltage", "V", "Voltage of the lowest plateau", _VOLTAGE_CAVEAT, _LESS_CERTAIN),
         Property("highest_voltage", "V", "Voltage of the highest plateau", _VOLTAGE_CAVEAT, _LESS_CERTAIN),

@@ -6,11 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from invdesign.candidate import Input
+from tests.surrogates.interfaces.crystals import make_interfaces
+
 Example = dict[str, Any]
 
 ANIONS = ["H", "F", "Cl", "Br", "I", "O", "S", "Se", "Te"]
 REFERENCE = "lithium-chalcohalides"
 LITHIUM_PHASES = str(Path(__file__).parents[1] / "campaigns" / "data" / "lithium_phases.csv")
+EMT = {"kind": "ase", "calculator": "emt"}
 PROPERTY_MODEL = str(Path(__file__).parent / "data" / "property_models" / "metal_content")
 KNOWN = {
     "name": "known.csv",
@@ -458,6 +462,9 @@ EVALUATORS: dict[str, list[Example]] = {
             "ion": "Li",
         },
     ],
+    "interface_energy": [{"potential": EMT}, {"potential": EMT, "open_ion": {"ion": "Li", "voltage": 3.5}}],
+    "work_of_adhesion": [{"potential": EMT}],
+    "exchange_energy": [{"potential": EMT, "supercell": 5.0, "tries": 1}],
     "landscape": [{"function": "sphere"}, {"function": "zdt1"}, {"function": "dtlz2", "batch_size": 2}],
 }
 
@@ -474,3 +481,8 @@ SLOW = frozenset({"relax"})  # kinds whose check takes more than seconds
 def examples(group: str) -> list[tuple[str, Example]]:
     """(kind, settings with kind) of every example of a group."""
     return [(kind, {"kind": kind, **fields}) for kind, items in BY_GROUP[group].items() for fields in items]
+
+
+def make_inputs(kind: str) -> list[Input] | None:
+    """Inputs for evaluators that the usual anti-perovskites do not suit; None for all others."""
+    return make_interfaces() if kind in {"interface_energy", "work_of_adhesion", "exchange_energy"} else None

@@ -38,6 +38,7 @@ JOULE_PER_SQUARE_METRE = 16.021766208  # in one eV/Å^2
 SQUARE_NANOMETRE = 100.0  # Å^2
 BULKS = {side: f"{side}_bulk" for side in SIDES}
 SLABS = {side: f"{side}_slab" for side in SIDES}
+SOLIDS = {side: f"{side}_solid" for side in SIDES}
 SAME_ENERGY = 1e-4  # J/m^2, below which a strain energy is not spoken of; chosen
 
 
@@ -77,8 +78,8 @@ class Strained:
 class InterfaceEvaluator(PotentialEvaluator, ABC):
     """Base of evaluators that compare the energy of an interface with references of its two sides.
 
-    The references are structures of the design. They are relaxed once per match, process and potential, and belong to its
-    potential alone.
+    The references are structures of the design. They are relaxed once per match and process (solids without strain once per process),
+    by the potential of the candidates.
     """
 
     fmax: Annotated[float, Field(gt=0)] = 0.05
@@ -157,7 +158,7 @@ class InterfaceEnergy(InterfaceEvaluator):
 
     @property
     def _references(self) -> tuple[str, ...]:
-        return (*BULKS.values(), *SLABS.values())
+        return (*BULKS.values(), *SLABS.values(), *SOLIDS.values())
 
     @property
     def provides(self) -> Mapping[str, Unit]:
@@ -203,10 +204,11 @@ class InterfaceEnergy(InterfaceEvaluator):
 
     def _find_bulk(self, item: Input, solid: Solid) -> Strained:
         """Energies of the bulk of one side per formula unit."""
-        structure = item.structures[BULKS[solid.side]]
         name = f"the bulk of the {solid.side}"
-        strained = self._relax(structure, "normal", f"{name} at the strain of the interface")
-        free = self._relax(structure, True, name)
+        strained = self._relax(
+            item.structures[BULKS[solid.side]], "normal", f"{name} at the strain of the interface"
+        )
+        free = self._relax(item.structures[SOLIDS[solid.side]], True, name)
         return Strained(
             strained.energy_per_atom * solid.atoms,
             (strained.energy_per_atom - free.energy_per_atom) * solid.atoms,

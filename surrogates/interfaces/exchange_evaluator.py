@@ -12,7 +12,7 @@ from invdesign.properties import Unit
 from invdesign.roles import required_structure
 from invdesign.structures.charges import ElementSymbol
 from surrogates.interfaces.balance import SIDES
-from surrogates.interfaces.energies import BULKS
+from surrogates.interfaces.energies import SOLIDS
 from surrogates.interfaces.exchange import (
     Compensation,
     Exchange,
@@ -29,7 +29,7 @@ EXCHANGE = "bulk_exchange_energy"
 class ExchangeEnergy(PotentialEvaluator):
     """Energy of a candidate's exchanges between the two bulk solids, without their interface.
 
-    Each kind of exchange is computed once per match and process: one atom of each in the other's supercell, and ions that may follow the
+    Each kind of exchange is computed once per process: one atom of each in the other's supercell, and ions that may follow the
     charge from one solid to the other (`exchange.find_exchange_energy`). A candidate has the sum over its exchanges, and 0 without
     any. Negative means that the two bulks would rather exchange. Depleted ions of the candidate are not counted.
     It needs no relaxed candidate, so it may stand before the relaxation.
@@ -53,8 +53,8 @@ class ExchangeEnergy(PotentialEvaluator):
 
     @property
     def requires(self) -> frozenset[str]:
-        """The structure, whose labels tell the exchanges, and both bulks."""
-        return frozenset(map(required_structure, (self.structure, *BULKS.values())))
+        """The structure, whose labels tell the exchanges, and both solids."""
+        return frozenset(map(required_structure, (self.structure, *SOLIDS.values())))
 
     @property
     def provides(self) -> Mapping[str, Unit]:
@@ -77,7 +77,7 @@ class ExchangeEnergy(PotentialEvaluator):
         treatment = Treatment(True, self.fmax, self.smax, self.steps)
         solids = [
             relax_reference(
-                item.structures[BULKS[side]], self._potential, treatment, f"the bulk of the {side}"
+                item.structures[SOLIDS[side]], self._potential, treatment, f"the bulk of the {side}"
             ).structure
             for side in SIDES
         ]

@@ -1,4 +1,4 @@
-"""Structures of an interface: the candidate, both slabs alone, and both bulks at their strain."""
+"""Structures of an interface: the candidate, both slabs alone, both bulks at their strain, and both solids without it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from invdesign.structures.site_labels import INNER, LAYER, NATIVE, SIDE
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-REFERENCES = ("substrate_bulk", "film_bulk", "substrate_slab", "film_slab")
+# The solids are those of the settings, so they are the same for all matches.
+REFERENCES = ("substrate_bulk", "film_bulk", "substrate_slab", "film_slab", "substrate_solid", "film_solid")
 SLAB_VACUUM = 15.0  # Å between images of a slab alone (chosen; that of usual slab calculations)
 
 
@@ -67,7 +68,7 @@ def list_references(cell: InterfaceCell) -> Mapping[str, Structure]:
 
 
 def _build_references(cell: InterfaceCell) -> Mapping[str, Structure]:
-    """Build both bulks and both slabs of a match, their sites labelled."""
+    """Build both bulks and both slabs of a match, and both solids as they are given, their sites labelled."""
     from pymatgen.core import Structure
 
     found: dict[str, Structure] = {}
@@ -87,4 +88,8 @@ def _build_references(cell: InterfaceCell) -> Mapping[str, Structure]:
         }
         fractions = wrap_fractions(positions @ np.linalg.inv(lattice))
         found[f"{side}_slab"] = Structure(lattice, list(elements), fractions, site_properties=labels)
+        solid = getattr(cell.bicrystal.match, side).solid.parent.build_structure()
+        for name, values in {SIDE: [side] * len(solid), NATIVE: [s.specie.symbol for s in solid]}.items():
+            solid.add_site_property(name, values)
+        found[f"{side}_solid"] = solid
     return {role: found[role] for role in REFERENCES}

@@ -124,7 +124,7 @@ class InterfaceSpace(InterfaceSettings):
         return self._operators
 
     def build(self, genome: Genome) -> Design:
-        """Build the bicrystal as structure `initial`, after both bulks and both slabs of its match.
+        """Build the bicrystal as structure `initial`, after the references: bulks and slabs of its match, and both solids.
 
         Args:
             genome: of this space.
