@@ -324,6 +324,7 @@ TRUTH_SECTIONS = {
         "energy_per_discharged_mass",
         "energy_per_discharged_volume",
     ),
+    "Defects": ("defect_energy",),
     "Topotactic limits": (
         "topotactic_reduction_limit",
         "topotactic_oxidation_limit",

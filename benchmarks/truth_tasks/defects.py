@@ -40,7 +40,9 @@ RATTLE = 0.05  # Å
 SEED = 18
 JOINED = 0.2  # eV, below which a pair has joined to the perfect crystal again
 MAX_SHELLS = 4  # distances that are tried for a near pair
-SYMPREC = 0.3  # Å; the potential distorts LiH by 0.1 Å and 1 meV/atom, and the cell is that of the cubic crystal
+SYMPREC = (
+    0.3  # Å; the potential distorts LiH by 0.1 Å and 1 meV/atom, and the cell is that of the cubic crystal
+)
 Places = tuple[tuple[str, int], ...]  # (kind, number of the site or void)
 
 

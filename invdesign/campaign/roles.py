@@ -215,7 +215,9 @@ def map_measured_roles(stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
         aside = find_side_roles([stage])
         made = [role for role in roles_in(evaluator.provides) if role not in aside]
         read = roles_in(sorted(evaluator.requires))
-        order += [role for role in (*read, *made) if role not in order]
+        # A structure that no stage made is a reference of the space's designs, such as the host of a defect.
+        order = [*(role for role in read if role not in order), *order]
+        order += [role for role in made if role not in order]
         by = made[-1:] or read or [known[name] for name in sorted(evaluator.requires) if name in known]
         names = [name for name in evaluator.provides if not is_structure(name)]
         if by:

@@ -37,7 +37,9 @@ LOWER_ENERGY = (
     1e-3  # eV by which the second start must end lower to be told of; forces left cost less; chosen
 )
 
-UNBALANCED = "formal charges do not balance, and a potential does not know the energy of an electron more or less"
+UNBALANCED = (
+    "formal charges do not balance, and a potential does not know the energy of an electron more or less"
+)
 
 
 class DefectCellError(InvdesignError):

@@ -8,7 +8,7 @@ n = sum of x_k c_k. So potentials of single elements are needed only where a lim
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -144,12 +144,12 @@ def find_exchange(
         raise UndeterminedExchangeError("conditions need a reference set")
     named = _gather_named(conditions, reference)
     system = _System.gather(change, host, named, reference, conditions)
-    rows, dropped = system.choose_independent([*named, host])
+    rows, dropped = system.choose_independent([host, *named])
     system.refuse_contradictions(rows, dropped)
     remarks: list[str] = []
     if conditions.limits:
         neighbours, slack = system.find_neighbours(rows, conditions)
-        rows, _ = system.choose_independent([host, *rows, *neighbours])
+        rows, _ = system.choose_independent([*rows, *neighbours])
         remarks += system.describe_metastable_host(slack)
     elif len(rows) > 1:  # beside the host
         remarks += system.describe_supersaturation(rows)
@@ -286,19 +286,14 @@ class _System:
                 unchecked = str(error)
             else:
                 phases = tuple(Source.of_phase(phase) for phase in reference.select_phases(symbols))
-        found = cls(
-            symbols,
-            np.array([change.get(s, 0.0) for s in symbols]),
-            host,
-            phases,
-            reference,
-            unchecked,
-        )
-        own = found.to_row(host) / host.n_atoms
-        others = [
-            p for p in phases if np.abs(found.to_row(p) / p.n_atoms - own).max() > SAME_COMPOSITION
-        ]  # fmt: skip
-        return cls(symbols, found.change, host, tuple(others), reference, unchecked)
+        atoms = np.array([change.get(symbol, 0.0) for symbol in symbols])
+        found = cls(symbols, atoms, host, phases, reference, unchecked)
+        return replace(found, phases=tuple(phase for phase in phases if not found.is_host(phase)))
+
+    def is_host(self, source: Source) -> bool:
+        """True if a `source` has the composition of the host."""
+        apart = self.to_row(source) / source.n_atoms - self.to_row(self.host) / self.host.n_atoms
+        return bool(np.abs(apart).max() < SAME_COMPOSITION)
 
     def to_row(self, source: Source) -> FloatArray:
         """Amounts of a `source` by element, shape (m,)."""
@@ -317,13 +312,7 @@ class _System:
         for source in sources:
             fractions = self.tabulate([*kept, source])[0]
             (kept if np.linalg.matrix_rank(fractions, tol=1e-6) > len(kept) else dropped).append(source)
-        # The host's own energy counts, not that of a phase of the set with its composition.
-        own = self.to_row(self.host) / self.host.n_atoms
-        kept = [
-            self.host if np.abs(self.to_row(s) / s.n_atoms - own).max() < SAME_COMPOSITION else s
-            for s in kept
-        ]  # fmt: skip
-        return kept, [source for source in dropped if source is not self.host]
+        return kept, dropped
 
     def refuse_contradictions(self, rows: Sequence[Source], dropped: Sequence[Source]) -> None:
         """Refuse a named phase that reacts with the others.
@@ -334,9 +323,9 @@ class _System:
         """
         fractions, energies = self.tabulate(rows)
         for source in dropped:
+            if self.is_host(source):
+                continue  # the host itself: its own energy counts, not that of a phase of the set
             here = self.to_row(source) / source.n_atoms
-            if np.abs(here - self.to_row(self.host) / self.host.n_atoms).max() < SAME_COMPOSITION:
-                continue  # the host itself under another name
             shares = np.linalg.lstsq(fractions.T, here, rcond=None)[0]
             gain = source.energy / source.n_atoms - float(shares @ energies)
             if abs(gain) > ON_HULL:

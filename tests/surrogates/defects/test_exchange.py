@@ -146,6 +146,11 @@ def test_open_potentials_are_named_with_what_would_fix_them(conditions: dict[str
         exchange({"N": 2, "O": -3}, **conditions)
 
 
+def test_phases_that_react_to_the_host_are_refused() -> None:
+    with pytest.raises(UndeterminedExchangeError, match="P2O5 is in no equilibrium with Li3PO4, Li2O"):
+        exchange({"Li": -1}, equilibrium_with=["Li2O", "P2O5"])
+
+
 def test_missing_phases_are_named_all_at_once() -> None:
     with pytest.raises(
         MissingReferenceError, match=r"Li4O is no phase.*Li2O, Li2O2; .*no elemental phase of Cl"
