@@ -30,7 +30,7 @@ from pymatgen.analysis.interfaces.coherent_interfaces import CoherentInterfaceBu
 from pymatgen.analysis.interfaces.zsl import ZSLGenerator
 from pymatgen.core import Structure
 
-from invdesign.arrays import FloatArray, IntArray
+from invdesign.arrays import FloatArray
 from invdesign.structures.bicrystals import (
     Bicrystal,
     Match,
