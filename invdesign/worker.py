@@ -35,6 +35,7 @@ from invdesign.protocols import Evaluator, FolderEvaluator, InheritingSpace, Sea
 from invdesign.registry import FOREIGN_ERRORS
 from invdesign.settings import STORED_FOLDER, load
 from invdesign.structures.files import compress_text, decompress_text, structure_from_json, structure_to_json
+from invdesign.structures.site_labels import carry_labels, has_labels
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -300,7 +301,26 @@ def _evaluate_by_halves(evaluator: Evaluator, inputs: Sequence[Input], stage: st
     if len(evaluations) != len(inputs):
         message = f"returned {len(evaluations)} evaluations for {len(inputs)} inputs"
         return [Evaluation(failure=Failure("error", stage, message))] * len(inputs)
-    return evaluations
+    return [_restore_labels(evaluation, item) for evaluation, item in zip(evaluations, inputs, strict=True)]
+
+
+def _restore_labels(evaluation: Evaluation, item: Input) -> Evaluation:
+    """Give structures of an evaluation the labels of the sites they were made from.
+
+    Outside programs and functions know no labels: they return the same species in the same order, without them.
+    """
+    labelled = [structure for structure in item.structures.values() if has_labels(structure)]
+    if not labelled or not isinstance(evaluation, Evaluation) or not evaluation.structures:
+        return evaluation
+    from pymatgen.core import Structure
+
+    found = dict(evaluation.structures)
+    for source in labelled:
+        found = {
+            role: carry_labels(source, made) if isinstance(made, Structure) else made
+            for role, made in found.items()
+        }
+    return replace(evaluation, structures=found)
 
 
 def _one_line(error: BaseException) -> str:

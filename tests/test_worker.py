@@ -166,7 +166,7 @@ def raising(error: BaseException) -> Callable[[Input], Any]:
         (lambda item: Evaluation({"height": 1.0}, {}, {"height": -0.1}, {"relaxed": structure()}), ["error", "s", "the systematic error of height is -0.1, must not be negative"]),
         (lambda item: Evaluation({"height": 1.0}, structures={"relaxed": structure()}, details={"width": "wide"}), ["error", "s", "returned width, which it does not declare"]),
         (lambda item: Evaluation({"height": 1.0}, structures={"relaxed": structure()}, details={"height": 3}), ["error", "s", "the detail of height is '3', must be a text"]),  # type: ignore[dict-item]
-        (lambda item: Evaluation({"height": 1.0}, structures={"relaxed": "LiF"}), ["error", "s", "AttributeError: 'str' object has no attribute 'lattice'"]),  # type: ignore[dict-item]
+        (lambda item: Evaluation({"height": 1.0}, structures={"relaxed": "LiF"}), ["error", "s", "AttributeError: 'str' object has no attribute 'properties'"]),  # type: ignore[dict-item]
         (lambda item: None, ["error", "s", "AttributeError: 'NoneType' object has no attribute 'cost'"]),
     ],
 )  # fmt: skip

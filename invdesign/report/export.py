@@ -18,6 +18,7 @@ from invdesign.properties import describe_property, sentence_beside, words_besid
 from invdesign.report.files import OutputError, replace_file, replace_folder
 from invdesign.run.run import Run
 from invdesign.structures.files import structure_to_cif
+from invdesign.structures.site_labels import COLUMN_PREFIX, read_labels
 from invdesign.tables.guard import guard_cell
 from invdesign.wording import join_words
 
@@ -209,6 +210,8 @@ def _list_caveats(names: Iterable[str]) -> list[str]:
 def to_atoms(item: Ranked) -> Atoms:
     """Convert the structure of `item` to ASE, keeping the order of its atoms.
 
+    Labels of sites (`site_labels`) become arrays.
+
     Raises:
         OutputError: sites are partly occupied.
     """
@@ -218,12 +221,16 @@ def to_atoms(item: Ranked) -> Atoms:
         raise OutputError(
             f"candidate {item.id} ({item.formula}) has partly occupied sites, which this format does not hold; export cif"
         )
-    return Atoms(
+    atoms = Atoms(
         symbols=[site.specie.symbol for site in item.structure],
         scaled_positions=item.structure.frac_coords,
         cell=item.structure.lattice.matrix,
         pbc=True,
     )
+    for name, values in read_labels(item.structure).items():
+        # A column of extended XYZ cannot be empty: X is ASE's symbol of no element.
+        atoms.set_array(COLUMN_PREFIX + name, np.array([value if value != "" else "X" for value in values]))
+    return atoms
 
 
 def _write_extxyz(run: Run, output: Path, top: int | None) -> int:
@@ -255,6 +262,9 @@ def _write_ase_db(run: Run, output: Path, top: int | None) -> int:
                         "genome": dict(run.trial(item.id).genome),
                         **_ase_texts(item, keys),
                     }
+                    labels = read_labels(item.structure)
+                    if labels:
+                        data["site_labels"] = labels
                     database.write(to_atoms(item), key_value_pairs=_ase_numbers(item, keys), data=data)
                     count += 1
     except sqlite3.Error as error:

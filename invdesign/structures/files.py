@@ -16,6 +16,14 @@ from invdesign.structures.reading.documents import parse_json, parse_matrix, par
 from invdesign.structures.reading.gate import check_count
 from invdesign.structures.reading.raw import StructureFileError, current_limits
 from invdesign.structures.reading.read import read_structure
+from invdesign.structures.site_labels import (
+    CIF_PREFIX,
+    SiteLabelError,
+    check_labels,
+    read_labels,
+    set_labels,
+    write_word,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -61,22 +69,39 @@ def check_distances(structure: Structure, name: str, limit: float = MIN_ATOM_DIS
 def structure_to_cif(structure: Structure) -> str:
     """Write a `structure` as CIF without symmetry.
 
-    Sites are labelled by element and number, since CIF requires unique labels.
+    Sites are labelled by element and number, since CIF requires unique labels. Labels of sites (`site_labels`) are further
+    columns of the list of sites, under private data names.
     """
     from pymatgen.io.cif import CifWriter
 
     numbered = structure.copy()
     for number, site in enumerate(numbered, 1):
         site.label = f"{site.species.elements[0].symbol}{number}"
-    return str(CifWriter(numbered, significant_figures=10))
+    writer = CifWriter(numbered, significant_figures=10)
+    labels = read_labels(structure)
+    if labels:
+        (block,) = writer.cif_file.data.values()
+        loop = next(names for names in block.loops if "_atom_site_label" in names)
+        for name, values in labels.items():
+            # A site that several species share has a row for each of them.
+            rows = [
+                write_word(value) for value, site in zip(values, structure, strict=True) for _ in site.species
+            ]
+            block.data[CIF_PREFIX + name] = rows
+            loop.append(CIF_PREFIX + name)
+    return str(writer)
 
 
 def structure_to_json(structure: Structure) -> str:
     """Write lattice, species and positions of a `structure` as JSON.
 
     Floats are in their shortest exact form. A site that is occupied in part, or by several elements, has its
-    occupancies in place of its species.
+    occupancies in place of its species. Labels of sites (`site_labels`) follow as `labels` where there are any.
+
+    Raises:
+        SiteLabelError: only some sites carry a label, or it has another form.
     """
+    labels = read_labels(structure)
     return json.dumps(
         {
             "lattice": structure.lattice.matrix.tolist(),
@@ -87,6 +112,7 @@ def structure_to_json(structure: Structure) -> str:
                 for site in structure
             ],
             "positions": structure.frac_coords.tolist(),
+            **({"labels": labels} if labels else {}),
         },
         separators=(",", ":"),
     )
@@ -101,9 +127,9 @@ def structure_from_json(text: str) -> Structure:
     from pymatgen.core import Structure
 
     data = parse_json(text, STORED_LABEL)
-    if not isinstance(data, dict) or set(data) != {"lattice", "species", "positions"}:
+    if not isinstance(data, dict) or set(data) - {"labels"} != {"lattice", "species", "positions"}:
         raise StructureFileError(
-            f"{STORED_LABEL} is not in the form of a store: 'lattice', 'species', 'positions'"
+            f"{STORED_LABEL} is not in the form of a store: 'lattice', 'species', 'positions', perhaps 'labels'"
         )
     species, positions = data["species"], data["positions"]
     if not isinstance(species, list) or not isinstance(positions, list) or len(species) != len(positions):
@@ -124,7 +150,13 @@ def structure_from_json(text: str) -> Structure:
         next(iter(site)) if isinstance(item, str) else site
         for item, site in zip(species, occupied, strict=True)
     ]
-    return Structure(lattice, held, places)
+    try:
+        labels = check_labels(data["labels"], len(held), STORED_LABEL) if "labels" in data else {}
+    except SiteLabelError as error:
+        raise StructureFileError(str(error)) from None
+    structure = Structure(lattice, held, places)
+    set_labels(structure, labels)
+    return structure
 
 
 def _read_occupancies(item: object) -> dict[str, float]:

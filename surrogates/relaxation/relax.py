@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,6 +12,7 @@ import numpy as np
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationInfo, model_serializer, model_validator
 
 from invdesign import registry
+from invdesign.arrays import BoolArray
 from invdesign.candidate import Evaluation, Failure, Input
 from invdesign.errors import InvdesignError
 from invdesign.properties import Unit
@@ -19,9 +21,11 @@ from invdesign.roles import INITIAL
 from invdesign.settings import STORED_FOLDER, validation_context
 from invdesign.structures.files import MIN_ATOM_DISTANCE
 from invdesign.structures.formulas import write_formula
+from invdesign.structures.site_labels import INNER, SIDE, read_labels
 from invdesign.threads import one_thread
 from surrogates.pairs import find_pairs
 from surrogates.potentials.evaluator import PotentialEvaluator
+from surrogates.relaxation.descent import FreeCell, Freedom, fire, quasi_newton
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -48,12 +52,12 @@ class Relaxation:
     Attributes:
         structure: the relaxed crystal, sites in their given order.
         energy: eV, whole cell.
-        max_force: eV/Å, the largest force left on an atom.
-        max_stress: GPa, the largest component of the stress left; NaN for a fixed cell.
+        max_force: eV/Å, the largest force left on an atom that may move.
+        max_stress: GPa, the largest component of the stress left, or that along the normal; NaN for a fixed cell.
         steps: moves of the optimiser.
         calls: evaluations of the potential.
         converged: True if force (and stress, with a free cell) came below their limits.
-        highest_force: eV/Å, the largest force on an atom at any step.
+        highest_force: eV/Å, the largest force on an atom that may move, at any step.
     """
 
     structure: Structure
@@ -73,7 +77,8 @@ def relax_structure(
     fmax: float = 0.02,
     smax: float = 0.05,
     steps: int = 500,
-    cell: bool = True,
+    cell: FreeCell = True,
+    held: BoolArray | None = None,
     optimizer: OptimizerName = "bfgs",
 ) -> Relaxation:
     """Relax atoms and cell together until both forces and stress are small.
@@ -88,35 +93,40 @@ def relax_structure(
         fmax: largest force allowed, eV/Å.
         smax: largest stress component allowed, GPa; ignored for a fixed cell.
         steps: most moves of the optimiser.
-        cell: True if the cell may change too.
+        cell: True if the cell may change too; `normal` if only along the normal of the plane of a and b, which stay exactly.
+            The stress along the normal alone then has to fall below `smax`.
+        held: shape (n,), True for atoms that keep their place in the cell. Forces on them are not judged.
         optimizer: `bfgs` (`descent.quasi_newton`), or `fire` where that is misled.
 
     Raises:
-        RelaxationError: the structure is disordered, the volume changed threefold, two atoms came closer than
+        RelaxationError: the structure is disordered, nothing may move, the volume changed threefold, two atoms came closer than
             0.5 Å, or the potential's numbers are not finite.
         PotentialError: the potential has no answer for an arrangement on the way.
     """
-    from surrogates.relaxation import descent
-
     if not structure.is_ordered:
         raise RelaxationError(
             f"{write_formula(structure.composition)} has partly occupied sites, and a potential needs whole atoms: give an "
             "ordered occupation of them, or leave this stage out"
         )
+    freedom = Freedom(cell, held)
+    if not cell and held is not None and held.all():
+        raise RelaxationError(
+            "all atoms are held in a fixed cell, so nothing can relax: name fewer labels, or free the cell"
+        )
     atoms = to_atoms(structure)
     start = atoms.get_volume()
     counted = CallCounter(potential)
-    moves = {"bfgs": descent.quasi_newton, "fire": descent.fire}[optimizer](atoms, counted, cell=cell)
+    moves = {"bfgs": quasi_newton, "fire": fire}[optimizer](atoms, counted, freedom)
     highest = 0.0
     for done, found in enumerate(moves):
         _refuse_runaway(atoms, found, start)
-        force, stress = _measure_residuals(found)
+        force, stress = _measure_residuals(atoms, found, freedom)
         highest = max(highest, force)
         converged = force <= fmax and (stress <= smax or not cell)
         if converged or done == steps:
             break
     return Relaxation(
-        structure=_place_sites(structure, atoms),
+        structure=_place_sites(structure, atoms, cell),
         energy=found.energy,
         max_force=force,
         max_stress=stress,
@@ -165,26 +175,31 @@ def to_atoms(structure: Structure) -> Atoms:
     )
 
 
-def _place_sites(structure: Structure, atoms: Atoms) -> Structure:
+def _place_sites(structure: Structure, atoms: Atoms, cell: FreeCell) -> Structure:
     """Move the sites of `structure` to the positions and cell of `atoms`."""
     from pymatgen.core import Structure
 
+    lattice = atoms.cell.array.copy()
+    if cell == "normal":  # every digit, where an exponential of no strain left rounding
+        lattice[:2] = structure.lattice.matrix[:2]
     return Structure(
-        np.asarray(atoms.cell),
+        lattice,
         structure.species,
         atoms.get_scaled_positions(wrap=False),
         site_properties=structure.site_properties,
     )
 
 
-def _measure_residuals(found: Forces) -> tuple[float, float]:
-    """Largest force and stress component left.
+def _measure_residuals(atoms: Atoms, found: Forces, freedom: Freedom) -> tuple[float, float]:
+    """Largest force and stress component left on coordinates that may change.
 
     Returns:
         (eV/Å, GPa); NaN for the stress of a fixed cell.
     """
-    force = float(np.linalg.norm(found.forces, axis=1).max())
-    return force, float(np.abs(found.stress).max()) * GPA if found.stress is not None else float("nan")
+    force = float(np.linalg.norm(found.forces[freedom.moving], axis=1).max(initial=0.0))
+    if found.stress is None:
+        return force, float("nan")
+    return force, freedom.find_residual_stress(found.stress, atoms.cell.array) * GPA
 
 
 def _refuse_runaway(atoms: Atoms, found: Forces, start: float) -> None:
@@ -210,6 +225,42 @@ def _shortest_distance(atoms: Atoms) -> float:
 Positive = Annotated[float, Field(gt=0)]
 
 
+def find_labelled_sites(structure: Structure, names: Sequence[str]) -> BoolArray:
+    """Find the sites that carry one of some labels.
+
+    Args:
+        structure: with labels of sites.
+        names: sides, or `inner`.
+
+    Returns:
+        Shape (n,), True for sites on one of the sides, or deeper than the region that may change.
+
+    Raises:
+        RelaxationError: no site carries one of the labels; the message lists those that are there.
+    """
+    labels = read_labels(structure)
+    sides = labels.get(SIDE, [""] * len(structure))
+    inner = labels.get(INNER, [False] * len(structure))
+    counts = Counter(str(side) for side in sides if side)
+    if any(inner):
+        counts[INNER] = sum(map(bool, inner))
+    strange = [name for name in names if name not in counts]
+    if strange:
+        there = ", ".join(f"'{name}' ({count} sites)" for name, count in counts.items())
+        raise RelaxationError(
+            f"no site carries the label {' or '.join(map(repr, strange))}; "
+            + (
+                f"there are {there}"
+                if there
+                else "the structure has no labels of sites, as interfaces and defects have"
+            )
+        )
+    return np.array(
+        [side in names or (INNER in names and deep) for side, deep in zip(sides, inner, strict=True)],
+        dtype=bool,
+    )
+
+
 class Relax(PotentialEvaluator):
     """Relaxes a candidate's atoms and cell."""
 
@@ -219,8 +270,10 @@ class Relax(PotentialEvaluator):
     """Largest stress component left, GPa; not asked of a fixed cell."""
     steps: Annotated[int, Field(ge=0)] = 500
     """Most moves of the optimiser; 0 takes the energy of the cell as it is (with `unconverged: keep`)."""
-    cell: bool = True
-    """True if the cell may change."""
+    cell: FreeCell = True
+    """True if the cell may change; `normal` if only its length along the normal of the plane of a and b, for interfaces."""
+    fixed: tuple[Annotated[str, Field(min_length=1)], ...] = Field(default=(), strict=False)
+    """Labels of sites whose atoms are held: a side (`substrate`, `film`), or `inner` for atoms far from the plane."""
     optimizer: OptimizerName = "bfgs"
     """`bfgs` needs the fewest calls; `fire` several times more, for rough landscapes."""
     unconverged: Literal["fail", "keep"] = "fail"
@@ -239,11 +292,13 @@ class Relax(PotentialEvaluator):
 
     @model_serializer(mode="wrap")
     def _omit_initial_structure(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the structure's role if it is the initial one.
+        """Leave out the structure's role if it is the initial one, and held atoms if there are none.
 
-        So relaxations keep the fingerprint they had before there were roles.
+        So relaxations keep the fingerprint they had before there were such fields.
         """
         fields: dict[str, Any] = {"kind": registry.name_of(type(self)), **handler(self)}
+        if not self.fixed:
+            fields.pop("fixed", None)
         return {name: value for name, value in fields.items() if (name, value) != ("structure", INITIAL)}
 
     @property
@@ -298,6 +353,7 @@ class Relax(PotentialEvaluator):
             smax=self.smax,
             steps=self.steps,
             cell=self.cell,
+            held=find_labelled_sites(structure, self.fixed) if self.fixed else None,
             optimizer=self.optimizer,
         )
         cost = {"potential_calls": float(found.calls)}

@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from pymatgen.core import Lattice, Structure
 from ruamel.yaml import YAML
+from scipy.spatial.transform import Rotation
 
 from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.protocols import Forces
 from invdesign.settings import load
+from invdesign.structures.site_labels import set_labels
 from surrogates.filters.composition import ChargeNeutrality
 from surrogates.filters.geometry import MinimumDistance
 from surrogates.potentials.ase import ASECalculator
@@ -138,6 +140,90 @@ def test_a_fixed_cell_stays() -> None:
     assert evaluation.failure is None
     assert "max_stress" not in evaluator.provides
     assert set(evaluation.properties) == set(evaluator.provides) - {"structure:relaxed"}
+
+
+def slab(seed: int = 0) -> Structure:
+    """Copper of two cells, stretched in the plane and along a turned normal, with sides and depths."""
+    start = copper(3.62, rattle=0.1, seed=seed) * (1, 1, 2)
+    count = len(start)
+    sides = ["substrate"] * (count // 2) + ["film"] * (count - count // 2)
+    set_labels(start, {"side": sides, "inner": [k == 0 for k in range(count)]})
+    turned = Rotation.random(random_state=seed).as_matrix()
+    lattice = np.diag([1.03, 1.03, 1.06]) @ start.lattice.matrix @ turned
+    return Structure(lattice, start.species, start.frac_coords, site_properties=start.site_properties)
+
+
+@pytest.mark.parametrize("optimizer", ["bfgs", "fire"])
+def test_a_cell_relaxes_along_its_normal_alone(optimizer: Any) -> None:
+    """The plane keeps every digit; the stress along the normal falls below the limit, in any orientation."""
+    start = slab()
+    found = relax_structure(start, EMT, cell="normal", fmax=0.01, smax=0.02, optimizer=optimizer)
+    after, before = found.structure.lattice.matrix, start.lattice.matrix
+    assert found.converged
+    assert found.max_stress <= 0.02
+    assert np.array_equal(after[:2], before[:2])
+    normal = np.cross(before[0], before[1])
+    across = np.cross(after[2] - before[2], normal)
+    assert np.linalg.norm(across) < 1e-9 * np.linalg.norm(normal)
+    assert found.structure.lattice.c < 0.97 * start.lattice.c  # the plane is stretched, so the normal shrinks
+    (whole,) = EMT.compute([to_atoms(found.structure)], frozenset({"energy", "stress", "forces"}))
+    assert whole.stress is not None
+    assert np.abs(whole.stress).max() * 160.2 > 1  # GPa, in the plane
+
+
+def test_both_methods_find_one_minimum_along_the_normal() -> None:
+    """ASE's FIRE on the same coordinates ends at the same energy."""
+    energies = [
+        relax_structure(slab(1), EMT, cell="normal", fmax=0.002, smax=0.005, optimizer=name).energy
+        for name in ("bfgs", "fire")
+    ]
+    assert energies[0] == pytest.approx(energies[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", ["bfgs", "fire"])
+@pytest.mark.parametrize("cell", [True, False, "normal"])
+def test_held_atoms_keep_their_place_in_the_cell(optimizer: Any, cell: Any) -> None:
+    """They are scaled along with the cell, and forces on them are not judged."""
+    start = slab(2)
+    held = np.array([side == "substrate" for side in start.site_properties["side"]])
+    found = relax_structure(start, EMT, cell=cell, held=held, fmax=0.01, smax=0.02, optimizer=optimizer)
+    assert found.converged
+    assert found.max_force <= 0.01
+    assert np.allclose(found.structure.frac_coords[held], start.frac_coords[held], atol=1e-12)
+    assert not np.allclose(found.structure.frac_coords[~held], start.frac_coords[~held], atol=1e-3)
+    (whole,) = EMT.compute([to_atoms(found.structure)], frozenset({"energy", "forces"}))
+    assert np.linalg.norm(whole.forces, axis=1).max() > 0.01
+
+
+def test_the_stages_say_which_labels_a_structure_has() -> None:
+    """A label that no site carries fails the candidate with those that are there; a plain structure has none."""
+    for start, message in (
+        (
+            slab(),
+            r"the label 'flim'; there are 'substrate' \(4 sites\), 'film' \(4 sites\), 'inner' \(1 sites\)",
+        ),
+        (copper(), "the structure has no labels of sites"),
+    ):
+        failure = evaluated(Relax(potential=EMT, cell="normal", fixed=("flim",)), start).failure
+        assert failure is not None
+        assert re.search(message, failure.message)
+    held = evaluated(Relax(potential=EMT, cell="normal", fixed=("inner", "film"), fmax=0.05), slab())
+    assert held.failure is None
+    assert held.structures["relaxed"].site_properties["side"] == slab().site_properties["side"]
+    nothing = evaluated(Relax(potential=EMT, cell=False, fixed=("substrate", "film")), slab())
+    assert nothing.failure is not None
+    assert "nothing can relax" in nothing.failure.message
+
+
+def test_settings_without_held_atoms_keep_their_fingerprint() -> None:
+    """The new field is not written where it is empty; a stored `cell: true` stays as it is."""
+    fields = Relax(potential=EMT).model_dump(mode="json")
+    assert "fixed" not in fields
+    assert fields["cell"] is True
+    assert Relax(potential=EMT).model_dump(mode="json", include=set()) == {
+        "kind": "relax"
+    }  # as reports ask for it
+    assert Relax(potential=EMT, cell="normal", fixed=["film"]).model_dump(mode="json")["fixed"] == ["film"]  # type: ignore[arg-type]  # as in a file
 
 
 def test_labels_of_sites_are_kept() -> None:

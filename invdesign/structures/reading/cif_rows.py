@@ -19,6 +19,7 @@ from invdesign.structures.reading.cif_species import (
 from invdesign.structures.reading.cif_symmetry import Array
 from invdesign.structures.reading.cif_syntax import NULL_VALUES, Block
 from invdesign.structures.reading.raw import Limits, StructureFileError
+from invdesign.structures.site_labels import CIF_PREFIX, SITE_LABELS, LabelValue, check_labels, parse_word
 from invdesign.wording import list_first
 
 FRACTIONAL_TAGS = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
@@ -73,6 +74,7 @@ class RowReader:
         self._check_hydrogens(labels)
         self._check_alternatives(labels, dummies, occupancies)
         invert = self._invert_axes() if cartesian else None
+        own = self._list_own_labels(count)
         rows = []
         for k in range(count):
             if dummies[k]:
@@ -89,7 +91,9 @@ class RowReader:
                     "correct it",
                 )
             occupancy = self._read_occupancy(occupancies[k], labels[k])
-            rows.append(SiteRow(labels[k], elements[k], position, units, occupancy, multiplicities[k]))
+            rows.append(
+                SiteRow(labels[k], elements[k], position, units, occupancy, multiplicities[k], own[k])
+            )
         if not rows:
             raise StructureFileError(f"{self.name} has no atoms: all of its sites are dummies")
         return rows, [*remarks, *self._describe_reading(labels, dummies, occupancies, invert)]
@@ -148,6 +152,16 @@ class RowReader:
             f"number {k + 1}" + (f" ({value})" if value not in NULL_VALUES else "")
             for k, value in enumerate(types)
         ]
+
+    def _list_own_labels(self, count: int) -> list[dict[str, LabelValue]]:
+        """Labels of sites that our own exports hold, by row."""
+        found = {
+            label: [parse_word(label, word) for word in self._take_column(CIF_PREFIX + label, count)]
+            for label in SITE_LABELS
+            if self.block.columns.get(CIF_PREFIX + label)
+        }
+        check_labels(found, count, self.name)
+        return [{label: values[k] for label, values in found.items()} for k in range(count)]
 
     def _list_elements(self, labels: Sequence[str]) -> tuple[list[str], list[str]]:
         types = self._take_column("_atom_site_type_symbol", len(labels))

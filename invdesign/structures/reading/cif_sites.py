@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ class SiteRow:
         units: unit of the last digit of each coordinate; 0 where it is exact.
         occupancy: 1 where none is given.
         multiplicity: stated, or None.
+        labels: our own labels of sites (`site_labels`).
     """
 
     label: str
@@ -50,6 +51,7 @@ class SiteRow:
     units: tuple[float, float, float]
     occupancy: Number
     multiplicity: int | None
+    labels: Mapping[str, str | int | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,8 @@ def expand_rows(
         if not occupancies:
             continue
         x, y, z = positions[first].tolist()
-        sites.append(RawSite(occupancies, (x, y, z), rows[int(owners[first])].label))
+        row = rows[int(owners[first])]
+        sites.append(RawSite(occupancies, (x, y, z), row.label, row.labels))
         for element, value in occupancies.items():
             amounts[element] = amounts.get(element, 0.0) + value
             uncertain[element] = uncertain.get(element, 0.0) + spread[element]

@@ -13,6 +13,7 @@ from typing import Any
 from gemmi import cif
 
 from invdesign.structures.reading.raw import StructureFileError
+from invdesign.structures.site_labels import CIF_PREFIX
 
 NULL_VALUES = ("?", ".", "")
 # Loops of other categories (reflections, bonds) are not decoded; they may be most of a file.
@@ -21,6 +22,7 @@ READ_CATEGORIES = (
     "_cell",
     "_chemical_formula",
     "_exptl_crystal_density",
+    CIF_PREFIX,
     "_space_group",
     "_symmetry",
 )

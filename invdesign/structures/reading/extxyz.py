@@ -19,6 +19,7 @@ from invdesign.structures.reading.words import (
     parse_number,
     shorten_line,
 )
+from invdesign.structures.site_labels import COLUMN_PREFIX, SITE_LABELS, LabelValue, check_labels, parse_word
 
 # key=value, where a value may stand in quotes, braces or brackets; a bare key is true.
 _ENTRY = re.compile(
@@ -121,6 +122,7 @@ class _Columns:
         positions: coordinates.
         width: number of all columns.
         exact: True if a row may have no further columns.
+        labels: of our own labels of sites (`site_labels`), by name.
     """
 
     species: int | None
@@ -128,6 +130,7 @@ class _Columns:
     positions: int
     width: int
     exact: bool
+    labels: Mapping[str, int]
 
 
 def _read_frame(lines: Lines, start: int, count: int, name: str, limits: Limits) -> RawCrystal:
@@ -141,13 +144,19 @@ def _read_frame(lines: Lines, start: int, count: int, name: str, limits: Limits)
         what = f'says pbc="{shown}"' if lattice is not None else "has no cell (Lattice)"
         raise StructureFileError(f"{name} {what}: it is {SLAB_MESSAGE}")
     columns = _parse_columns(lines, entries.get("properties"))
-    symbols, points = _read_rows(lines, count, columns)
+    symbols, points, labels = _read_rows(lines, count, columns)
+    check_labels(labels, count, name)
+    own: list[Mapping[str, LabelValue]] = [
+        {label: values[k] for label, values in labels.items()} for k in range(count)
+    ]
     matrix: Matrix = (*(tuple(lattice[k : k + 3]) for k in (0, 3, 6)),)  # type: ignore[assignment]  # nine numbers
     places = to_fractional(matrix, points, name, limits)
     return RawCrystal(
         name=name,
         lattice=matrix,
-        sites=tuple(RawSite({s: 1.0}, place, s) for s, place in zip(symbols, places, strict=True)),
+        sites=tuple(
+            RawSite({s: 1.0}, place, s, found) for s, place, found in zip(symbols, places, own, strict=True)
+        ),
         properties=_parse_properties(entries),
     )
 
@@ -224,11 +233,17 @@ def _parse_columns(lines: Lines, text: str | None) -> _Columns:
         raise lines.line_error(
             f"Properties must name species and positions, as in {DEFAULT_PROPERTIES}; got '{shorten_line(text or '')}'"
         )
-    return _Columns(species, numbers, positions, width, exact=text is not None)
+    labels = {
+        label: places[COLUMN_PREFIX + label] for label in SITE_LABELS if COLUMN_PREFIX + label in places
+    }
+    return _Columns(species, numbers, positions, width, exact=text is not None, labels=labels)
 
 
-def _read_rows(lines: Lines, count: int, columns: _Columns) -> tuple[list[str], list[list[float]]]:
+def _read_rows(
+    lines: Lines, count: int, columns: _Columns
+) -> tuple[list[str], list[list[float]], dict[str, list[LabelValue]]]:
     symbols, points = [], []
+    labels: dict[str, list[LabelValue]] = {label: [] for label in columns.labels}
     for number in range(1, count + 1):
         words = lines.take_line(f"atom {number}").split()
         if len(words) < columns.width or (columns.exact and len(words) > columns.width):
@@ -237,7 +252,9 @@ def _read_rows(lines: Lines, count: int, columns: _Columns) -> tuple[list[str], 
             )
         symbols.append(_find_row_element(lines, words, columns))
         points.append(lines.parse_numbers(words[columns.positions : columns.positions + 3], "a position"))
-    return symbols, points
+        for label, place in columns.labels.items():
+            labels[label].append(parse_word(label, words[place]))
+    return symbols, points, labels
 
 
 def _find_row_element(lines: Lines, words: Sequence[str], columns: _Columns) -> str:

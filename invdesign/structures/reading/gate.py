@@ -246,9 +246,12 @@ def to_structure(raw: RawCrystal) -> Structure:
             known.setdefault(symbol, Element(symbol)): share for symbol, share in site.occupancies.items()
         }
         species.append(shares if len(shares) > 1 or min(shares.values()) < 1.0 else next(iter(shares)))
-    return Structure(
+    structure = Structure(
         Lattice(raw.lattice),
         species,
         [site.position for site in raw.sites],
         labels=[site.label or "/".join(site.occupancies) for site in raw.sites],
     )
+    for site, found in zip(structure, raw.sites, strict=True):
+        site.properties.update(found.labels)
+    return structure

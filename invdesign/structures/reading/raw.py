@@ -135,11 +135,13 @@ class RawSite:
         occupancies: by element symbol, without charges; their sum is at most 1 (the rest is vacant).
         position: three fractional coordinates.
         label: the file's name of the site, or the element.
+        labels: our own labels of sites (`site_labels`) where a file has them.
     """
 
     occupancies: Mapping[str, float]
     position: tuple[float, float, float]
     label: str = ""
+    labels: Mapping[str, str | int | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
