@@ -19,6 +19,9 @@ from invdesign.rng import rng_for
 from invdesign.settings import load
 from invdesign.spaces.interface import InterfaceSpace
 from invdesign.spaces.interface.building import REFERENCES
+from invdesign.spaces.interface.settings import SolidChoice
+from invdesign.spaces.interface.terminations import count_cut_bonds, describe_slab, list_side_slabs
+from invdesign.structures.bicrystals import list_slabs, make_solid
 from invdesign.structures.files import structure_to_cif
 from invdesign.structures.site_labels import INNER, LAYER, NATIVE, SIDE
 
@@ -389,6 +392,24 @@ def test_remarks_name_cells_terminations_and_matches() -> None:
         "strain",
     ):
         assert part in text
+
+
+def test_terminations_that_cut_polyanions_are_named_and_left_out() -> None:
+    """Of Li3PS4 some surfaces leave PS4 whole and others do not; the notes count the bonds."""
+    solid = make_solid("Li3PS4")
+    slabs = list_slabs(solid, (1, 0, 0), layers=1)
+    cut = {slab.label: count_cut_bonds(slab) for slab in slabs}
+    assert not all(cut.values())
+    assert any(cut.values())
+    assert all(set(kinds) <= {"P-S"} for kinds in cut.values())
+    for slab in slabs:  # a whole PS4 has four bonds
+        assert sum(cut[slab.label].values()) <= 4 * slab.elements.count("P")
+    choice = SolidChoice.model_validate(
+        {"parent": "Li3PS4", "planes": [[1, 0, 0]], "layers": 1, "keep_bonds": True}
+    )
+    kept = list_side_slabs("film", choice, solid)
+    assert [slab.label for slab in kept] == [label for label, kinds in cut.items() if not kinds]
+    assert "P-S bonds" in " ".join(map(describe_slab, slabs))
 
 
 @pytest.mark.parametrize(
