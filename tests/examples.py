@@ -369,7 +369,8 @@ EVALUATORS: dict[str, list[Example]] = {
     ],
     "minimum_distance": [{"scale": 0.6}],
     "bottleneck_radius": [{"ion": "Li"}],
-    "structure_kept": [{}],
+    "structure_kept": [{}, {"regions": "interface"}],
+    "interface_profile": [{}, {"ion": "Li"}],
     "electrode": [
         {
             "working_ion": "Li",

@@ -26,6 +26,7 @@ from invdesign.candidate import (
 from invdesign.properties import STRUCTURE_PREFIX, describe_property, is_structure
 from invdesign.protocols import Evaluator, find_side_structures
 from invdesign.structures.files import structure_to_json
+from invdesign.structures.site_labels import INNER, LAYER, NATIVE, SIDE, LabelValue, set_labels
 from invdesign.testing.common import check_settings, expect, reload_plugin
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def check_evaluator(
 def example_inputs(evaluator: Evaluator, count: int = 3) -> list[Input]:
     """Make inputs with everything that `evaluator` requires.
 
-    Parameters are x and y in [0, 1]; structures are cubic anti-perovskites Li3OCl, Li3OBr, Na3OCl; a required property begins
+    Parameters are x and y in [0, 1]; structures are cubic anti-perovskites Li3OCl, Li3OBr, Na3OCl, with labels of sites as an interface has them; a required property begins
     at 0.1 and grows a little from input to input.
 
     Args:
@@ -120,9 +121,20 @@ def _example_structures() -> tuple[Structure, ...]:
 
     positions = [[0.5, 0.5, 0.5], [0.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.0, 0.5, 0.5]]
     kinds = (("Li", "Cl", 3.91), ("Li", "Br", 3.99), ("Na", "Cl", 4.50))
-    return tuple(
-        Structure(Lattice.cubic(a), ["O", halide, ion, ion, ion], positions) for ion, halide, a in kinds
-    )
+    # Labels of sites, for evaluators of interfaces: two layers, one of each side.
+    film = [place[2] > 0 for place in positions]
+    labels: dict[str, list[LabelValue]] = {
+        SIDE: ["film" if upper else "substrate" for upper in film],
+        LAYER: [1] * len(film),
+        INNER: [False] * len(film),
+    }
+    found = []
+    for ion, halide, a in kinds:
+        species = ["O", halide, ion, ion, ion]
+        crystal = Structure(Lattice.cubic(a), species, positions)
+        set_labels(crystal, {**labels, NATIVE: [*species]})
+        found.append(crystal)
+    return tuple(found)
 
 
 def _check_declarations(evaluator: Evaluator) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from invdesign.structures.charges import assign_oxidation_states
 from surrogates.pairs import find_pairs
 from surrogates.relaxation.bonding import find_covalent_bonds, make_ions
-from surrogates.relaxation.kept import MAX_DISPLACEMENT, find_new_pairs
+from surrogates.relaxation.comparison import find_new_pairs
+from surrogates.relaxation.kept import MAX_DISPLACEMENT
 from surrogates.relaxation.matching import match_structures
 from surrogates.transport.passes import find_percolation_heights
 

@@ -74,6 +74,26 @@ class Match:
         return found
 
 
+def match_sites(before: Structure, after: Structure) -> Match:
+    """Match the sites of a structure before and after a relaxation in their given order, where it is the same.
+
+    Equal atoms keep their names then: two slabs sheared against each other are so also where exchanged names of equal atoms would need
+    shorter ways. In another order, or a cell in another setting, it is `match_structures`.
+
+    Args:
+        before: ordered.
+        after: the same atoms in a cell of the same size.
+
+    Raises:
+        DifferentCrystalsError: they do not hold the same atoms.
+    """
+    cells = np.asarray(before.lattice.matrix), np.asarray(after.lattice.matrix)
+    same = len(before) == len(after) and bool((_list_symbols(before) == _list_symbols(after)).all())
+    if same and _largest_strain(*cells) <= MAX_STRAIN:
+        return _match_in_order(before, cells[1], np.asarray(after.frac_coords))
+    return match_structures(before, after)
+
+
 def match_structures(before: Structure, after: Structure) -> Match:
     """Match the sites of a structure before and after a relaxation.
 
