@@ -73,6 +73,31 @@ SPACES: dict[str, list[Example]] = {
         },
         {"formula": "SrTiO3", "formula_units": 1, "generators": ["prototypes"]},
     ],
+    "interface": [
+        {
+            "substrate": {"parent": "layered", "planes": [[1, 1, 0]], "thickness": 5.0},
+            "film": {"parent": "rocksalt", "planes": [[1, 1, 0]], "thickness": 5.5},
+            "match": {"max_area": 95, "max_strain": 0.06},
+            "region": 3.0,
+            "exchange": [{"substrate": "M", "film": "M", "most": 2}],
+            "deplete": {"ion": "Li", "from": "substrate", "most": 2},
+            "gap": {"min": 1.8, "max": 2.6},
+        },
+        {
+            "substrate": {"parent": "antifluorite", "planes": [[1, 0, 0], [1, 1, 0]], "layers": 2},
+            "film": {"metal": "Li", "planes": [[1, 0, 0]], "layers": 4},
+            "match": {"max_area": 40, "max_strain": 0.08},
+            "shift": {"spacing": 1.0},
+        },
+        {
+            "substrate": {"parent": "antifluorite", "planes": [[1, 0, 0]], "layers": 2, "terminations": [1]},
+            "film": {"metal": "Li", "planes": [[1, 0, 0]], "layers": 4},
+            "match": {"max_area": 12, "max_strain": 0.08, "strained": "both"},
+            "boundary": "vacuum",
+            "gap": 2.0,
+            "rattle": 0.05,
+        },
+    ],
     "latent": [
         {"generator": "crystal_vae", "elements": ["Li", "O", "Cl"], "required": ["Li"], "atoms": [2, 8]}
     ],

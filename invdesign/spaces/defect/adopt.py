@@ -19,56 +19,82 @@ if TYPE_CHECKING:
 # has left them.
 MAX_MOVE = 2.2
 VOID_PENALTY = 0.5  # Å^2; chosen: an atom between its own site and a void counts as on its site
+NEAR_START = 1.2  # Å between an atom and its start, up to which it has kept its place; chosen: half a hop between two sites
 FORBIDDEN = 1e6  # Å^2; chosen, of an atom on a site that cannot hold it
 
 
-def recognise_defects(structure: Structure, cell: DefectCell, *, same_cell: bool) -> IntArray | None:
+def recognise_defects(structure: Structure, cell: DefectCell) -> IntArray | None:
     """Match a structure to an arrangement of defects, shape (n,); or None.
 
     Args:
-        structure: any description of the crystal.
+        structure: any description of the crystal; that with the supercell's own vectors and origin is tried first.
         cell: the host.
-        same_cell: True to try the supercell's own vectors and origin first, for structures relaxed from it.
     """
     plain = with_elements_alone(structure)
-    if same_cell:
-        codes = _match_sites(plain, cell)
-        if codes is not None:
-            return codes
+    codes = _match_sites(plain, cell)
+    if codes is not None:
+        return codes
     mapped = map_onto_cell(plain, cell.ordered)
     return None if mapped is None else _match_sites(mapped, cell)
 
 
-def _match_sites(structure: Structure, cell: DefectCell) -> IntArray | None:
-    """Arrangement of a structure that has the supercell's own vectors.
+def is_near(structure: Structure, start: Structure) -> bool:
+    """True if all atoms of a structure are near those of the start that it was relaxed from.
 
-    Atoms are assigned to sites that may hold them, with the least sum of squared distances, up to a common shift.
+    Args:
+        structure: in the vectors of the start.
+        start: as a genome builds it.
+    """
+    if len(structure) != len(start):
+        return False
+    names, wanted = ([element_at(site) for site in crystal] for crystal in (structure, start))
+    forbidden = np.asarray([[float(name != other) for other in wanted] for name in names])
+    assigned = _assign_atoms(structure, np.asarray(start.frac_coords), FORBIDDEN * forbidden)
+    return assigned is not None and float(assigned[1].max()) <= NEAR_START
+
+
+def _match_sites(structure: Structure, cell: DefectCell) -> IntArray | None:
+    """Arrangement of a structure that has the supercell's own vectors; None where an atom is far from all sites."""
+    names = [element_at(site) for site in structure]
+    if not 0 < len(names) <= len(cell.natives):
+        return None
+    void = np.asarray([not name for name in cell.natives])
+    costs = VOID_PENALTY * void + FORBIDDEN * _find_forbidden(names, cell)
+    assigned = _assign_atoms(structure, cell.ordered.crystal.positions, costs)
+    if assigned is None or assigned[1].max() > MAX_MOVE:
+        return None
+    found = [VACANCY] * len(cell.natives)
+    for site, name in zip(assigned[0].tolist(), names, strict=True):
+        found[site] = name
+    return _read_species(found, cell)
+
+
+def _assign_atoms(
+    structure: Structure, sites: FloatArray, costs: FloatArray
+) -> tuple[IntArray, FloatArray] | None:
+    """Assign atoms to sites with the least sum of squared distances and costs, up to a common shift.
+
+    Args:
+        structure: k atoms.
+        sites: shape (n, 3), fractional.
+        costs: shape (k, n), Å^2, of an atom on a site.
+
+    Returns:
+        (site of each atom (k,), distances (k,) in Å); None where an atom has no site that may hold it.
     """
     from scipy.optimize import linear_sum_assignment
 
-    crystal = cell.ordered.crystal
-    atoms = np.asarray(structure.frac_coords, dtype=np.float64)
-    if not 0 < len(atoms) <= len(crystal):
-        return None
-    names = [element_at(site) for site in structure]
-    forbidden = _find_forbidden(names, cell)
-    void = np.asarray([not name for name in cell.natives])
     lattice = np.asarray(structure.lattice.matrix)
     shift = np.zeros(3)
     for _ in range(2):  # the second time without the common shift of the first
-        apart = atoms[:, None, :] - shift - crystal.positions[None, :, :]
+        apart = structure.frac_coords[:, None, :] - shift - sites[None, :, :]
         apart -= np.round(apart)
         squares = ((apart @ lattice) ** 2).sum(axis=2)
-        rows, chosen = linear_sum_assignment(squares + VOID_PENALTY * void + FORBIDDEN * forbidden)
-        if forbidden[rows, chosen].any():
+        rows, chosen = linear_sum_assignment(squares + costs)
+        if (costs[rows, chosen] >= FORBIDDEN).any():
             return None
         shift = shift + np.median(apart[rows, chosen], axis=0)
-    if np.sqrt(squares[rows, chosen].max()) > MAX_MOVE:
-        return None
-    found = [VACANCY] * len(crystal)
-    for site, atom in zip(chosen.tolist(), rows.tolist(), strict=True):
-        found[site] = names[atom]
-    return _read_species(found, cell)
+    return chosen.astype(np.int64), np.sqrt(squares[rows, chosen])
 
 
 def _find_forbidden(names: list[str], cell: DefectCell) -> FloatArray:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -14,13 +13,13 @@ from numpy.typing import NDArray
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.candidate import Genome, Json
 from invdesign.errors import Infeasible
-from invdesign.rng import Rng, rng_for
-from invdesign.spaces.defect.distortion import MAX_PAIRS, Distortion, read_sites
+from invdesign.rng import Rng
+from invdesign.spaces.defect.distortion import Distortion, read_sites
 from invdesign.spaces.defect.kinds import INTERSTITIAL, DefectKind
+from invdesign.spaces.defect.surroundings import Surroundings
 from invdesign.spaces.ordered_sites.amounts import VACANCY
 from invdesign.spaces.ordered_sites.cell import OrderedCell
 from invdesign.spaces.ordered_sites.orderings import MAX_FILLS, MAX_LISTED, ROWS_PER_BLOCK, Codes
-from invdesign.structures.distances import sum_covalent_radii
 from invdesign.structures.parents import Parent
 from invdesign.structures.site_labels import NATIVE, SIDE
 from invdesign.structures.voids import Voids
@@ -29,18 +28,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 MAX_DRAWS = 200  # chosen; tries to place defects one by one before a composition counts as impossible
-SOLE_BOND = 0.9  # chosen; an atom belongs to one centre if the next one is farther by more than this share: P-O 1.54, Li-O 1.95 Å
-FACING_REACH = 4.5  # Å; chosen: anions of two neighbouring polyanions that face each other are 3 to 4 Å apart
-SAME_CENTRE = 0.5  # Å; chosen: two atoms whose centres are nearer belong to one centre
-BOND_REACH = 4.0  # Å; chosen: atoms farther from a defect are no neighbours of it
-RATTLE_REACH = 5.0  # Å from a defect, within which atoms are displaced; as in ShakeNBreak
-DAMPING = (1.0, 0.8, 0.6, 0.4, 0.2)  # chosen; shares of a distortion that are tried until no atoms overlap
-BRIDGE_BEND = np.deg2rad(
-    25.0
-)  # chosen; by which each bond of a bridge leaves the line of its centres: P-O-P angles are about 130 degrees
-OVERLAP_SHARE = 0.65  # chosen; of the sum of covalent radii, which a distortion leaves between atoms: forces below are too large
-
-Gap = tuple[int, int]  # (varying site whose atom may move, vacant varying site)
 
 
 def add_voids(unit: Parent, voids: Voids) -> Parent:
@@ -62,33 +49,6 @@ def add_voids(unit: Parent, voids: Voids) -> Parent:
     )
 
 
-def _turn_towards(first: FloatArray, second: FloatArray) -> FloatArray:
-    """Smallest rotation (3, 3) that turns one direction into another.
-
-    Args:
-        first: shape (3,).
-        second: shape (3,).
-    """
-    from scipy.spatial.transform import Rotation
-
-    a, b = first / np.linalg.norm(first), second / np.linalg.norm(second)
-    normal = np.cross(a, b)
-    sine = float(np.linalg.norm(normal))
-    if sine < 1e-9:
-        return np.eye(3)
-    found: FloatArray = Rotation.from_rotvec(np.arctan2(sine, a @ b) / sine * normal).as_matrix()
-    return found
-
-
-def periodic_vectors(crystal: Parent) -> FloatArray:
-    """Shortest vectors from each site to each other, shape (n, n, 3), Å."""
-    from pymatgen.core import Lattice
-    from pymatgen.util.coord import pbc_shortest_vectors
-
-    found: FloatArray = pbc_shortest_vectors(Lattice(crystal.lattice), crystal.positions, crystal.positions)
-    return found
-
-
 @dataclass(frozen=True, eq=False)
 class DefectCell:
     """Supercell of N sites, of which n may hold defects; code 0 is the host's own species.
@@ -108,6 +68,21 @@ class DefectCell:
     # Sites and kinds.
 
     @cached_property
+    def surroundings(self) -> Surroundings:
+        """Geometry around the defects."""
+        return Surroundings(self.ordered)
+
+    @property
+    def natives(self) -> tuple[str, ...]:
+        """Element of the perfect crystal on all N sites; empty for a void."""
+        return self.surroundings.natives
+
+    @property
+    def distances(self) -> FloatArray:
+        """Distances of the varying sites, shape (n, n), Å."""
+        return self.surroundings.distances
+
+    @cached_property
     def _codes_by_kind(self) -> tuple[tuple[int, int], ...]:
         """Number of the group and code of each kind."""
         groups = self.ordered.orderings.groups
@@ -122,11 +97,6 @@ class DefectCell:
     def _places(self) -> Mapping[int, int]:
         """Number among the varying sites by number in the supercell."""
         return {site: place for place, site in enumerate(self.ordered.sites.tolist())}
-
-    @cached_property
-    def natives(self) -> tuple[str, ...]:
-        """Element of the perfect crystal on all N sites; empty for a void."""
-        return tuple("" if name == VACANCY else name for name in self.ordered.crystal.elements)
 
     @cached_property
     def columns(self) -> IntArray:
@@ -184,18 +154,6 @@ class DefectCell:
         return {name: list(sites) for name, sites in self.list_sites(codes).items()}
 
     # The rule of distance.
-
-    @cached_property
-    def _vectors(self) -> FloatArray:
-        """Shortest vectors between all sites, shape (N, N, 3), Å."""
-        return periodic_vectors(self.ordered.crystal)
-
-    @cached_property
-    def distances(self) -> FloatArray:
-        """Distances of the varying sites, shape (n, n), Å."""
-        sites = self.ordered.sites
-        found: FloatArray = np.linalg.norm(self._vectors[np.ix_(sites, sites)], axis=2)
-        return found
 
     @cached_property
     def compatible(self) -> NDArray[np.bool_]:
@@ -364,132 +322,6 @@ class DefectCell:
             rows = np.hstack([rows[chosen], own[which][:, None]])
         return rows
 
-    # Gaps: vacancies that an atom beside them may move into.
-
-    @cached_property
-    def _centres(self) -> IntArray:
-        """The only centre that each site belongs to, shape (N,); -1 where there is none.
-
-        The centre is the nearest atom of opposite charge, or of another element where charges are unknown.
-        """
-        crystal = self.ordered.crystal
-        lengths = np.linalg.norm(self._vectors, axis=2)
-        found = np.full(len(crystal), -1, dtype=np.int64)
-        for site, element in enumerate(self.natives):
-            own = crystal.states[site]
-            if not element:
-                continue
-            unlike = [
-                j
-                for j, (other, state) in enumerate(zip(self.natives, crystal.states, strict=True))
-                if other and (other != element if own is None or state is None else own * state < 0)
-            ]
-            order = sorted(unlike, key=lambda j: lengths[site, j])[:2]
-            if len(order) == 2 and lengths[site, order[0]] < SOLE_BOND * lengths[site, order[1]]:
-                found[site] = order[0]
-        return found
-
-    @cached_property
-    def facing(self) -> tuple[Gap, ...]:
-        """Pairs of varying sites that face each other: (site of an atom, vacant site).
-
-        They are sites near each other of two polyanions, or sites that belong to no single centre.
-        """
-        sites, centres = self.ordered.sites, self._centres
-        found: list[Gap] = []
-        for group in self.ordered.orderings.groups:
-            if group.name == INTERSTITIAL or VACANCY not in group.species:
-                continue
-            for i in range(group.first, group.stop):
-                near = group.first + np.flatnonzero(
-                    self.distances[i, group.first : group.stop] <= FACING_REACH
-                )
-                for j in near[near != i].tolist():
-                    first, second = centres[sites[i]], centres[sites[j]]
-                    if (first < 0) == (second < 0) and (first < 0 or self._join_centres(i, j) is not None):
-                        found.append((i, j))
-        return tuple(found)
-
-    def _join_centres(self, i: int, j: int) -> FloatArray | None:
-        """Vector (3,) in Å between the centres of two varying sites; None if they are one."""
-        first, second = (int(self.ordered.sites[k]) for k in (i, j))
-        start = self._vectors[first, self._centres[first]]
-        stop = self._vectors[first, second] + self._vectors[second, self._centres[second]]
-        return None if np.linalg.norm(stop - start) < SAME_CENTRE else stop - start
-
-    def _find_moves(self, i: int, j: int, species: Sequence[str]) -> dict[int, FloatArray]:
-        """Displacements (3,) in Å of sites by which the atom at `i` ends in the gap at `j`.
-
-        Between two polyanions it becomes a bridge: both turn their corner towards it, and approach until its two bonds have the
-        length of the bond it had. Elsewhere it goes halfway to the vacant site.
-
-        Args:
-            i: varying site of the atom.
-            j: vacant varying site.
-            species: N names.
-        """
-        first, second = (int(self.ordered.sites[k]) for k in (i, j))
-        apart = self._vectors[first, second]
-        axis = self._join_centres(i, j) if self._centres[first] >= 0 else None
-        if axis is None:
-            return {first: 0.5 * apart}
-        corners = self._vectors[first, self._centres[first]], self._vectors[second, self._centres[second]]
-        length = float(np.linalg.norm(corners[0]) * self._scale_bond(first, species))
-        distance = float(np.linalg.norm(axis))
-        middle = corners[0] + 0.5 * axis
-        side = 0.5 * apart - middle  # from the middle of the centres towards the middle of the sites
-        side -= (side @ axis) / distance**2 * axis
-        reach = float(np.linalg.norm(side))
-        bend = BRIDGE_BEND if reach > SAME_CENTRE else 0.0
-        target = middle + (length * np.sin(bend) / reach * side if bend else 0.0)
-        approach = 0.5 * max(distance - 2.0 * length * np.cos(bend), 0.0) / distance * axis
-        found: dict[int, FloatArray] = {first: target}
-        for site, corner, step in ((first, corners[0], approach), (second, corners[1], -approach)):
-            centre = int(self._centres[site])
-            position = corner if site == first else apart + corner
-            turn = _turn_towards(-corner, target - (position + step))
-            found[centre] = found.get(centre, 0.0) + step
-            for ligand in np.flatnonzero(self._centres == centre).tolist():
-                if ligand != site:
-                    arm = -self._vectors[ligand, centre]
-                    found[ligand] = found.get(ligand, 0.0) + step + turn @ arm - arm
-        return found
-
-    def _scale_bond(self, site: int, species: Sequence[str]) -> float:
-        """Length of the bond of the atom on a site over that of the host's own, by covalent radii."""
-        centre = species[int(self._centres[site])]
-        if VACANCY in {centre, species[site]}:
-            return 1.0
-        sums = sum_covalent_radii([centre, species[site], self.natives[site]])
-        return float(sums[0, 1] / sums[0, 2])
-
-    @cached_property
-    def _partners(self) -> Mapping[int, tuple[int, ...]]:
-        """Sites whose atoms may move towards a vacant site, by that site, the nearest first."""
-        found: dict[int, list[int]] = {}
-        for i, j in self.facing:
-            found.setdefault(j, []).append(i)
-        return {
-            j: tuple(sorted(own, key=lambda i: (round(self.distances[i, j], 3), i)))
-            for j, own in found.items()
-        }
-
-    def find_gaps(self, codes: IntArray) -> list[Gap]:
-        """Atoms that may move towards a vacancy in an arrangement (n,), at most six.
-
-        Foreign atoms come before the host's own, near ones before far ones.
-        """
-        found: list[tuple[bool, float, int, int]] = []
-        for j in np.flatnonzero(codes).tolist():
-            if self.ordered.orderings.find_group(j).species[codes[j]] != VACANCY:
-                continue
-            found += [
-                (bool(codes[i] == 0), round(float(self.distances[i, j]), 3), i, j)
-                for i in self._partners.get(j, ())
-                if self.ordered.orderings.find_group(i).species[codes[i]] != VACANCY
-            ]
-        return [(i, j) for *_, i, j in sorted(found)[:MAX_PAIRS]]
-
     # Structures.
 
     @cached_property
@@ -518,15 +350,9 @@ class DefectCell:
         species = self.ordered.list_species(codes)
         kept = np.asarray([i for i, name in enumerate(species) if name != VACANCY])
         crystal = self.ordered.crystal
-        points = crystal.positions @ crystal.lattice
+        points = self.surroundings.points
         if distortion is not None:
-            shortest = self._measure_closeness(points, species, kept)
-            for share in DAMPING:
-                tried = replace(distortion, bond=share * distortion.bond, toward=share * distortion.toward)
-                moved = self._distort_points(points, codes, species, kept, tried, share * rattle)
-                if self._measure_closeness(moved, species, kept) >= min(OVERLAP_SHARE, shortest):
-                    points = moved
-                    break
+            points = self.surroundings.distort(codes, species, distortion, rattle)
         defects = set(self.ordered.sites[np.flatnonzero(codes)].tolist())
         labels = {
             SIDE: ["defect" if i in defects else "host" for i in kept.tolist()],
@@ -538,84 +364,6 @@ class DefectCell:
             points[kept] @ np.linalg.inv(crystal.lattice),
             site_properties=labels,
         )
-
-    def _measure_closeness(self, points: FloatArray, species: Sequence[str], kept: IntArray) -> float:
-        """Smallest distance of two atoms over the sum of their covalent radii.
-
-        Args:
-            points: shape (N, 3), Å.
-            species: N names.
-            kept: shape (k,), sites that hold an atom.
-        """
-        lattice = self.ordered.crystal.lattice
-        # A shortest vector stays one while atoms move little, but for the longest.
-        moves = points - self.ordered.crystal.positions @ lattice
-        vectors = self._vectors[np.ix_(kept, kept)] + moves[kept][None, :, :] - moves[kept][:, None, :]
-        lengths = np.linalg.norm(vectors, axis=2)
-        np.fill_diagonal(lengths, np.inf)
-        names = sorted({species[i] for i in kept.tolist()})
-        which = np.asarray([names.index(species[i]) for i in kept.tolist()])
-        sums = sum_covalent_radii(names)
-        return float((lengths / sums[np.ix_(which, which)]).min())
-
-    def _distort_points(
-        self,
-        points: FloatArray,
-        codes: IntArray,
-        species: Sequence[str],
-        kept: IntArray,
-        distortion: Distortion,
-        rattle: float,
-    ) -> FloatArray:
-        """Positions (N, 3) in Å after a distortion.
-
-        Args:
-            points: shape (N, 3), Å.
-            codes: arrangement, shape (n,).
-            species: N names.
-            kept: shape (k,), sites that hold an atom.
-            distortion: what to do.
-            rattle: standard deviation of small displacements, Å.
-        """
-        sites = self.ordered.sites
-        moved = points.copy()
-        bonds = {int(sites[k]): self._count_bonds(int(k), codes) for k in np.flatnonzero(codes)}
-        gaps = self.find_gaps(codes) if distortion.toward else []
-        if gaps:
-            i, j = gaps[min(distortion.pair, len(gaps) - 1)]
-            for site, step in self._find_moves(i, j, species).items():
-                moved[site] += distortion.toward * step
-            # The atom has gone into the gap, and its bonds have their length.
-            bonds.pop(int(sites[j]), None)
-            bonds.pop(int(sites[i]), None)
-        lattice = self.ordered.crystal.lattice
-        starts = self.ordered.crystal.positions @ lattice
-        if distortion.bond:
-            for site, number in sorted(bonds.items()):
-                others = kept[kept != site]
-                apart = self._vectors[site][others] + (moved - starts)[others] - (moved - starts)[site]
-                lengths = np.round(np.linalg.norm(apart, axis=1), 3)
-                near = np.lexsort((others, lengths))[:number]
-                for k in near[lengths[near] < BOND_REACH].tolist():
-                    moved[others[k]] += distortion.bond * apart[k]
-        if distortion.seed and rattle:
-            kicks = rng_for(0, distortion.seed, "displacements").normal(scale=rattle, size=moved.shape)
-            defects = sites[np.flatnonzero(codes)]
-            near = (np.linalg.norm(self._vectors[defects], axis=2) < RATTLE_REACH).any(axis=0)
-            moved[near] += kicks[near]
-        return moved
-
-    def _count_bonds(self, place: int, codes: IntArray) -> int:
-        """Number of bonds of a defect that change: the electrons it lacks or has too many, as in ShakeNBreak."""
-        group = self.ordered.orderings.find_group(place)
-        unit_sites = self.ordered.plan.sites[group.name]
-        charges = []
-        for code in (int(codes[place]), 0):
-            states = self.ordered.plan.formal.list_states(group.species[code], group.name, unit_sites)
-            if not states:
-                return 1
-            charges.append(sum(states) / len(states))
-        return max(1, math.ceil(abs(charges[0] - charges[1]) - 1e-6))
 
 
 def iterate_blocks(rows: Codes, size: int) -> Iterator[tuple[int, IntArray]]:

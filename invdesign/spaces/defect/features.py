@@ -65,7 +65,7 @@ def _evaluate_one(cell: DefectCell, codes: IntArray, distortion: Distortion | No
         apart = cell.distances[np.ix_(listed[a], listed[b])]
         lengths = apart[np.triu_indices(len(apart), 1)] if a == b else apart.ravel()
         found += [float(lengths.min()), float(lengths.mean())] if len(lengths) else [FAR, FAR]
-    gaps = cell.find_gaps(codes)
+    gaps = cell.surroundings.find_gaps(codes)
     foreign = [float(cell.distances[i, j]) for i, j in gaps if codes[i]]
     found += [float(len(gaps)), min(foreign, default=FAR)]
     if distortion is not None:

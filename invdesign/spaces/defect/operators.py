@@ -14,7 +14,7 @@ import numpy as np
 from invdesign.arrays import IntArray
 from invdesign.candidate import Genome
 from invdesign.rng import Rng
-from invdesign.spaces.defect.cell import DefectCell, Gap
+from invdesign.spaces.defect.cell import DefectCell
 from invdesign.spaces.defect.distortion import (
     Distort,
     Distortion,
@@ -22,6 +22,7 @@ from invdesign.spaces.defect.distortion import (
     draw_distortion,
     mix_distortions,
 )
+from invdesign.spaces.defect.surroundings import Gap
 from invdesign.spaces.operators import FromCodes, GenomeOperator
 from invdesign.spaces.ordered_sites.amounts import VACANCY
 from invdesign.spaces.ordered_sites.operators import OrderingOperators
@@ -89,7 +90,7 @@ class DefectOperators:
     def facing(self) -> tuple[Gap, ...]:
         """Pairs of sites that face each other, where some composition has a vacancy for one."""
         return (
-            self.cell.facing
+            self.cell.surroundings.facing
             if any(self._list_turned(c) for c in self.cell.ordered.orderings.compositions)
             else ()
         )
@@ -119,25 +120,26 @@ class DefectOperators:
             if not turned:
                 continue
             group, code = turned[int(rng.random() * len(turned))]
-            pairs = [pair for pair in cell.facing if group.first <= pair[0] < group.stop]
+            pairs = [pair for pair in cell.surroundings.facing if group.first <= pair[0] < group.stop]
             i, j = pairs[int(rng.random() * len(pairs))]
             held = np.zeros(orderings.n, dtype=np.int64)
             held[i], held[j] = code, group.species.index(VACANCY)
             codes = cell.draw_codes(counts, rng, held) if cell.keeps_rule(held) else None
             if codes is None:
                 continue
-            codes = orderings.to_canonical(codes)
-            pairs_here = len(cell.find_gaps(codes))
-            if self.distort is None or not pairs_here:
+            # Gaps are in the order of their distances, which symmetry keeps.
+            gaps = cell.surroundings.find_gaps(codes)
+            if self.distort is None or (i, j) not in gaps:
                 continue
-            return codes, draw_distortion(self.distort, pairs_here, rng, facing=True)
+            drawn = draw_distortion(self.distort, len(gaps), rng, facing=gaps.index((i, j)))
+            return orderings.to_canonical(codes), drawn
         return None
 
     def _list_turned(self, counts: IntArray) -> list[tuple[SiteGroup, int]]:
         """(group of sites, code) of atoms that a composition (s,) lets turn into a gap."""
         found = []
         orderings = self.cell.ordered.orderings
-        held = {i for i, _ in self.cell.facing}
+        held = {i for i, _ in self.cell.surroundings.facing}
         for group in orderings.groups:
             if VACANCY not in group.species or not held & set(range(group.first, group.stop)):
                 continue
@@ -186,7 +188,7 @@ class DefectOperators:
         codes = self.cell.ordered.orderings.to_canonical(codes)
         if self.distort is None:
             return codes, None
-        gaps = len(self.cell.find_gaps(codes))
+        gaps = len(self.cell.surroundings.find_gaps(codes))
         if distortion is None:
             return codes, draw_distortion(self.distort, gaps, rng)
         return codes, distortion.settle(self.distort, gaps)
@@ -230,7 +232,7 @@ class DefectOperators:
         ((codes, old),) = parents
         if self.distort is None or old is None:
             return None
-        gaps = len(self.cell.find_gaps(codes))
+        gaps = len(self.cell.surroundings.find_gaps(codes))
         for _ in range(MAX_TRIES):
             new = change_distortion(old, self.distort, gaps, rng)
             if new != old:

@@ -22,7 +22,7 @@ from invdesign.protocols import Descriptor, Dimension, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.settings import Frozen
 from invdesign.spaces.counted import CountableSpace
-from invdesign.spaces.defect.adopt import recognise_defects
+from invdesign.spaces.defect.adopt import is_near, recognise_defects
 from invdesign.spaces.defect.cell import DefectCell, add_voids, iterate_blocks
 from invdesign.spaces.defect.distortion import SEEDS, Distort, Distortion, parse_distortion
 from invdesign.spaces.defect.features import describe_arrangements, evaluate_arrangements
@@ -44,7 +44,7 @@ from invdesign.spaces.ordered_sites.charges import FormalCharges, find_imbalance
 from invdesign.spaces.ordered_sites.clusters import Correlations
 from invdesign.spaces.ordered_sites.random_keys import Axes
 from invdesign.spaces.ordered_sites.supercell import Cell, to_matrix
-from invdesign.structures.cells import measure_heights
+from invdesign.structures.cells import list_translations
 from invdesign.structures.parents import (
     Parent,
     ParentSource,
@@ -68,7 +68,7 @@ NEAR_IMAGES = 8.0  # Å between a defect and its image, below which a remark say
 
 
 class VoidRules(Frozen):
-    """Which empty places take interstitials."""
+    """Limits of the empty places that take interstitials."""
 
     room: float = Field(default=SMALLEST_ROOM, ge=0.5, le=4.0)
     """Least distance of a place to the host's atoms, and of two occupied places, Å."""
@@ -144,7 +144,9 @@ class DefectSpace(CountableSpace):
     def remarks(self) -> tuple[str, ...]:
         """Remarks on the parent's file, and on images of defects that are near."""
         found = list_parent_remarks(self.parent)
-        nearest = float(measure_heights(self._cell.ordered.crystal.lattice).min())
+        lattice = self._cell.ordered.crystal.lattice
+        lengths = np.linalg.norm(list_translations(lattice, NEAR_IMAGES) @ lattice, axis=1)
+        nearest = float(lengths[lengths > 0.0].min())
         if nearest < NEAR_IMAGES:
             cell = "the supercell is so thin that a defect and its image are"
             found = (
@@ -314,7 +316,9 @@ class DefectSpace(CountableSpace):
         codes = self._cell.ordered.orderings.to_canonical(codes)
         if self._rules is None:
             return codes, None
-        return codes, (distortion or Distortion()).settle(self._rules, len(self._cell.find_gaps(codes)))
+        return codes, (distortion or Distortion()).settle(
+            self._rules, len(self._cell.surroundings.find_gaps(codes))
+        )
 
     def _write_arranged(self, arranged: Arranged) -> Genome:
         codes, distortion = arranged
@@ -428,7 +432,7 @@ class DefectSpace(CountableSpace):
         """Coordinates of a distortion, shape (4,); none without distortions."""
         if self._rules is None or distortion is None:
             return np.zeros(0)
-        gaps = max(len(self._cell.find_gaps(codes)), 1)
+        gaps = max(len(self._cell.surroundings.find_gaps(codes)), 1)
         bond = 0.5 + 0.5 * distortion.bond / self._rules.bonds if self._rules.bonds else 0.5
         pair, seed = (distortion.pair + 0.5) / gaps, (distortion.seed + 0.5) / SEEDS
         return np.clip([bond, distortion.toward, pair, seed], 0.0, 1.0)
@@ -454,7 +458,7 @@ class DefectSpace(CountableSpace):
         if self._rules is None:
             return codes, None
         bond, toward, pair, seed = point[:start].tolist()
-        gaps = len(self._cell.find_gaps(codes))
+        gaps = len(self._cell.surroundings.find_gaps(codes))
         distortion = Distortion(
             (2.0 * bond - 1.0) * self._rules.bonds, toward, int(pair * max(gaps, 1)), int(seed * SEEDS)
         )
@@ -465,19 +469,18 @@ class DefectSpace(CountableSpace):
     def adopt(self, structure: Structure, parent: Genome | None) -> Genome | None:
         """Genome of a structure that holds defects of the space in the host.
 
-        Atoms go to the nearest sites and voids that may hold them; None where one is far from all, or the defects are not the
-        space's. The genome of an arrangement that is the parent's has the parent's distortion.
+        A structure whose atoms are near those that the parent started from is the parent. Otherwise atoms go to the nearest sites and
+        voids that may hold them; None where one is far from all, or the defects are not the space's.
 
         Args:
             structure: relaxed, seeded or generated.
             parent: the genome it was made from.
         """
-        codes = recognise_defects(structure, self._cell, same_cell=True)
+        known = None if parent is None else self._read_canonical(parent)
+        if known and is_near(structure, self._cell.build_structure(*known, self._rattle)):
+            return self._write_arranged(known)
+        codes = recognise_defects(structure, self._cell)
         if codes is None:
             return None
         adopted = self._settle(codes, None)
-        if parent is not None:
-            known = self._read_canonical(parent)
-            if (known[0] == adopted[0]).all():
-                adopted = known
-        return self._write_arranged(adopted)
+        return self._write_arranged(known if known and (known[0] == adopted[0]).all() else adopted)

@@ -44,8 +44,8 @@ from invdesign.structures.bicrystals import (
 
 MOST_NAMED_MATCHES = 12  # in a remark (chosen)
 SAME_DEPTH = 1e-3  # Å; sites of one layer are on one side of a limit (chosen)
-CONTACT_DEPTH = 4.0  # Å below the outermost atoms, up to which atoms may touch the other side (chosen)
-LARGEST_CONTACT = 6.0  # Å, above any sum of two radii (chosen)
+CONTACT_DEPTH = 2.0  # Å below the outermost atoms, up to which atoms may touch the other side (chosen)
+LARGEST_CONTACT = 4.0  # Å, above any distance at contact (chosen)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -113,6 +114,7 @@ def place_voids(bicrystal: Bicrystal, side: Side) -> PlacedVoids:
     return PlacedVoids(moved, depth, slab.atomic_layers[nearest])
 
 
+@lru_cache(maxsize=64)
 def _list_slab_voids(slab: Slab) -> FloatArray:
     """Voids of the crystal between the slab's highest and lowest atoms, in one surface cell, shape (v, 3), Å."""
     from ase.data import atomic_numbers
