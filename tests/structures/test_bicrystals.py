@@ -287,18 +287,6 @@ class TestSlabs:
         assert [slab.polar for slab in list_slabs(make_solid("layered"), (1, 1, 0), layers=2)] == [False]
         assert [slab.polar for slab in list_slabs(make_solid("lithium"), (1, 0, 0), layers=2)] == [False]
 
-    def test_surfaces_that_cut_polyanions_can_be_left_out(self) -> None:
-        """Surfaces between PS4 tetrahedra keep their numbers; a plane without any is refused."""
-        whole = list_slabs(make_solid("Li3PS4_gamma"), (1, 0, 0), layers=1, whole_polyanions=True)
-        assert [(slab.label, slab.cut_polyanions) for slab in whole] == [("(100)2", 0)]
-        every = list_slabs(make_solid("Li3PS4_gamma"), (1, 0, 0), layers=1)
-        assert [slab.cut_polyanions for slab in every] == [1, 0, 1]
-        assert all(slab.cut_polyanions == 0 for slab in list_slabs(make_solid("LiNbO3"), (0, 0, 1), layers=1))
-        with pytest.raises(
-            InvdesignError, match=r"cuts bonds within polyanions, 3 per surface cell at least"
-        ):
-            list_slabs(make_solid("Li7P3S11"), (1, 0, 0), layers=1, whole_polyanions=True)
-
     def test_thickness_gives_enough_layers(self) -> None:
         """Periods are added until the slab is at least as thick, counting the space between periods."""
         slab = list_slabs(make_solid("lithium"), (1, 0, 0), thickness=10.0)[0]

@@ -13,8 +13,6 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.errors import InvdesignError
 from invdesign.structures.bicrystals.lattices import SAME_LENGTH, complete_basis, reduce_basis
 from invdesign.structures.bicrystals.solids import Solid, number_elements
-from invdesign.structures.distances import covalent_radius
-from invdesign.structures.ions import is_metal
 from invdesign.structures.symmetry import SYMPREC, symmetry_dataset
 
 # Å between two atomic planes that a cut may separate, as pymatgen's CoherentInterfaceBuilder has it (`termination_ftol`).
@@ -26,9 +24,6 @@ POLAR_DIPOLE = (
 SLAB_VACUUM = (
     15.0  # Å above a slab while its symmetry is sought, so that no operation mixes its sides; chosen
 )
-# Bonds of two elements that are no metals, up to this multiple of their covalent radii: P-O, P-S, C-O and B-H in polyanions have 0.95 to
-# 1.05, the nearest pairs of different polyanions 1.5 and more; chosen.
-POLYANION_BOND = 1.25
 SIDES = (1, -1)
 
 
@@ -75,7 +70,6 @@ class Slab:
         formula_units: of the slab; a fraction where it is not stoichiometric, of the element with the fewest atoms.
         polar: formal charges give each period a dipole; None where charges are unknown.
         stoichiometric: the composition is that of whole formula units.
-        cut_polyanions: bonds within polyanions that each surface of this termination cuts, per surface cell.
         turned: the surface is on the other side of the plane's normal.
     """
 
@@ -94,7 +88,6 @@ class Slab:
     formula_units: float
     polar: bool | None
     stoichiometric: bool
-    cut_polyanions: int
     turned: bool
 
     def __len__(self) -> int:
@@ -145,7 +138,6 @@ class _Plane:
         normal: shape (3,).
         heights: shape (p,), of the primitive cell's atoms, in units of `spacing`.
         cuts: heights between atomic planes, ascending in [0, step).
-        cut_polyanions: shape (k,), bonds within polyanions that each cut crosses, per surface cell.
     """
 
     indices: tuple[int, int, int]
@@ -155,7 +147,6 @@ class _Plane:
     normal: FloatArray
     heights: FloatArray
     cuts: FloatArray
-    cut_polyanions: IntArray
 
     @property
     def period(self) -> float:
@@ -170,7 +161,6 @@ def list_slabs(
     layers: int | None = None,
     thickness: float | None = None,
     excess: bool = False,
-    whole_polyanions: bool = False,
     plane_tolerance: float = PLANE_TOLERANCE,
 ) -> list[Slab]:
     """List slabs for every distinct surface of a plane.
@@ -184,12 +174,10 @@ def list_slabs(
         layers: number of periods along the normal; or:
         thickness: Å, at least so many periods.
         excess: also list slabs with two equal surfaces that are not stoichiometric.
-        whole_polyanions: leave out surfaces that cut bonds within polyanions, PS4 and the like; the others keep their numbers.
         plane_tolerance: Å; atoms closer along the normal are in one plane, which no cut divides.
 
     Raises:
-        InvdesignError: the indices are none, neither or both of layers and thickness are given, or every surface cuts polyanions
-            though they should be whole.
+        InvdesignError: the indices are none, or neither or both of layers and thickness are given.
     """
     indices = _check_plane(plane)
     if (layers is None) == (thickness is None):
@@ -201,18 +189,12 @@ def list_slabs(
     found = _find_plane(solid, indices, plane_tolerance)
     periods = layers if layers is not None else math.ceil((thickness or 0.0) / found.period - SAME_LENGTH)
     slabs = []
-    for number, members in enumerate(_list_surfaces(solid, found), start=1):
+    classes = _list_surfaces(solid, found)
+    for number, members in enumerate(classes, start=1):
         cut, side = members[0]
-        if whole_polyanions and found.cut_polyanions[cut]:
-            continue
-        slabs.append(_build_slab(solid, found, number, side, cut, periods * found.step))
+        slabs.append(_build_slab(solid, found, number, side, float(found.cuts[cut]), periods * found.step))
         if excess:
             slabs += _list_equal_sided(solid, found, number, members, periods)
-    if not slabs:
-        raise InvdesignError(
-            f"every surface of the plane {indices} of {solid.name} cuts bonds within polyanions, {found.cut_polyanions.min()} per surface "
-            "cell at least: choose another plane, or allow cut polyanions"
-        )
     return slabs
 
 
@@ -242,7 +224,6 @@ def _find_plane(solid: Solid, indices: tuple[int, int, int], tolerance: float) -
     normal = np.linalg.inv(parent.lattice) @ np.array(indices, dtype=np.float64)
     spacing = 1.0 / float(np.linalg.norm(normal))
     heights = parent.positions[group.sites] @ np.array(indices, dtype=np.float64)
-    cuts = _find_cuts(heights, step, tolerance / spacing)
     return _Plane(
         indices,
         spacing,
@@ -250,8 +231,7 @@ def _find_plane(solid: Solid, indices: tuple[int, int, int], tolerance: float) -
         np.array([*in_plane, basis[2]]),
         np.asarray(normal * spacing, dtype=np.float64),
         heights,
-        cuts,
-        _count_cut_polyanions(solid, indices, cuts, step),
+        _find_cuts(heights, step, tolerance / spacing),
     )
 
 
@@ -272,31 +252,6 @@ def _find_cuts(heights: FloatArray, step: float, tolerance: float) -> FloatArray
     cuts = (wrapped + gaps / 2)[wide] % step
     cuts[step - cuts < 1e-6 * step] = 0.0
     return np.sort(cuts)
-
-
-def _count_cut_polyanions(
-    solid: Solid, indices: tuple[int, int, int], cuts: FloatArray, step: float
-) -> IntArray:
-    """Count the bonds within polyanions that each cut crosses, per surface cell, shape (k,)."""
-    parent = solid.parent
-    bonded = np.array([not is_metal(element) for element in parent.elements])
-    counts = np.zeros(len(cuts), dtype=np.int64)
-    if not bonded[solid.space_group.sites].any():
-        return counts
-    radii = np.array([covalent_radius(element) for element in parent.elements])
-    structure = parent.build_structure()
-    first, second, images, distance = structure.get_neighbor_list(
-        2 * POLYANION_BOND * float(radii[bonded].max()), exclude_self=True
-    )
-    # Each bond is met once from either end, of which the one at lower height counts.
-    kept = bonded[first] & bonded[second] & np.isin(first, solid.space_group.sites)
-    kept &= distance < POLYANION_BOND * (radii[first] + radii[second])
-    low = parent.positions[first[kept]] @ np.array(indices)
-    high = (parent.positions[second[kept]] + images[kept]) @ np.array(indices)
-    for number, cut in enumerate(cuts):
-        crossed = np.floor((cut - low) / step) - np.floor((cut - high) / step)
-        counts[number] = int(crossed[high > low].sum())
-    return counts
 
 
 def _list_surfaces(solid: Solid, plane: _Plane) -> list[list[tuple[int, int]]]:
@@ -352,12 +307,14 @@ def _list_equal_sided(
         if facing != side and other != cut:
             depths.add(round((top - side * float(plane.cuts[other])) % plane.step, 9))
     for depth in sorted(depths):
-        slab = _build_slab(solid, plane, number, side, cut, (periods - 1) * plane.step + depth)
+        slab = _build_slab(
+            solid, plane, number, side, float(plane.cuts[cut]), (periods - 1) * plane.step + depth
+        )
         if len(slab) >= slab.period and not slab.stoichiometric:
             yield slab
 
 
-def _build_slab(solid: Solid, plane: _Plane, number: int, side: int, cut: int, depth: float) -> Slab:
+def _build_slab(solid: Solid, plane: _Plane, number: int, side: int, cut: float, depth: float) -> Slab:
     """Build the slab below a cut.
 
     Args:
@@ -365,8 +322,8 @@ def _build_slab(solid: Solid, plane: _Plane, number: int, side: int, cut: int, d
         plane: the plane.
         number: of the termination.
         side: 1, or -1 for the slab above the cut, turned over.
-        cut: number of the cut.
-        depth: of the slab, in units of the plane's spacing.
+        cut: height, in units of the plane's spacing.
+        depth: the same, of the slab.
     """
     parent, group = solid.parent, solid.space_group
     normal = side * plane.normal
@@ -375,7 +332,7 @@ def _build_slab(solid: Solid, plane: _Plane, number: int, side: int, cut: int, d
     # The stack's part in the plane is known up to the surface lattice; the shortest one is taken.
     stack[:2] = _wrap(stack[None, :2], surface, centred=True)[0]
     points = parent.positions[group.sites] @ parent.lattice @ frame.T
-    top, period = side * float(plane.cuts[cut]) * plane.spacing, plane.period
+    top, period = side * cut * plane.spacing, plane.period
     # Each atom is brought into the period below the cut, then repeated downwards.
     below = np.ceil((points[:, 2] - top) / period - 1e-9)
     points = points - below[:, None] * stack
@@ -410,7 +367,6 @@ def _build_slab(solid: Solid, plane: _Plane, number: int, side: int, cut: int, d
         formula_units=min(units.values()),
         polar=_is_polar(solid, sites[: len(group.sites)], positions, surface),
         stoichiometric=whole,
-        cut_polyanions=int(plane.cut_polyanions[cut]),
         turned=side < 0,
     )
 
