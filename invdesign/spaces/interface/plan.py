@@ -317,7 +317,8 @@ def _describe_matches(cells: Sequence[InterfaceCell]) -> str:
         f"{cell.name} ({cell.bicrystal.match.atoms} atoms, {cell.area:.0f} Å², strain {100 * cell.strain:.1f} %, gap {cell.gap:g} Å)"
         for cell in cells
     ]
-    number = "1 match" if len(cells) == 1 else f"{len(cells)} matches"
+    atoms = [cell.bicrystal.match.atoms for cell in cells]
+    number = "1 match" if len(cells) == 1 else f"{len(cells)} matches of {min(atoms)} to {max(atoms)} atoms"
     unlike = sum(cell.bicrystal.boundary == "sandwich" and not cell.bicrystal.planes_alike for cell in cells)
     end = f"; the two planes of {unlike} of them differ, so that energies are means of both" if unlike else ""
     return f"{number}: {_list_some(parts)}{end}"
