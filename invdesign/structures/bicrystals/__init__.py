@@ -6,6 +6,7 @@ from invdesign.structures.bicrystals.matches import Match, NoMatchError, Straine
 from invdesign.structures.bicrystals.pairs import PairOperation, PairSymmetry
 from invdesign.structures.bicrystals.slabs import Slab, list_slabs
 from invdesign.structures.bicrystals.solids import Solid, make_solid
+from invdesign.structures.bicrystals.turning import drop_turned_sandwiches
 
 __all__ = [
     "Bicrystal",
@@ -21,6 +22,7 @@ __all__ = [
     "build_bicrystal",
     "check_bicrystal",
     "check_region",
+    "drop_turned_sandwiches",
     "list_matches",
     "list_slabs",
     "make_solid",

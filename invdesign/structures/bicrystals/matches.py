@@ -172,7 +172,7 @@ def _search(substrates: Sequence[Slab], films: Sequence[Slab], limits: MatchLimi
         for film in films:
             key = substrate.surface_lattice.tobytes() + film.surface_lattice.tobytes()
             if key not in known:
-                known[key] = list(_pair_superlattices(substrate, film, limits))
+                known[key] = list(pair_superlattices(substrate, film, limits))
             found += _list_distinct(substrate, film, known[key], limits)
     return sorted(found, key=lambda match: (match.atoms, round(match.strain, 6), match.name))
 
@@ -182,8 +182,8 @@ def _list_distinct(
 ) -> Iterator[Match]:
     """List the distinct matches among pairs of superlattices of two slabs."""
     mirrors = substrate.solid.space_group.achiral or film.solid.space_group.achiral
-    below = _point_group(substrate)
-    above = _point_group(film)
+    below = point_group(substrate)
+    above = point_group(film)
     seen = set()
     for first, second in pairs:
         below_size, above_size = determinant(first), determinant(second)
@@ -194,13 +194,13 @@ def _list_distinct(
         # The film's frame is turned over, so a map of positive determinant is a mirror image.
         if below_size * above_size > 0 and not mirrors:
             continue
-        key = _canonical_map(adjugate(second) @ first, above_size, below, above)
+        key = canonical_map(adjugate(second) @ first, above_size, below, above)
         if key not in seen:
             seen.add(key)
             yield _make_match(substrate, film, key, limits.strained)
 
 
-def _point_group(slab: Slab) -> IntArray:
+def point_group(slab: Slab) -> IntArray:
     """Matrices (g, 2, 2) of the slab's operations that keep its surface on top."""
     kept = {
         operation.matrix.tobytes(): operation.matrix for operation in slab.operations if not operation.flips
@@ -211,7 +211,7 @@ def _point_group(slab: Slab) -> IntArray:
 Key = tuple[int, tuple[int, ...]]  # a rational matrix: denominator, and the numerators
 
 
-def _canonical_map(numerators: IntArray, denominator: int, below: IntArray, above: IntArray) -> Key:
+def canonical_map(numerators: IntArray, denominator: int, below: IntArray, above: IntArray) -> Key:
     """Simplest image of a map from the film's lattice to the substrate's under the symmetry of both slabs.
 
     Args:
@@ -233,7 +233,7 @@ def _rank_image(image: tuple[int, ...]) -> tuple[bool, int, int, tuple[int, ...]
     return a * d - b * c < 0, abs(b) + abs(c), sum(n < 0 for n in (a, b, c, d)), (-a, -b, -c, -d)
 
 
-def _pair_superlattices(
+def pair_superlattices(
     substrate: Slab, film: Slab, limits: MatchLimits
 ) -> Iterator[tuple[IntArray, IntArray]]:
     """Pair superlattices that a strain within the limits brings together, as matrices of substrate and film.
@@ -242,7 +242,7 @@ def _pair_superlattices(
     reduced and nearly reduced bases are compared: two bases of equal lengths are two orientations of the film.
     """
     lower, upper = substrate.surface_lattice, film.surface_lattice @ TURNED_OVER
-    below, above = _point_group(substrate), _point_group(film)
+    below, above = point_group(substrate), point_group(film)
     lower_area, upper_area = substrate.area, film.area
     low, high = _stretch_limits(limits)
     most = math.floor(limits.max_area * high**2 / lower_area + 1e-9)

@@ -167,13 +167,32 @@ def find_pair_symmetry(match: Match, *, flips: bool) -> PairSymmetry:
     return PairSymmetry(
         cell,
         np.array(rotations),
-        np.array(translations),
+        close_translations(np.array(rotations), np.array(translations)),
         np.array(permutations),
         np.array(swaps, dtype=np.bool_),
         moves,
         move_permutations,
         hermite_form(supercell),
     )
+
+
+def close_translations(rotations: IntArray, translations: FloatArray) -> FloatArray:
+    """Remove noise from the translations of a group, so that products of its operations are again its operations.
+
+    For any S of a group of g operations t(RS) = t(R) + R t(S) modulo 1. The sum over all S gives g t(R) = (1 - R) T modulo 1 with
+    T the sum of all t. From the origin T / g every translation is therefore a whole multiple of 1/g, to which it is rounded.
+
+    Args:
+        rotations: shape (g, 2, 2), of a group; acting on columns.
+        translations: shape (g, 2), in cells.
+
+    Returns:
+        Shape (g, 2); modulo 1 as close to those given as these are to a group's.
+    """
+    order = len(rotations)
+    origin = translations.sum(axis=0) / order
+    moved = (np.eye(2) - rotations) @ origin
+    return np.asarray(np.round((translations - moved) * order) / order + moved, dtype=np.float64)
 
 
 def _list_common(match: Match, flips: bool) -> Iterator[tuple[SlabOperation, SlabOperation, IntArray]]:

@@ -383,6 +383,8 @@ def _orient(in_plane: FloatArray, normal: FloatArray) -> tuple[FloatArray, Float
     x = first / lengths[0]
     frame = np.array([x, np.cross(normal, x), normal])
     along, above = float(second @ frame[0]), float(second @ frame[1])
+    if abs(along) < SAME_LENGTH:
+        along = 0.0
     if above < 0:
         along, above = -along, -above
     if along < -lengths[0] / 2 + SAME_LENGTH:  # two equal choices: the positive one
