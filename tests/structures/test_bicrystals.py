@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -188,6 +189,23 @@ def test_equal_bicrystals_have_one_canonical_shift(
     for index in leading:
         whole = np.linalg.solve(cells, bicrystal.operations[index].move_shift(np.array(shift)) - found)
         assert np.abs(whole - np.round(whole)).max() < 1e-5
+
+
+def test_checks_find_what_is_wrong() -> None:
+    """A moved atom, another element, overlapping sides and a map that misses the common cell are each found."""
+    right = build_few("orthorhombic", "sandwich")[0]
+    moved = right.positions.copy()
+    moved[3, 0] += 0.4
+    flat = right.positions * [1.0, 1.0, 0.8]
+    swapped = ("S", *right.elements[1:])
+    bent = replace(right.match, maps=(right.match.maps[0], right.match.maps[1] * 1.001))
+    for wrong, words in (
+        (replace(right, positions=moved), "the substrate is not a piece of layered"),
+        (replace(right, positions=flat), "is not a piece of"),
+        (replace(right, elements=swapped), "the composition of the substrate is no multiple"),
+        (replace(right, match=bent), "the superlattice of the film is not the common cell"),
+    ):
+        assert any(words in fault for fault in check_bicrystal(wrong)), words
 
 
 def test_shifts_by_displacement_cells_give_the_same_crystal() -> None:
