@@ -19,22 +19,20 @@ neighbours.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from common import Row, driven, merge_results, one_thread, piecewise, print_table, row_of
+from pymatgen.core import Structure
+from relaxed_cells import RelaxedCells
 
 from invdesign.candidate import Genome, genome_key
-from invdesign.errors import InvdesignError
 from invdesign.problem import Objective, Problem
 from invdesign.rng import rng_for
 from invdesign.settings import load
-from surrogates.relaxation.relax import relax_structure
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "runs" / "defects" / "relaxations.jsonl"
@@ -43,7 +41,6 @@ PROBLEM = Problem(objectives=(Objective(property=ENERGY, direction="minimize"),)
 BUDGET, SEEDS = 100, 3
 BOND = 2.1  # Å; longer is no bond of phosphorus with oxygen or nitrogen, which have 1.5 to 1.8 Å
 NEIGHBOURS = 4  # of phosphorus in phosphates
-FMAX, STEPS = 0.1, 300  # eV/Å; moves
 
 TASKS: Mapping[str, Mapping[str, Any]] = {
     "lipon": {
@@ -77,77 +74,21 @@ METHODS: Mapping[str, Method] = {
 }
 
 
-class Relaxations:
-    """Relaxed cells by space and genome, one JSON line each.
-
-    Args:
-        path: the file that lines are added to.
-        idle: True to relax nothing that is not in the file.
-    """
-
-    def __init__(self, path: Path, *, idle: bool = False) -> None:
-        self._path = path
-        self._idle = idle
-        self._found: dict[str, dict[str, Any]] = {}
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                record = json.loads(line)
-                self._found[record["key"]] = record
-
-    def relax(self, task: str, method: str, space: Any, genome: Genome) -> dict[str, Any]:
-        """Relax the cell of a genome, unless the file holds it.
-
-        Args:
-            task: name.
-            method: name, whose space builds the cell.
-            space: of the method.
-            genome: of the space.
-        """
-        distort = json.dumps(METHODS[method].distort, sort_keys=True)
-        key = f"{task} {distort} {genome_key(genome)}"
-        if key not in self._found:
-            if self._idle:
-                raise LookupError(key)
-            record = {"key": key, **_relax(space, genome)}
-            self._found[key] = record
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(record) + "\n")
-            print(f"{task} {method:18} {record['energy']} eV, bridging {record.get('bridging')}", flush=True)
-        return self._found[key]
-
-
-@cache
-def _load_potential() -> Any:
-    return load("potentials", "chgnet")
-
-
-def _relax(space: Any, genome: Genome) -> dict[str, Any]:
-    """Energy of a relaxed cell in eV, None where the relaxation fails; its bonds of phosphorus and nitrogen."""
-    start = time.perf_counter()
-    try:
-        structure = space.build(genome).structures["initial"]
-        found = relax_structure(structure, _load_potential(), fmax=FMAX, steps=STEPS, cell=False)
-    except InvdesignError as error:
-        return {"genome": dict(genome), "energy": None, "why": str(error)}
-    symbols = np.asarray([site.specie.symbol for site in found.structure])
-    near = np.asarray(found.structure.distance_matrix) < BOND
+def describe_bonds(structure: Structure) -> dict[str, Any]:
+    """Count bridging and apical nitrogen, and check that phosphorus keeps its four neighbours."""
+    symbols = np.asarray([site.specie.symbol for site in structure])
+    near = np.asarray(structure.distance_matrix) < BOND
     phosphorus, nitrogen = symbols == "P", symbols == "N"
     anions = nitrogen | (symbols == "O")
     bonds = near[nitrogen][:, phosphorus].sum(axis=1)
     return {
-        "genome": dict(genome),
-        "energy": round(found.energy, 6),
-        "calls": found.calls,
-        "seconds": round(time.perf_counter() - start, 2),
-        "converged": found.converged,
         "bridging": int((bonds == 2).sum()),
         "apical": int((bonds == 1).sum()),
         "whole": bool((near[phosphorus][:, anions].sum(axis=1) == NEIGHBOURS).all()),
     }
 
 
-def search(task: str, method: str, seed: int, budget: int, relaxations: Relaxations) -> list[dict[str, Any]]:
+def search(task: str, method: str, seed: int, budget: int, relaxations: RelaxedCells) -> list[dict[str, Any]]:
     """Relaxations of one seed, in their order.
 
     Args:
@@ -159,10 +100,12 @@ def search(task: str, method: str, seed: int, budget: int, relaxations: Relaxati
     """
     how = METHODS[method]
     space = load("spaces", {"kind": "defect", **TASKS[task], "distort": how.distort})
+    distort = json.dumps(how.distort, sort_keys=True)
     done: list[dict[str, Any]] = []
 
     def evaluate(genome: Genome) -> Mapping[str, float] | None:
-        record = relaxations.relax(task, method, space, genome)
+        key = f"{task} {distort} {genome_key(genome)}"
+        record = relaxations.relax(key, space, genome, cell=False, describe=describe_bonds)
         done.append(record)
         return None if record["energy"] is None else {ENERGY: record["energy"]}
 
@@ -220,7 +163,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=BUDGET, help=f"relaxations of one seed ({BUDGET})")
     arguments = parser.parse_args()
     one_thread()
-    relaxations = Relaxations(arguments.cache or CACHE, idle=arguments.only_table)
+    relaxations = RelaxedCells(arguments.cache or CACHE, idle=arguments.only_table)
     seeds = range(arguments.seed_from, arguments.seed_from + (arguments.seeds or SEEDS))
     for task in arguments.tasks:
         found: dict[str, list[list[dict[str, Any]]]] = {}

@@ -30,7 +30,7 @@ from pymatgen.analysis.interfaces.coherent_interfaces import CoherentInterfaceBu
 from pymatgen.analysis.interfaces.zsl import ZSLGenerator
 from pymatgen.core import Structure
 
-from invdesign.arrays import FloatArray, IntArray
+from invdesign.arrays import FloatArray
 from invdesign.structures.bicrystals import (
     Bicrystal,
     Match,
@@ -359,28 +359,41 @@ def measure_pymatgen(pair: Pair) -> dict[str, float]:
     return figures | ({"correct_percent": 100 * right / found} if found else {})
 
 
+SHOWN = ("bicrystals", "duplicates", "terminations")  # of each pair; the other figures are sums over all
 UNITS = {"correct_percent": "%", "enumerate_cpu_s": "s", "build_ms": "ms per 100 atoms"}
 
 
 def measure_bicrystals(names: Sequence[str]) -> list[Row]:
     """Rows of the task `bicrystals`."""
-    rows = []
+    rows, totals = [], dict[tuple[str, str], list[float]]()
     for pair in PAIRS:
         if names and pair.name not in names:
             continue
         for method, measure in (("invdesign", measure_ours), ("pymatgen", measure_pymatgen)):
-            for metric, value in measure(pair).items():
-                rows.append(
-                    row_of(
-                        "interfaces",
-                        f"bicrystals {pair.name}",
-                        method,
-                        metric,
-                        [value],
-                        UNITS.get(metric, ""),
-                    )
-                )
-                print(pair.name, method, metric, round(value, 3), flush=True)
+            figures = measure(pair)
+            print(
+                pair.name, method, {metric: round(value, 3) for metric, value in figures.items()}, flush=True
+            )
+            for metric, value in figures.items():
+                task = f"bicrystals {pair.name}"
+                if metric in SHOWN:
+                    rows.append(row_of("interfaces", task, method, metric, [value], UNITS.get(metric, "")))
+                totals.setdefault((method, metric), []).append(value)
+    return rows if names else [*summarise_pairs(totals), *rows]
+
+
+def summarise_pairs(totals: dict[tuple[str, str], list[float]]) -> list[Row]:
+    """Rows over all pairs: sums of counts, the share of right ones among all, the median of times."""
+    rows = []
+    for (method, metric), values in totals.items():
+        if metric == "correct_percent":
+            weights = [count for count in totals[method, "bicrystals"] if count]
+            total = sum(share * count for share, count in zip(values, weights, strict=True)) / sum(weights)
+            rows.append(Row("interfaces", "bicrystals", method, metric, total, "%", len(values), 0.0))
+        elif metric in UNITS:
+            rows.append(row_of("interfaces", "bicrystals", method, metric, values, UNITS[metric]))
+        else:
+            rows.append(Row("interfaces", "bicrystals", method, metric, sum(values), "", len(values), 0.0))
     return rows
 
 

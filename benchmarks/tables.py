@@ -82,6 +82,10 @@ ABOUT = {
     "CHGNet in a fixed cell, 100 relaxations per seed. `best_at_100_ev`: the lowest cell of a seed above the lowest of all (eV per cell). "
     "`quantile_of_random`: share of all relaxations of `random` that are as low or lower. `bridging`: share of relaxed cells in which nitrogen "
     "joins two phosphorus atoms. `starts` draws the space's starts without a search; `random` puts the defects on random sites.",
+    "interfaces": "`python benchmarks/interfaces.py bicrystals`: all matches of twelve pairs of solids, eight with a member of low "
+    "symmetry, up to 120 Å² (more where nothing matches) and 5 %, beside pymatgen's `CoherentInterfaceBuilder` with `label_index=True`. "
+    "`correct_percent` pass independent checks; `duplicates` are congruent with an earlier one at some shift, mirror images included; of "
+    "pymatgen's lists the first 200 are compared. Sums over the pairs, medians of times; `build_ms` with all symmetry, per 100 atoms.",
     "ordering": "`python benchmarks/ordering.py`: evaluations until the lowest Li/vacancy ordering of LixNiO2 at given "
     "composition is found, as a share of what random search needs.",
     "optimizer_overhead": "`python benchmarks/optimizer_overhead.py`: ask, tell and commit per candidate, everything "

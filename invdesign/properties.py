@@ -123,6 +123,11 @@ _REACTION_CAVEAT = (
     "oxoanions too stable, so that reactions which form sulfates or phosphates come out too strong without the correction for "
     "oxygen."
 )
+_DEFECT_CAVEAT = (
+    "Formation energies in neutral supercells at 0 K: no charged defects, no correction of size, and potentials without long-range "
+    "electrostatics. Universal potentials are too soft away from minima and tend to put defects too low: rankings and signs are "
+    "claimed, heights are not, and only within one size of cell and one set of conditions."
+)
 _VOLTAGE_CAVEAT = (
     "Voltages against the metal of the ion, of one host whose ions leave or enter (topotactic), at 0 K. CHGNet 0.3.0 misses nine measured ones by 0.28 V "
     "on average: good to rank, and up to 0.6 V wrong for titanates, layered cobalt oxides and van der Waals layers."
@@ -140,6 +145,21 @@ def mark_extrapolation(name: str) -> Mark:
     return Mark(f"{name}_extrapolated", "by extrapolation", "extrapolations", rest)
 
 
+_SOFT_CAVEAT = (
+    "Universal potentials underrate surfaces and defects (Deng et al. 2025) and have no long-range electrostatics: signs and rankings count, "
+    "and space charge is not in them. The error of these energies was not measured."
+)
+_INTERFACE_CAVEAT = (
+    "Per plane, against two solids at the strain they have here, whose cost stands apart (interface_strain_energy): compare both where "
+    f"matches differ. {_SOFT_CAVEAT}"
+)
+_STRAIN_CAVEAT = (
+    "It grows with the thickness of the strained side, so it belongs to the cell more than to the interface."
+)
+_EXCHANGE_CAVEAT = (
+    "Between two bulks that do not touch: the strain of the interface, its room and its electrostatics are not in it. A tier before relaxations of "
+    f"the interface, not in their place. {_SOFT_CAVEAT}"
+)
 _LEARNT_CAVEAT = (
     "Predicted by a model that was trained on a table. Its error is the deviation beside the value; the card of the model says how it was "
     "measured. A value outside the domain of the training data is an extrapolation and is marked so."
@@ -242,6 +262,14 @@ _VOCABULARY = {
         Property("window_of_products", "", "1 where the window is that of the decomposition products"),
         Property("mutual_reaction_energy", "eV/atom", "Mutual reaction energy", _REACTION_CAVEAT),
         Property("interface_reaction_energy", "eV/atom", "Interface reaction energy", _REACTION_CAVEAT),
+        Property("defect_energy", "eV", "Defect formation energy", _DEFECT_CAVEAT),
+        Property("interface_energy", "J/m^2", "Interface energy", _INTERFACE_CAVEAT),
+        Property(
+            "interface_strain_energy", "J/m^2", "Strain energy of the interface's solids", _STRAIN_CAVEAT
+        ),
+        Property("interface_excess", "1/nm^2", "Ions at the interface beyond those of the solids"),
+        Property("work_of_adhesion", "J/m^2", "Work of adhesion", _SOFT_CAVEAT),
+        Property("bulk_exchange_energy", "eV", "Energy of the exchanges between two bulks", _EXCHANGE_CAVEAT),
         Property("average_voltage", "V", "Average voltage", _VOLTAGE_CAVEAT, _LESS_CERTAIN),
         Property("lowest_voltage", "V", "Voltage of the lowest plateau", _VOLTAGE_CAVEAT, _LESS_CERTAIN),
         Property("highest_voltage", "V", "Voltage of the highest plateau", _VOLTAGE_CAVEAT, _LESS_CERTAIN),
@@ -296,6 +324,7 @@ TRUTH_SECTIONS = {
         "energy_per_discharged_mass",
         "energy_per_discharged_volume",
     ),
+    "Defects": ("defect_energy",),
     "Topotactic limits": (
         "topotactic_reduction_limit",
         "topotactic_oxidation_limit",

@@ -31,7 +31,14 @@ from invdesign.errors import Infeasible, InvdesignError, PluginError, RunError
 from invdesign.functions import FitnessFunction
 from invdesign.processes import start_child
 from invdesign.properties import STRUCTURE_PREFIX, is_structure
-from invdesign.protocols import Evaluator, FolderEvaluator, InheritingSpace, SearchSpace, design_of
+from invdesign.protocols import (
+    Evaluator,
+    FolderEvaluator,
+    InheritingSpace,
+    ReferencedSpace,
+    SearchSpace,
+    design_of,
+)
 from invdesign.registry import FOREIGN_ERRORS
 from invdesign.settings import STORED_FOLDER, load
 from invdesign.structures.files import compress_text, decompress_text, structure_from_json, structure_to_json
@@ -40,6 +47,7 @@ from invdesign.structures.site_labels import carry_labels, has_labels
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+REFERENCES_KEPT = 1_000  # reference structures of designs whose hashes are kept (chosen)
 DESIGNS_KEPT = 256  # in memory: a candidate's stages often follow each other on one worker (chosen)
 BUILD = "build"
 ADOPT = "build: adopt"  # stage of tasks that adopt structures from outside; no name of a user's stage
@@ -150,6 +158,10 @@ class Worker:
 
     def __post_init__(self) -> None:
         self._designs: OrderedDict[str, Design] = OrderedDict()
+        self._reference_roles = (
+            self.space.reference_structures if isinstance(self.space, ReferencedSpace) else ()
+        )
+        self._references: dict[int, tuple[Structure, str]] = {}
 
     @classmethod
     def from_setup(cls, setup: Setup) -> Worker:
@@ -208,10 +220,34 @@ class Worker:
         except FOREIGN_ERRORS as error:  # a space may raise anything; the candidate carries the cause
             return _encode_failure(_failure_from(error, BUILD))
         return {
-            "design": _hash_design(design),
+            "design": self._hash_design(design),
             "formula": design.composition.reduced_formula if design.composition is not None else "",
             "cost": {"seconds": time.perf_counter() - started},
         }
+
+    def _hash_design(self, design: Design) -> dict[str, str]:
+        """Hashes of everything that evaluators may require of a design, by name, for cache keys."""
+        hashes = {
+            STRUCTURE_PREFIX + role: self._hash_structure(role, s) for role, s in design.structures.items()
+        }
+        hashes["parameters"] = _hash_text(json.dumps(dict(design.parameters), sort_keys=True))
+        if design.composition is not None:
+            hashes["composition"] = _hash_text(design.composition.formula)
+        return hashes
+
+    def _hash_structure(self, role: str, structure: Structure) -> str:
+        """Hash of a structure of a design.
+
+        Designs share their reference structures, so that these are hashed once; keeping them keeps their identity.
+        """
+        if role not in self._reference_roles:
+            return _hash_text(structure_to_json(structure))
+        known = self._references.get(id(structure))
+        if known is None:
+            if len(self._references) >= REFERENCES_KEPT:
+                self._references.clear()
+            known = self._references[id(structure)] = structure, _hash_text(structure_to_json(structure))
+        return known[1]
 
     def _answer_adoption(self, member: Answer) -> Answer:
         """Answer to a member of an adoption task."""
@@ -421,17 +457,6 @@ def _decode_structure(blob: str) -> Structure:
 
 def _hash_text(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _hash_design(design: Design) -> dict[str, str]:
-    """Hashes of everything that evaluators may require of a design, by name, for cache keys."""
-    hashes = {
-        STRUCTURE_PREFIX + role: _hash_text(structure_to_json(s)) for role, s in design.structures.items()
-    }
-    hashes["parameters"] = _hash_text(json.dumps(dict(design.parameters), sort_keys=True))
-    if design.composition is not None:
-        hashes["composition"] = _hash_text(design.composition.formula)
-    return hashes
 
 
 _worker: Worker | None = None

@@ -6,11 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from invdesign.candidate import Input
+from tests.surrogates.interfaces.crystals import make_interfaces
+
 Example = dict[str, Any]
 
 ANIONS = ["H", "F", "Cl", "Br", "I", "O", "S", "Se", "Te"]
 REFERENCE = "lithium-chalcohalides"
 LITHIUM_PHASES = str(Path(__file__).parents[1] / "campaigns" / "data" / "lithium_phases.csv")
+EMT = {"kind": "ase", "calculator": "emt"}
 PROPERTY_MODEL = str(Path(__file__).parent / "data" / "property_models" / "metal_content")
 KNOWN = {
     "name": "known.csv",
@@ -68,6 +72,31 @@ SPACES: dict[str, list[Example]] = {
             ],
         },
         {"formula": "SrTiO3", "formula_units": 1, "generators": ["prototypes"]},
+    ],
+    "interface": [
+        {
+            "substrate": {"parent": "layered", "planes": [[1, 1, 0]], "thickness": 5.0},
+            "film": {"parent": "rocksalt", "planes": [[1, 1, 0]], "thickness": 5.5},
+            "match": {"max_area": 95, "max_strain": 0.06},
+            "region": 3.0,
+            "exchange": [{"substrate": "M", "film": "M", "most": 2}],
+            "deplete": {"ion": "Li", "from": "substrate", "most": 2},
+            "gap": {"min": 1.8, "max": 2.6},
+        },
+        {
+            "substrate": {"parent": "antifluorite", "planes": [[1, 0, 0], [1, 1, 0]], "layers": 2},
+            "film": {"metal": "Li", "planes": [[1, 0, 0]], "layers": 4},
+            "match": {"max_area": 40, "max_strain": 0.08},
+            "shift": {"spacing": 1.0},
+        },
+        {
+            "substrate": {"parent": "antifluorite", "planes": [[1, 0, 0]], "layers": 2, "terminations": [1]},
+            "film": {"metal": "Li", "planes": [[1, 0, 0]], "layers": 4},
+            "match": {"max_area": 12, "max_strain": 0.08, "strained": "both"},
+            "boundary": "vacuum",
+            "gap": 2.0,
+            "rattle": 0.05,
+        },
     ],
     "latent": [
         {"generator": "crystal_vae", "elements": ["Li", "O", "Cl"], "required": ["Li"], "atoms": [2, 8]}
@@ -419,6 +448,11 @@ EVALUATORS: dict[str, list[Example]] = {
     "decomposition_energy": [{"reference": REFERENCE}],
     "energy_above_hull": [{"reference": REFERENCE}],
     "stability_window": [{"reference": REFERENCE, "ion": "Li"}],
+    "defect_energy": [
+        {"potential": {"kind": "ase", "calculator": "ideal_gas"}},
+        {"conditions": {"equilibrium_with": ["Li2O", "Li3N"], "limits": {"Li": "rich"}}},
+        {"conditions": {"ion": "Li", "voltage": 3.5}, "reference": "lithium-chalcohalides", "smax": 0.1},
+    ],
     "interface_reaction": [
         {"reference": REFERENCE, "against": ["Li2S", {"formula": "LiF", "energy_per_atom": -4.8}]},
         {
@@ -428,6 +462,9 @@ EVALUATORS: dict[str, list[Example]] = {
             "ion": "Li",
         },
     ],
+    "interface_energy": [{"potential": EMT}, {"potential": EMT, "open_ion": {"ion": "Li", "voltage": 3.5}}],
+    "work_of_adhesion": [{"potential": EMT}],
+    "exchange_energy": [{"potential": EMT, "supercell": 5.0, "tries": 1}],
     "landscape": [{"function": "sphere"}, {"function": "zdt1"}, {"function": "dtlz2", "batch_size": 2}],
 }
 
@@ -444,3 +481,8 @@ SLOW = frozenset({"relax"})  # kinds whose check takes more than seconds
 def examples(group: str) -> list[tuple[str, Example]]:
     """(kind, settings with kind) of every example of a group."""
     return [(kind, {"kind": kind, **fields}) for kind, items in BY_GROUP[group].items() for fields in items]
+
+
+def make_inputs(kind: str) -> list[Input] | None:
+    """Inputs for evaluators that the usual anti-perovskites do not suit; None for all others."""
+    return make_interfaces() if kind in {"interface_energy", "work_of_adhesion", "exchange_energy"} else None

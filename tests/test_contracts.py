@@ -10,7 +10,7 @@ from invdesign import registry
 from invdesign.settings import load
 from invdesign.testing import check_evaluator, check_generator, check_optimizer, check_space
 from invdesign.testing.optimizers import ONE_OBJECTIVE, TWO_OBJECTIVES
-from tests.examples import BY_GROUP, OPTIMIZERS, SLOW, SPACES, Example, examples
+from tests.examples import BY_GROUP, OPTIMIZERS, SLOW, SPACES, Example, examples, make_inputs
 
 REFUSED = {
     ("cma", "composition"),
@@ -87,4 +87,4 @@ def test_every_optimizer_searches_every_space(optimizer: str, kind: str) -> None
 @pytest.mark.parametrize("example", cases("evaluators"))
 def test_evaluators_keep_their_contract(example: Example) -> None:
     """What is promised is given, whatever the batch, and caches can trust the fingerprint."""
-    check_evaluator(load("evaluators", example, trust_code=True))
+    check_evaluator(load("evaluators", example, trust_code=True), make_inputs(example["kind"]))

@@ -206,6 +206,7 @@ def map_measured_roles(stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
         stages: the funnel after the build stage, `latest` resolved.
     """
     order: list[str] = [INITIAL]
+    made_before: set[str] = set()
     known: dict[str, str] = {}
     found: dict[str, dict[str, str]] = {}
     for stage in stages:
@@ -215,7 +216,10 @@ def map_measured_roles(stages: Sequence[Stage]) -> dict[str, dict[str, str]]:
         aside = find_side_roles([stage])
         made = [role for role in roles_in(evaluator.provides) if role not in aside]
         read = roles_in(sorted(evaluator.requires))
-        order += [role for role in (*read, *made) if role not in order]
+        # Roles that no stage made are references of the space: they stand before `initial`, which is the candidate.
+        given = [role for role in read if role not in order and role not in made_before]
+        order = [*given, *order, *(role for role in (*read, *made) if role not in {*order, *given})]
+        made_before.update(roles_in(evaluator.provides))
         by = made[-1:] or read or [known[name] for name in sorted(evaluator.requires) if name in known]
         names = [name for name in evaluator.provides if not is_structure(name)]
         if by:

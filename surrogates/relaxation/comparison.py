@@ -140,7 +140,7 @@ class Comparison:
         groups: international symbols of the space groups before and after; `?` where none was found.
         numbers: of these space groups; 0 where none was found.
         regions: comparison by side, where it was asked for; then polyhedra, units, pairs and displacement are those of the
-            sites that are judged (`regions.Sites.judged`).
+            sites that are judged (`regions.Sites.judged`), and units are named by their centre and kept if they are whole.
         intended: symbol of the space group within LOOSE_SYMPREC of a triclinic or monoclinic start: without its
             small random displacements.
     """
@@ -210,12 +210,15 @@ def compare_structures(
     ions = np.array([symbol == working_ion for symbol in old.symbols])
     pairs = list_new_pairs(old, lengths, bonds)
     judged, by_region = np.ones(len(ions), dtype=bool), None
+    units, whole = _compare_units(old, lengths, bonds), dict[int, bool]()
     if regions is not None:
-        sites_of = read_sites(before, interface=regions.interface)
+        sites_of = read_sites(before, regions.intact, interface=regions.interface)
         judged = sites_of.judged
-        by_region = _compare_regions(
-            match, old, new, sites_of, ions, make_rule(regions.intact or (before,)), regions, pairs
-        )
+        rule = make_rule(regions.intact or (before,))
+        by_region = _compare_regions(match, old, new, sites_of, ions, rule, regions, pairs)
+        # Starts may be distorted or mixed: a polyanion is judged by the intact crystals, not by its neighbours at the start.
+        whole = rule.find_whole(new)
+        units = tuple((old.symbols[k], kept) for k, kept in whole.items() if judged[k])
         moved = (
             np.where(judged & ~ions, moved, 0.0) if by_region.slabs is None else by_region.slabs.departures
         )
@@ -223,14 +226,15 @@ def compare_structures(
         moved = np.zeros(len(ions))
         moved[~ions] = _find_host_displacements(before, after, ions, str(working_ion))
     farthest = int(moved.argmax())
-    polyhedra, others = _compare_polyhedra(old, new, _find_sites(before, sites), judged)
+    centres = np.array([k in whole for k in range(len(ions))], dtype=bool)
+    polyhedra, others = _compare_polyhedra(old, new, _find_sites(before, sites), judged & ~centres)
     return Comparison(
         displacement=float(moved.max()),
         farthest=old.symbols[farthest],
         volume_change=100.0 * (float(after.volume / before.volume) - 1.0),
         polyhedra=polyhedra,
         others=others,
-        units=_compare_units(old, lengths, bonds, judged),
+        units=units,
         pairs=_name_pairs(old, [(bond, length) for bond, length in pairs if judged[list(bond[:2])].all()]),
         groups=(groups[0][0], groups[1][0]),
         numbers=(groups[0][1], groups[1][1]),
@@ -361,16 +365,15 @@ def _compare_polyhedra(
 
 
 def _compare_units(
-    ions: Ions, lengths: Mapping[Bond, float], bonds: Mapping[Bond, float], judged: BoolArray
+    ions: Ions, lengths: Mapping[Bond, float], bonds: Mapping[Bond, float]
 ) -> tuple[tuple[str, bool], ...]:
-    """Formula of each covalent unit of judged sites, and True if its bonds stayed."""
+    """Formula of each covalent unit, and True if its bonds stayed."""
     return tuple(
         (
             _write_formula([ions.symbols[k] for k in sorted(unit)]),
             select_bonds(unit, lengths) == select_bonds(unit, bonds),
         )
         for unit in join_units(lengths)
-        if judged[list(unit)].all()
     )
 
 

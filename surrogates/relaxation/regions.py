@@ -20,16 +20,19 @@ if TYPE_CHECKING:
     from surrogates.relaxation.matching import Match
 
 SUBSTRATE, FILM = "substrate", "film"
-HOST = "host"
+HOST, DEFECT = "host", "defect"
 # Å beyond the sum of covalent radii up to which an atom is bonded in a whole unit: 1.98 Å for P-O (1.54), 2.37 Å for P-S (2.05).
 # Chosen between the lengths at which a bond counts as lost (SAME_BOND_STRETCH) for oxides and for sulfides.
 WHOLE_TOLERANCE = 0.25
 # Share of an element's centres from which a number of neighbours is one of whole units (chosen: BO3 and BO4 of one borate both
 # count, two broken units of eight do not).
 MIN_SHARE = 0.3
-# Å from an atom of the other side within which an atom is at a plane. Chosen: above the bonds, 1.5 to 2.7 Å, of ions and their
+# Å from an atom of the other side within which an atom is at a plane, or at a defect. Chosen: above the bonds, 1.5 to 2.7 Å, of ions and their
 # neighbours, about the distance of the next shell.
 PLANE_REACH = 3.5
+SAME_CELL = 1e-3  # Å; chosen: a candidate and its host are built in one cell
+# Å from every atom from which a site of the host is empty. Chosen: above the distortions that starts have, below bonds.
+VACANT_REACH = 1.2
 # Å without atoms from which a slice is a vacuum; chosen: wider than any gap a search starts from.
 VACUUM_WIDTH = 8.0
 # Å beyond the sum of covalent radii up to which an atom is no isolated one; Li-Li of the metal has 0.5, Li-S 0.1. Chosen.
@@ -47,31 +50,28 @@ class Sites:
     Attributes:
         sides: of each site.
         inner: shape (n,), True for sites deeper than the region that may change, and far from the other side.
-        interface: True for the two sides of an interface.
+        judged: shape (n,), True for sites whose surroundings must stay: the inner ones, or of a defect without such sites those of the
+            host far from it.
     """
 
     sides: tuple[str, ...]
     inner: BoolArray
-    interface: bool
+    judged: BoolArray
 
     def on_side(self, side: str) -> BoolArray:
         """True for sites of `side`, shape (n,)."""
         return np.array([name == side for name in self.sides], dtype=bool)
 
-    @property
-    def judged(self) -> BoolArray:
-        """Sites whose surroundings must stay: the inner ones, or those of the host of a defect that has none."""
-        return self.inner if self.inner.any() or self.interface else self.on_side(HOST)
 
-
-def read_sites(structure: Structure, *, interface: bool) -> Sites:
+def read_sites(structure: Structure, intact: Sequence[Structure] = (), *, interface: bool) -> Sites:
     """Read the labels that the comparison needs.
 
     Sites deeper than the region may lie at the second plane of a cell without vacuum: within `PLANE_REACH` of the other side they
-    are no inner ones.
+    are no inner ones. Sites of a host that near to an atom of a defect, or to an empty site of the intact host, are not judged.
 
     Args:
         structure: with labels of sites.
+        intact: of a defect, the host in the same cell, which tells of vacancies; others are no help.
         interface: True if there must be the two sides of an interface.
 
     Raises:
@@ -91,11 +91,19 @@ def read_sites(structure: Structure, *, interface: bool) -> Sites:
             "defects"
         )
     inner = np.array([bool(flag) for flag in labels.get(INNER, [False] * len(sides))], dtype=bool)
-    if interface and inner.any():
-        first, second, *_ = structure.get_neighbor_list(PLANE_REACH)
-        film = np.array([side == FILM for side in sides], dtype=bool)
-        inner[first[film[first] != film[second]]] = False
-    return Sites(sides, inner, interface)
+    first, second, *_ = structure.get_neighbor_list(PLANE_REACH)
+    names = np.array(sides)
+    at_plane = first[names[first] != names[second]]
+    if interface:
+        inner[at_plane] = False
+    judged = inner.copy() if interface or inner.any() else names == HOST
+    judged[at_plane] = False
+    for host in intact if not interface else ():
+        if np.allclose(host.lattice.matrix, structure.lattice.matrix, atol=SAME_CELL):
+            apart = structure.lattice.get_all_distances(structure.frac_coords, host.frac_coords)
+            empty = apart.min(axis=0) > VACANT_REACH
+            judged[(apart[:, empty] < PLANE_REACH).any(axis=1)] = False
+    return Sites(sides, inner, judged)
 
 
 # Polyanions.
@@ -326,7 +334,8 @@ def _find_widest_gap(match: Match, height: float) -> float:
 def find_isolated(ions: Ions, sides: Sequence[str]) -> IntArray:
     """Find the atoms without contact to a slab or crystal, as molecules in a vacuum.
 
-    Contacts are pairs up to the sum of their covalent radii and 1 Å. Pieces with at least half of the atoms of a side are slabs.
+    Contacts are pairs up to the sum of their covalent radii and 1 Å. Pieces with at least half of the atoms of a side are slabs; a
+    defect is no side of its own.
 
     Args:
         ions: n sites at their positions.
@@ -347,7 +356,7 @@ def find_isolated(ions: Ions, sides: Sequence[str]) -> IntArray:
     _, piece = connected_components(graph, directed=False)
     names = np.array(sides)
     whole: set[int] = set()
-    for side in dict.fromkeys(sides):
+    for side in set(sides) - {DEFECT} or set(sides):
         pieces, counts = np.unique(piece[names == side], return_counts=True)
         whole |= {int(name) for name, count in zip(pieces, counts, strict=True) if 2 * count >= counts.sum()}
     return np.flatnonzero(~np.isin(piece, sorted(whole))).astype(np.int64)

@@ -298,7 +298,7 @@ class Relax(PotentialEvaluator):
         """
         fields: dict[str, Any] = {"kind": registry.name_of(type(self)), **handler(self)}
         if not self.fixed:
-            del fields["fixed"]
+            fields.pop("fixed", None)
         return {name: value for name, value in fields.items() if (name, value) != ("structure", INITIAL)}
 
     @property

@@ -221,3 +221,16 @@ def test_the_structure_stands_beside_the_property(tmp_path: Path) -> None:
     assert "structure (relaxed): 5 atoms" in told
     assert "Bottleneck radius (Å, relaxed)" in page
     assert "relaxed as stage relax leaves it" in page
+
+
+def test_a_property_of_a_defect_is_no_property_of_its_host() -> None:
+    """The references that a space builds come before what stages make of the candidate."""
+    space = {"kind": "defect", "parent": "lithium_nitride", "cell": [2, 2, 2], "defects": {"vacancy Li": 1}}
+    space |= {"charge_neutral": False}
+    made = campaign(
+        RELAX,
+        {"defect_energy": {"potential": LJ}},
+        space=space,
+        objectives=[{"minimize": "defect_energy"}],
+    )
+    assert made.measured_on["defect_energy"] == "relaxed"

@@ -16,7 +16,7 @@ from invdesign.candidate import Candidate, Design, Evaluation, Input, Proposal
 from invdesign.structures.site_labels import set_labels
 from surrogates.relaxation.bonding import make_ions
 from surrogates.relaxation.kept import StructureKept
-from surrogates.relaxation.regions import make_rule
+from surrogates.relaxation.regions import make_rule, read_sites
 
 EDGE = 4.0  # Å, of the cell in the plane
 
@@ -202,6 +202,26 @@ def test_broken_units_are_counted_against_an_intact_crystal() -> None:
     assert found.properties["broken_polyanions"] == 1
     assert found.details["whole_polyanions"] == "P: 1 of 3 units whole"
     assert found.properties["structure_kept"] == 0.0
+
+
+def test_neighbours_of_a_defect_are_not_judged() -> None:
+    """A unit that breaks beside a foreign atom is counted, and only one far away is a loss; one defect is no slab."""
+    start = tetrahedra("OOOO", "OOON", "OOOO")
+    sides = ["defect" if site.specie.symbol == "N" else "host" for site in start]
+    set_labels(start, {"side": sides})
+    for unit, judged_too in ((1, False), (2, True)):
+        end = start.copy()
+        end.translate_sites([5 * unit + 2], [0.9, -0.9, -0.9], frac_coords=False)
+        found = judged(start, end, regions="defect", displacement=None)
+        assert ("1 of 2 P units broken" in found.details["structure_kept"]) == judged_too
+        assert found.properties["broken_polyanions"] == 1
+    host, end = tetrahedra("OOOO", "OOOO", "OOOO"), tetrahedra("OOOO", "OOO", "OOOO")
+    assert not read_sites(end, [host], interface=False).judged[5:9].any()  # a vacancy has no site of its own
+    assert read_sites(end, [host], interface=False).judged[[0, 9]].all()
+    assert read_sites(end, interface=False).judged.all()
+    chain = Structure(Lattice.cubic(3.0), ["Li"], [[0, 0, 0]]) * (4, 4, 4)
+    set_labels(chain, {"side": ["host"] * 63 + ["defect"]})
+    assert judged(chain, chain, regions="defect").properties["isolated_atoms"] == 0
 
 
 def test_structures_without_sides_and_lone_settings_are_refused() -> None:

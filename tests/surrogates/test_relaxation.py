@@ -220,6 +220,9 @@ def test_settings_without_held_atoms_keep_their_fingerprint() -> None:
     fields = Relax(potential=EMT).model_dump(mode="json")
     assert "fixed" not in fields
     assert fields["cell"] is True
+    assert Relax(potential=EMT).model_dump(mode="json", include=set()) == {
+        "kind": "relax"
+    }  # as reports ask for it
     assert Relax(potential=EMT, cell="normal", fixed=["film"]).model_dump(mode="json")["fixed"] == ["film"]  # type: ignore[arg-type]  # as in a file
 
 

@@ -362,7 +362,7 @@ class DefectSpace(CountableSpace):
         codes, distortion = self._read_canonical(genome)
         structure = self._cell.build_structure(codes, distortion, self._rattle)
         design = build_design(structure, self._unit.name)
-        return replace(design, structures={"host": self._cell.host.copy(), **design.structures})
+        return replace(design, structures={"host": self._cell.host, **design.structures})
 
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
         """Cluster correlations, distances of defects by kind, gaps, distortion and electrostatic energy, shape (n, d).

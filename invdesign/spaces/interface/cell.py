@@ -119,6 +119,11 @@ class InterfaceCell:
 
     # Symmetry.
 
+    @cached_property
+    def distinct_shifts(self) -> IntArray:
+        """Distinct shifts on the grid, shape (k, 2), in steps."""
+        return self.shifts.list_distinct()
+
     def to_canonical(self, shift: IntArray, codes: IntArray) -> tuple[IntArray, IntArray]:
         """Smallest symmetric image: of the shift first, then of the species among operations that lead to it.
 

@@ -147,7 +147,7 @@ class _Surface:
         sides = [
             np.flatnonzero((cell.depth <= CHARGE_REACH) & (cell.is_film == film)) for film in (False, True)
         ]
-        self._sides = [(own, _damp(cell, own, images)) for own in sides]
+        self._sides = [(own, *_couple_varying(cell, own, images)) for own in sides]
         self._below, self._above, self._apart = _list_near_pairs(cell, sides[0], sides[1], images)
 
     def find_pairs(self, shift: IntArray, gap: float) -> _Pairs:
@@ -160,9 +160,8 @@ class _Surface:
     def energy_within(self, charges: FloatArray, changes: FloatArray) -> float:
         """Energy that changes of charges bring within each side, eV."""
         total = 0.0
-        for own, matrix in self._sides:
-            before = charges[own] - changes[own]
-            total += float(changes[own] @ matrix @ (before + 0.5 * changes[own]))
+        for own, varying, matrix in self._sides:
+            total += float(changes[varying] @ matrix @ (charges[own] - 0.5 * changes[own]))
         return total
 
 
@@ -201,13 +200,17 @@ def _damped_coulomb(distance: FloatArray) -> FloatArray:
     return found
 
 
-def _damp(cell: InterfaceCell, own: IntArray, images: FloatArray) -> FloatArray:
-    """Energies of unit charges on the sites `own` of one side, shape (k, k), without those of a site with itself."""
-    positions = cell.positions[own]
-    apart = positions[None, :] - positions[:, None]
-    total = np.zeros((len(own), len(own)))
+def _couple_varying(cell: InterfaceCell, own: IntArray, images: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Couplings of the varying sites of one side with all of its sites.
+
+    Returns:
+        (varying sites (v,), energies of unit charges (v, k), without those of a site with itself, eV).
+    """
+    varying = own[np.isin(own, cell.sites.places)]
+    apart = cell.positions[own][None, :] - cell.positions[varying][:, None]
+    total = np.zeros((len(varying), len(own)))
     for image in images:
-        distance = np.linalg.norm(apart + image, axis=2)
-        near = (distance < CHARGE_REACH) & (distance > 1e-6)
-        total[near] += _damped_coulomb(distance[near])
-    return total
+        squares = ((apart + image) ** 2).sum(axis=2)
+        near = (squares < CHARGE_REACH**2) & (squares > 1e-9)
+        total[near] += _damped_coulomb(np.sqrt(squares[near]))
+    return varying, total

@@ -27,6 +27,7 @@ from invdesign.spaces.interface.shifts import ShiftRule, count_grid, to_steps
 from invdesign.spaces.interface.sites import Sublattice, Transfer, VaryingSites
 from invdesign.spaces.interface.symmetry import find_site_symmetry
 from invdesign.spaces.interface.table import VOID, SiteTable, place_voids, tabulate_sites
+from invdesign.spaces.interface.terminations import describe_slabs, list_side_slabs
 from invdesign.spaces.ordered_sites.amounts import VACANCY
 from invdesign.spaces.ordered_sites.orderings import SiteGroup
 from invdesign.spaces.ordered_sites.supercell import find_named_sites
@@ -38,7 +39,6 @@ from invdesign.structures.bicrystals import (
     build_bicrystal,
     check_region,
     list_matches,
-    list_slabs,
     make_solid,
 )
 
@@ -71,7 +71,7 @@ def build_plan(space: InterfaceSettings) -> InterfacePlan:
     """
     choices: Mapping[Side, SolidChoice] = {"substrate": space.substrate, "film": space.film}
     solids: Mapping[Side, Solid] = {side: make_solid(choice.source) for side, choice in choices.items()}
-    slabs = {side: _list_side_slabs(side, choice, solids[side]) for side, choice in choices.items()}
+    slabs = {side: list_side_slabs(side, choice, solids[side]) for side, choice in choices.items()}
     matches = _list_named_matches(space, slabs)
     sublattices, transfers = _list_sublattices(space, solids)
     for side, own in slabs.items():
@@ -82,34 +82,8 @@ def build_plan(space: InterfaceSettings) -> InterfacePlan:
     cells = tuple(builder.build(match) for match in matches)
     _check_transfers(cells, transfers, sublattices)
     remarks = [f"{side}: planes refer to the cell of {solids[side].describe_cell()}" for side in SIDES]
-    remarks += [_describe_slabs(side, slabs[side]) for side in SIDES]
+    remarks += [describe_slabs(side, slabs[side]) for side in SIDES]
     return InterfacePlan(cells, (*remarks, _describe_matches(cells)))
-
-
-def _list_side_slabs(side: Side, choice: SolidChoice, solid: Solid) -> list[Slab]:
-    """Slabs of one side: every plane with its chosen terminations.
-
-    Raises:
-        ValueError: a plane has no termination of a chosen number.
-    """
-    found: list[Slab] = []
-    for plane in choice.planes:
-        slabs = list_slabs(solid, plane, layers=choice.layers, thickness=choice.thickness)
-        numbers = [slab.termination for slab in slabs]
-        found += [
-            slab for slab in slabs if not choice.terminations or slab.termination in choice.terminations
-        ]
-        if choice.terminations and not set(numbers) & set(choice.terminations):
-            raise ValueError(
-                f"{side}: the plane {_write_plane(plane)} of {solid.name} has the terminations "
-                f"{', '.join(map(str, numbers))}, and none of them is chosen"
-            )
-    return found
-
-
-def _write_plane(plane: Sequence[int]) -> str:
-    """Write Miller indices as `(110)`, with spaces where one is negative."""
-    return f"({('' if min(plane) >= 0 else ' ').join(map(str, plane))})"
 
 
 def _list_named_matches(space: InterfaceSettings, slabs: Mapping[Side, Sequence[Slab]]) -> list[Match]:
@@ -337,28 +311,14 @@ class _CellBuilder:
 # Remarks.
 
 
-def _describe_slabs(side: Side, slabs: Sequence[Slab]) -> str:
-    """Describe the planes and terminations of one side."""
-    parts = []
-    for slab in slabs:
-        notes = [f"{slab.thickness:.1f} Å"]
-        if slab.polar:
-            notes.append("polar: formal charges give it a dipole")
-        if not slab.stoichiometric:
-            notes.append("not stoichiometric")
-        if slab.symmetric:
-            notes.append("two equal surfaces")
-        parts.append(f"{slab.label} ({', '.join(notes)})")
-    return f"{side}: terminations {_list_some(parts)}"
-
-
 def _describe_matches(cells: Sequence[InterfaceCell]) -> str:
     """Describe the matches: atoms, area and strain of each, and the gap."""
     parts = [
         f"{cell.name} ({cell.bicrystal.match.atoms} atoms, {cell.area:.0f} Å², strain {100 * cell.strain:.1f} %, gap {cell.gap:g} Å)"
         for cell in cells
     ]
-    number = "1 match" if len(cells) == 1 else f"{len(cells)} matches"
+    atoms = [cell.bicrystal.match.atoms for cell in cells]
+    number = "1 match" if len(cells) == 1 else f"{len(cells)} matches of {min(atoms)} to {max(atoms)} atoms"
     unlike = sum(cell.bicrystal.boundary == "sandwich" and not cell.bicrystal.planes_alike for cell in cells)
     end = f"; the two planes of {unlike} of them differ, so that energies are means of both" if unlike else ""
     return f"{number}: {_list_some(parts)}{end}"

@@ -50,6 +50,8 @@ class SolidChoice(Frozen):
     """Least thickness of the slab in Å, instead of `layers`."""
     terminations: Annotated[tuple[int, ...], Field(strict=False)] = ()
     """Numbers of the terminations to choose from, in the order that the notes of the campaign list; all where empty."""
+    keep_bonds: bool = False
+    """Leave out terminations that cut bonds between non-metals, such as those of PS4."""
 
     @field_validator("planes")
     @classmethod

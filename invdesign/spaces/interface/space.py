@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from pydantic import model_validator
 
-from invdesign.arrays import FloatArray, IntArray
+from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Json, genome_key
 from invdesign.errors import Infeasible, InvdesignError
 from invdesign.periodic import periodic_mask, wrap_into_cube
@@ -42,7 +42,7 @@ class InterfaceSpace(InterfaceSettings):
 
     A genome names the match, and holds what may vary of the rest: the shift of the film in fractions of the cell of
     non-identical displacements, the gap in Å, and the species of every site that may change, from the plane downwards:
-    `{"match": "(110)1|(010)3 2x1", "shift": [0.25, 0.5], "substrate Co": ["P", "Co"], "film P": ["P", "Co"]}`.
+    `{"match": "(110)1|(010)3 2x1|1x1", "shift": [0.25, 0.5], "substrate Co": ["P", "Co"], "film P": ["P", "Co"]}`.
     A space of matches and shifts on a grid alone can be counted (`count`, `genome`, `blocks`).
     """
 
@@ -168,13 +168,8 @@ class InterfaceSpace(InterfaceSettings):
         varies = bool(self.exchange or self.deplete) or isinstance(self.gap, GapRange)
         if varies or self.shift == "free":
             return None
-        found = tuple(accumulate(len(shifts) for shifts in self._distinct_shifts))
+        found = tuple(accumulate(len(cell.distinct_shifts) for cell in self._plan.cells))
         return found if found[-1] <= MAX_LISTED else None
-
-    @cached_property
-    def _distinct_shifts(self) -> tuple[IntArray, ...]:
-        """Distinct shifts on the grid of each match, shape (k, 2), in steps."""
-        return tuple(cell.shifts.list_distinct() for cell in self._plan.cells)
 
     def count(self) -> int | None:
         """Number of distinct interfaces where only the match and a grid of shifts vary, else None."""
@@ -190,7 +185,7 @@ class InterfaceSpace(InterfaceSettings):
         own = index - (self._ends[match - 1] if match else 0)
         cell = self._plan.cells[match]
         codes = np.zeros(len(cell.sites), dtype=np.int64)
-        return Placed(match, self._distinct_shifts[match][own], cell.gap, codes)
+        return Placed(match, cell.distinct_shifts[own], cell.gap, codes)
 
     def blocks(self, size: int) -> Iterator[tuple[int, FloatArray]]:
         """Iterate over features in blocks of at most `size` rows.

@@ -172,7 +172,7 @@ def _search(substrates: Sequence[Slab], films: Sequence[Slab], limits: MatchLimi
         for film in films:
             key = substrate.surface_lattice.tobytes() + film.surface_lattice.tobytes()
             if key not in known:
-                known[key] = list(_pair_superlattices(substrate, film, limits))
+                known[key] = list(pair_superlattices(substrate, film, limits))
             found += _list_distinct(substrate, film, known[key], limits)
     return sorted(found, key=lambda match: (match.atoms, round(match.strain, 6), match.name))
 
@@ -233,7 +233,7 @@ def _rank_image(image: tuple[int, ...]) -> tuple[bool, int, int, tuple[int, ...]
     return a * d - b * c < 0, abs(b) + abs(c), sum(n < 0 for n in (a, b, c, d)), (-a, -b, -c, -d)
 
 
-def _pair_superlattices(
+def pair_superlattices(
     substrate: Slab, film: Slab, limits: MatchLimits
 ) -> Iterator[tuple[IntArray, IntArray]]:
     """Pair superlattices that a strain within the limits brings together, as matrices of substrate and film.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +19,10 @@ from invdesign.rng import rng_for
 from invdesign.settings import load
 from invdesign.spaces.interface import InterfaceSpace
 from invdesign.spaces.interface.building import REFERENCES
+from invdesign.spaces.interface.settings import SolidChoice
+from invdesign.spaces.interface.terminations import count_cut_bonds, describe_slab, list_side_slabs
+from invdesign.structures.bicrystals import list_slabs, make_solid
+from invdesign.structures.files import structure_to_cif
 from invdesign.structures.site_labels import INNER, LAYER, NATIVE, SIDE
 
 LAYERED = {"parent": "layered", "planes": [[1, 1, 0]], "thickness": 5.0}
@@ -120,6 +125,64 @@ def test_symmetric_images_are_one_genome(number: int, chosen: int) -> None:
         places = cell.sites.places[group.first : group.stop].tolist()
         image[group.name] = [moved[place] for place in places]
     assert own.canonical(image) == own.canonical(genome)
+
+
+@given(number=st.integers(0, 10_000), chosen=st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+@pytest.mark.parametrize("fields", [MIXED, {**CONTACT, "shift": "free"}], ids=["mixed", "contact"])
+def test_unmixed_interfaces_are_one_with_their_other_plane(
+    fields: Mapping[str, Any], number: int, chosen: int
+) -> None:
+    """Without exchanged atoms, operations that exchange the two planes of a sandwich give the same genome, too."""
+    own = space(fields)
+    genome = start(own, number, "abrupt" if "abrupt" in own.operators() else "start")
+    cell = next(cell for cell in own._plan.cells if cell.name == genome["match"])
+    operation = cell.bicrystal.operations[chosen % len(cell.bicrystal.operations)]
+    image = {**genome, "shift": operation.move_shift(np.array(genome["shift"])).tolist()}
+    assert own.canonical(image) == own.canonical(genome)
+    assert are_congruent(initial(own, image), initial(own, genome))
+
+
+def test_a_fixed_shift_and_a_vacuum() -> None:
+    """All candidates lie at the one shift, below a vacuum of the wanted thickness; deep sites stay as they are."""
+    own = space(
+        MIXED,
+        boundary="vacuum",
+        vacuum=12.0,
+        shift=[0.25, 0.4],
+        gap=2.0,
+        deplete=[],
+        exchange=[{"substrate": "M", "film": "M", "most": 2, "deep": 1.5}],
+    )
+    assert "shift" not in own.operators()
+    for number in range(5):
+        genome = start(own, number)
+        assert set(genome) == {"match", "substrate M", "film M"}
+        structure = initial(own, genome)
+        heights = np.sort(structure.cart_coords[:, 2])
+        room = np.append(np.diff(heights), heights[0] + structure.lattice.c - heights[-1])
+        assert room.max() == pytest.approx(12.0, abs=0.01)
+        cell = next(cell for cell in own._plan.cells if cell.name == genome["match"])
+        assert cell.sites.depth.max() <= 1.5 + 1e-3
+
+
+def test_solids_from_files(tmp_path: Path) -> None:
+    """A user's two CIF files make an interface; a plane that the file's cell does not have as thought is seen in the notes."""
+    own = space(CONTACT)
+    match = own._plan.cells[0].bicrystal.match
+    for name, solid in (("oxide.cif", match.substrate.solid), ("metal.cif", match.film.solid)):
+        structure = solid.parent.build_structure()
+        (tmp_path / name).write_text(structure_to_cif(structure), encoding="utf-8")
+    fields = {
+        **CONTACT,
+        "substrate": {"parent": "oxide.cif", "planes": [[1, 0, 0]], "layers": 2},
+        "film": {"parent": "metal.cif", "planes": [[1, 0, 0]], "layers": 4},
+    }
+    found = load("spaces", {"kind": "interface", **fields}, folder=tmp_path)
+    assert found.count()
+    assert any("planes refer to the cell of oxide.cif: a 4.6" in remark for remark in found.remarks)
+    again = load("spaces", found.model_dump(mode="json"))
+    assert again.canonical(found.genome(0)) == found.genome(0)
 
 
 def test_every_candidate_keeps_the_composition() -> None:
@@ -331,6 +394,24 @@ def test_remarks_name_cells_terminations_and_matches() -> None:
         assert part in text
 
 
+def test_terminations_that_cut_polyanions_are_named_and_left_out() -> None:
+    """Of Li3PS4 some surfaces leave PS4 whole and others do not; the notes count the bonds."""
+    solid = make_solid("Li3PS4")
+    slabs = list_slabs(solid, (1, 0, 0), layers=1)
+    cut = {slab.label: count_cut_bonds(slab) for slab in slabs}
+    assert not all(cut.values())
+    assert any(cut.values())
+    assert all(set(kinds) <= {"P-S"} for kinds in cut.values())
+    for slab in slabs:  # a whole PS4 has four bonds
+        assert sum(cut[slab.label].values()) <= 4 * slab.elements.count("P")
+    choice = SolidChoice.model_validate(
+        {"parent": "Li3PS4", "planes": [[1, 0, 0]], "layers": 1, "keep_bonds": True}
+    )
+    kept = list_side_slabs("film", choice, solid)
+    assert [slab.label for slab in kept] == [label for label, kinds in cut.items() if not kinds]
+    assert "P-S bonds" in " ".join(map(describe_slab, slabs))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -368,7 +449,7 @@ def test_an_exchange_without_sites_says_which_side_lacks_them() -> None:
             MIXED,
             substrate={"parent": "layered", "planes": [[0, 0, 1]], "thickness": 9.0, "terminations": [1]},
             film={"parent": "rocksalt", "planes": [[1, 1, 1]], "thickness": 5.0},
-            match={"max_area": 95, "max_strain": 0.3 * 0.8},
+            match={"max_area": 115, "max_strain": 0.04, "max_atoms": 400},
             exchange=[{"substrate": "M", "film": "M", "most": 1, "deep": 0.1}],
             deplete=[],
         )

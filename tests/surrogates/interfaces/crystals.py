@@ -78,6 +78,27 @@ def candidate(
     return Input(Candidate(0, "key", Proposal({})), design, energy, structures, 0)
 
 
+def make_interfaces() -> list[Input]:
+    """Unrelaxed interfaces of copper and nickel with their references: abrupt, and with one and two exchanges."""
+    heights = COPPER / 2, 1.74
+    plane = COPPER / 2**0.5
+    references = {}
+    for side, element, height in (("substrate", "Cu", heights[0]), ("film", "Ni", heights[1])):
+        references[f"{side}_bulk"] = bulk(element, plane, height)
+        references[f"{side}_solid"] = bulk(element, 2**0.5 * height, height)
+        references[f"{side}_slab"] = stack("Cu", "Ni", (4, 4), heights=heights, vacuum=12.0, sides=[side])
+    found = []
+    for number, changes in enumerate(({}, {0: "Ni", 4: "Cu"}, {0: "Ni", 2: "Ni", 5: "Cu", 7: "Cu"})):
+        built = stack("Cu", "Ni", (4, 4), heights=heights)
+        for index, element in changes.items():
+            built.replace(index, element, properties=built[index].properties)
+        structures = {**references, "initial": built}
+        design = Design(structures=structures, composition=built.composition)
+        energy = {"energy_per_atom": 0.1 * number}
+        found.append(Input(Candidate(number, str(number), Proposal({})), design, energy, structures, number))
+    return found
+
+
 def turn(structure: Structure) -> Structure:
     """Copy with the atoms in another order, of which nothing may depend."""
     order = np.random.default_rng(0).permutation(len(structure))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 
 from invdesign.candidate import Evaluation, Input
 from surrogates.interfaces.energies import InterfaceEnergy, InterfaceEvaluator, WorkOfAdhesion
@@ -192,3 +192,29 @@ def test_a_changed_plane_is_refused() -> None:
     assert failure is not None
     assert "changed by +12.4 %" in failure.message
     assert "cell: normal" in failure.message
+
+
+# --- a potential for salts
+
+
+@pytest.mark.slow
+def test_a_salt_on_itself_costs_nothing_and_sticks() -> None:
+    """The halves of one crystal of lithium fluoride, by CHGNet."""
+    from surrogates.potentials.chgnet import CHGNet
+
+    cell = Structure.from_spacegroup("Fm-3m", Lattice.cubic(4.08), ["Li", "F"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    whole = cell.make_supercell([1, 1, 4], in_place=False)
+    sides = ["substrate" if site.frac_coords[2] > 0.45 else "film" for site in whole]
+    whole.add_site_property("side", sides)
+    whole.add_site_property("native", [site.specie.symbol for site in whole])
+    references = {f"{side}_{kind}": cell for side in ("substrate", "film") for kind in ("bulk", "solid")}
+    for side in ("substrate", "film"):
+        kept = [site for site in whole if site.properties["side"] == side]
+        lattice = Lattice.tetragonal(4.08, 4 * 4.08 + 5.0)
+        references[f"{side}_slab"] = Structure(
+            lattice, [site.specie for site in kept], [site.coords for site in kept], coords_are_cartesian=True
+        )
+    item = candidate(CHGNet(), whole, references)
+    strict = {"potential": "chgnet", "fmax": 0.02, "smax": 0.02}
+    assert value_of(InterfaceEnergy, "interface_energy", item, **strict) == pytest.approx(0.0, abs=2e-3)
+    assert 0.2 < value_of(WorkOfAdhesion, "work_of_adhesion", item, **strict) < 1.0

@@ -1,0 +1,1 @@
+"""Energies of point defects in neutral supercells."""
