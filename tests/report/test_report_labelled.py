@@ -152,7 +152,7 @@ def test_too_few_values_are_not_compared() -> None:
     few, many = np.arange(MIN_SAMPLE - 1.0), np.arange(50.0)
     assert compare_samples(few, many) is None
     assert compare_samples(many, few) is None
-    with pytest.raises(ValueError, match="1 to 5"):
+    with pytest.raises(ValueError, match="1 to 7"):
         find_best_of(few, 9)
 
 
