@@ -13,7 +13,7 @@ MIN_SAMPLE = (
     8  # values on either side, below which nothing is compared; chosen: the best of 2 is drawn from them
 )
 # Share of the smaller sample that is drawn. Chosen: two samples of one distribution (normal, Gumbel or log-normal; 8 to 60 values beside
-# 60 to 300) then differ by more than the spread in 11 to 26 % of 300 trials, and one is lower by more than twice the spread in 0 to 4 %.
+# 60 to 300) then differ by more than the spread in 7 to 28 % of 300 trials each, and one is lower by more than twice the spread in 0 to 4 %.
 # With a half these are 48 to 72 % and 5 to 25 %, since most draws then hold the sample's own best value.
 DRAWN_SHARE = 0.25
 # Ends of the interval that holds two thirds of the draws, as one standard deviation of a normal distribution.
