@@ -407,6 +407,10 @@ class DefectSpace(CountableSpace):
         for first, codes in iterate_blocks(self._cell.distinct, size):
             yield first, self._evaluate_features(codes, [None] * len(codes))
 
+    def hints(self) -> Mapping[str, Mapping[str, Json]]:
+        """Settings of optimizers that suit relaxations of seconds: few parents, and children chosen by models of the features."""
+        return {"genetic": {"population": 12, "prescreen": True}}
+
     # VectorSpace.
 
     def domain(self) -> Domain:

@@ -196,6 +196,10 @@ class InterfaceSpace(InterfaceSettings):
             rows = range(start, min(start + size, len(self)))
             yield start, np.stack([self._features.evaluate(self._placed_at(index)) for index in rows])
 
+    def hints(self) -> Mapping[str, Mapping[str, Json]]:
+        """Settings of optimizers that suit relaxations of seconds: few parents, and children chosen by models of the features."""
+        return {"genetic": {"population": 12, "prescreen": True}}
+
     # VectorSpace.
 
     def domain(self) -> Domain:
