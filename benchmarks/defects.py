@@ -6,7 +6,7 @@
 Every relaxation is appended to `runs/defects/relaxations.jsonl` (or `--cache`); none is done twice, so that an interrupted run
 goes on where it was. `--only-table` relaxes nothing and writes what the cache holds of whole seeds.
 
-`invdesign` is `genetic` with a population of 12 in the space `defect`. `starts` draws from all start operators of the space, without a
+`invdesign` is `genetic` as the space `defect` hints. `starts` draws from all start operators of the space, without a
 search. `random` puts the defects on random sites, with small displacements of 0.1 Å and no other distortion; `random, distorted` stretches
 bonds and turns atoms into gaps at random as well.
 
@@ -67,7 +67,7 @@ class Method:
 
 OURS, RANDOM = "invdesign", "random"
 METHODS: Mapping[str, Method] = {
-    OURS: Method({"kind": "genetic", "population": 12}),
+    OURS: Method({"kind": "genetic", "population": 12, "prescreen": True}),  # as the space hints
     "starts": Method({"kind": "random"}),
     RANDOM: Method(None, PLAIN),
     "random, distorted": Method(None),

@@ -74,6 +74,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
 METHODS: dict[str, dict[str, Any]] = {
     "random": {"kind": "random"},
     "genetic": {"kind": "genetic"},
+    "genetic, prescreen": {"kind": "genetic", "prescreen": True},
     "swarm": {"kind": "swarm"},
     "bayesian": {"kind": "bayesian"},
 }

@@ -85,7 +85,9 @@ ABOUT = {
     "interfaces": "`python benchmarks/interfaces.py bicrystals`: all matches of twelve pairs of solids, eight with a member of low "
     "symmetry, up to 120 Å² (more where nothing matches) and 5 %, beside pymatgen's `CoherentInterfaceBuilder` with `label_index=True`. "
     "`correct_percent` pass independent checks; `duplicates` are congruent with an earlier one at some shift, mirror images included; of "
-    "pymatgen's lists the first 200 are compared. Sums over the pairs, medians of times; `build_ms` with all symmetry, per 100 atoms.",
+    "pymatgen's lists the first 200 are compared. Sums over the pairs, medians of times; `build_ms` with all symmetry, per 100 atoms. "
+    "`python benchmarks/interface_registry.py search`: evaluations until a rigid energy of CHGNet is within 10 meV/Å² of the lowest of all "
+    "matches and shifts.",
     "ordering": "`python benchmarks/ordering.py`: evaluations until the lowest Li/vacancy ordering of LixNiO2 at given "
     "composition is found, as a share of what random search needs.",
     "optimizer_overhead": "`python benchmarks/optimizer_overhead.py`: ask, tell and commit per candidate, everything "

@@ -234,11 +234,12 @@ def format_table(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[
     """
     names = list(campaign.problem.properties)
     units, measured = campaign.units(), campaign.measured_on
-    judged = campaign.problem.has_scales
+    judged, named = campaign.problem.has_scales, any(row["name"] for row in rows)
     head = [
         "rank",
         "candidate",
         "formula",
+        *(["name"] if named else []),
         *(["desirability"] if judged else []),
         *(_column_title(n, units.get(n, ""), measured.get(n, "")) for n in names),
         "front",
@@ -248,6 +249,7 @@ def format_table(rows: Sequence[Mapping[str, Any]], campaign: Campaign) -> list[
             str(row["rank"]),
             str(row["candidate"]),
             row["formula"] or "-",
+            *([row["name"] or "-"] if named else []),
             *([_format_or_dash(row["desirability"])] if judged else []),
             *(format_property(row, n) for n in names),
             _row_marks(row),
@@ -304,6 +306,7 @@ def describe_candidate(run: Run, id: int) -> list[str]:
     parents = ", ".join(map(str, row["parents"])) or "none"
     lines = [
         f"candidate {id}: {row['formula'] or '(no formula)'}, {row['status']}",
+        *([f"  name: {row['name']}"] if row["name"] else []),
         f"  genome: {row['genome']}",
         f"  origin: {describe_origin(row['operator'] or 'an unnamed operator')}; parents: {parents}",
     ]

@@ -241,6 +241,19 @@ class RecognisingSpace(SearchSpace, Protocol):
 
 
 @runtime_checkable
+class NamingSpace(SearchSpace, Protocol):
+    """A space that names its candidates for people, where formulas do not tell them apart."""
+
+    def name_candidate(self, genome: Genome) -> str:
+        """Name of a candidate in a few words: `(110)1|(100)5, 1 Co/P`.
+
+        Args:
+            genome: of the space.
+        """
+        ...
+
+
+@runtime_checkable
 class HintingSpace(SearchSpace, Protocol):
     """A space that knows which settings of optimizers suit it."""
 
@@ -425,6 +438,17 @@ def design_of(space: SearchSpace, genome: Genome, *, outside: bool = False) -> D
         Infeasible: the genome has no design that can be evaluated.
     """
     return space.build_made(genome) if outside and isinstance(space, OpenSpace) else space.build(genome)
+
+
+def candidate_name(space: SearchSpace, genome: Genome, *, outside: bool = False) -> str:
+    """Name of a candidate for people; empty where the space names none.
+
+    Args:
+        space: of the run.
+        genome: of the candidate.
+        outside: True if it was made outside the space.
+    """
+    return space.name_candidate(genome) if isinstance(space, NamingSpace) and not outside else ""
 
 
 def is_near(space: SearchSpace, genome: Genome) -> bool:

@@ -410,6 +410,7 @@ def _candidate_card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]
         "feasible": facts.scores.merit[id] == Merit.FEASIBLE,
         "outside": id in facts.outside,
         "lost": facts.describe_fate(id)[1] if facts.describe_fate(id)[0] else "",
+        "name": facts.name_of(id),
         "asked": _describe_choice(facts, id),
         "barren": facts.run.history.adoption_refusal(id),
         "properties": score

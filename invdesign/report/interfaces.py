@@ -88,12 +88,12 @@ class Interfaces:
 
     @property
     def unmixed(self) -> list[Interface]:
-        """Those without exchanges: the control."""
+        """Candidates without exchanges: the control."""
         return [row for row in self.rows if not row.exchanges]
 
     @property
     def mixed(self) -> list[Interface]:
-        """Those with exchanges."""
+        """Candidates with exchanges."""
         return [row for row in self.rows if row.exchanges]
 
     @property

@@ -163,6 +163,7 @@ class TableRow:
             constraints that are no objectives.
         outside: True if it was made outside the space.
         lost: `no longer an anti-perovskite` of a candidate that fell into another structure.
+        name: that the space gives it.
     """
 
     rank: int
@@ -172,6 +173,7 @@ class TableRow:
     cells: tuple[str, ...]
     outside: bool = False
     lost: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,7 @@ def ranking_table(facts: Facts) -> Table:
             rank=place,
             id=int(id),
             formula=facts.formulas[id],
+            name=facts.name_of(int(id)),
             feasible=bool(facts.scores.merit[id] == Merit.FEASIBLE),
             cells=_row_cells(facts, int(id)),
             outside=int(id) in facts.outside,

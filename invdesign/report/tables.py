@@ -28,6 +28,7 @@ from invdesign.properties import (
     structure_fate,
     words_beside,
 )
+from invdesign.protocols import candidate_name
 from invdesign.report.text import (
     SETTING_UNITS,
     axis_label,
@@ -133,6 +134,11 @@ class Facts:
     def property_heading(self, name: str) -> str:
         """Label of property `name` with its unit and structure."""
         return axis_label(name, self.units[name], self.structures.get(name, ""))
+
+    def name_of(self, id: int) -> str:
+        """Name that the space gives candidate `id`; empty where it gives none."""
+        found = self.run.history.candidate(id)
+        return candidate_name(self.run.campaign.space, found.genome, outside=found.outside)
 
     def describe_fate(self, id: int) -> tuple[bool, str]:
         """True if candidate `id` lost its structure, and a few words on it.

@@ -18,7 +18,7 @@ from invdesign.history import RunHistory
 from invdesign.measurements import Measurement
 from invdesign.problem import Merit
 from invdesign.properties import words_beside
-from invdesign.protocols import Context, collect_notes, design_of
+from invdesign.protocols import Context, candidate_name, collect_notes, design_of
 from invdesign.rng import derived_seed
 from invdesign.roles import INITIAL
 from invdesign.run.changes import find_handed_out
@@ -239,6 +239,7 @@ class Reading:
         return {
             "candidate": id,
             "formula": self.store.display_formula(id),
+            "name": candidate_name(self.campaign.space, trial.genome, outside=trial.candidate.outside),
             "status": trial.status.name.lower(),
             "properties": dict(trial.properties),
             "noise": dict(trial.noise),

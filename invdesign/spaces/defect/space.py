@@ -407,6 +407,25 @@ class DefectSpace(CountableSpace):
         for first, codes in iterate_blocks(self._cell.distinct, size):
             yield first, self._evaluate_features(codes, [None] * len(codes))
 
+    def name_candidate(self, genome: Genome) -> str:
+        """Sites of each kind of defect, and the way of a turned atom: `N on O 47 58, vacancy O 49, toward 0.82`.
+
+        Args:
+            genome: of this space.
+        """
+        codes, distortion = self._parse_genome(genome)
+        listed = [
+            f"{name} {' '.join(map(str, sites))}"
+            for name, sites in self._cell.list_sites(codes).items()
+            if sites
+        ]
+        turned = [f"toward {distortion.toward:g}"] if distortion is not None and distortion.toward else []
+        return ", ".join([*listed, *turned])
+
+    def hints(self) -> Mapping[str, Mapping[str, Json]]:
+        """Settings of optimizers that suit relaxations of seconds: few parents, and children chosen by models of the features."""
+        return {"genetic": {"population": 12, "prescreen": True}}
+
     # VectorSpace.
 
     def domain(self) -> Domain:

@@ -38,6 +38,7 @@ from invdesign.structures.bicrystals import (
     Solid,
     build_bicrystal,
     check_region,
+    drop_turned_sandwiches,
     list_matches,
     make_solid,
 )
@@ -103,7 +104,9 @@ def _list_named_matches(space: InterfaceSettings, slabs: Mapping[Side, Sequence[
         strained=limits.strained,
     )
     if not limits.names:
-        return found
+        # Mixing takes place at the first plane, so that a sandwich that mixes differs from the one turned over.
+        turned_alike = space.boundary == "sandwich" and not (space.exchange or space.deplete)
+        return drop_turned_sandwiches(found) if turned_alike else found
     known = {match.name: match for match in found}
     unknown = [name for name in limits.names if name not in known]
     if unknown:

@@ -196,6 +196,30 @@ class InterfaceSpace(InterfaceSettings):
             rows = range(start, min(start + size, len(self)))
             yield start, np.stack([self._features.evaluate(self._placed_at(index)) for index in rows])
 
+    def name_candidate(self, genome: Genome) -> str:
+        """Name of the match and the numbers of exchanges: `(110)1|(010)3 2x1, 1 Co/P`.
+
+        Args:
+            genome: of this space.
+        """
+        placed = self._reader.parse(genome)
+        cell = self._plan.cells[placed.match]
+        if not len(cell.sites):
+            return cell.name
+        amounts = cell.sites.find_amounts(placed.codes)
+        if amounts is None:
+            return cell.name
+        listed = [
+            f"{number} {item.name.replace('-', '/')}"
+            for number, item in zip(amounts.tolist(), cell.sites.transfers, strict=True)
+            if number
+        ]
+        return ", ".join([cell.name, *(listed or ["unmixed"])])
+
+    def hints(self) -> Mapping[str, Mapping[str, Json]]:
+        """Settings of optimizers that suit relaxations of seconds: few parents, and children chosen by models of the features."""
+        return {"genetic": {"population": 12, "prescreen": True}}
+
     # VectorSpace.
 
     def domain(self) -> Domain:
