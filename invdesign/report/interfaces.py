@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -406,12 +407,18 @@ def draw_matches(facts: Facts, found: Interfaces) -> Figure:
             traces += _summary_traces(found, at, list(filled.values()), joined=False)
     xaxis = titled_axis("Match") | {
         "tickvals": list(range(len(names))),
-        "ticktext": names,
+        "ticktext": _shorten_names(names),
         "showgrid": False,
         "range": [-0.6, len(names) - 0.4],
-        "tickangle": -40 if len(names) > 3 else 0,
+        "tickangle": -40 if len(names) > 4 else 0,
     }
     return _finish_figure(facts, found, rows, traces, xaxis)
+
+
+def _shorten_names(names: Sequence[str]) -> list[str]:
+    """Names of matches without their matrices, where planes and terminations alone tell them apart."""
+    short = [name.partition(" ")[0] for name in names]
+    return [escape(name) for name in (short if len(set(short)) == len(short) else names)]
 
 
 def _jitter(id: int) -> float:

@@ -290,8 +290,8 @@ def draw_svg(drawn: Scene, name: str, title: str, *, fit: bool = False) -> Marku
         shapes.append(
             (atom[2], f'{ball}stroke="{hex_colour(symbol, _outline_mix(symbol))}" stroke-width="0.8"/>')
         )
-        if ring:
-            shapes.append((atom[2], _ring_svg(x, y, scale * radius + RING_DISTANCE, dashed=ring == "void")))
+        if ring:  # in front of all atoms, so that one behind others is found
+            shapes.append((np.inf, _ring_svg(x, y, scale * radius + RING_DISTANCE, dashed=ring == "void")))
     shapes += [
         (hole[2], _ring_svg(*to_page(hole), scale * HOLE_RADIUS, dashed=True))
         for hole in marks.holes @ view.T
