@@ -35,7 +35,7 @@ from invdesign.structures.exchanges import describe_exchanges
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MAX_DEFECTIVE = 4  # candidates whose defects are shown; chosen
+MAX_DEFECTIVE = 3  # candidates whose defects are shown; chosen
 SLABS = ("substrate_slab", "film_slab")  # roles of both unmixed slabs in a design
 HOST_ROLE = "host"  # role of the perfect supercell in a design
 

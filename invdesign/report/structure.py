@@ -128,7 +128,7 @@ class Scene:
     def measure_frame(self) -> FloatArray:
         """Lower left and upper right corner of all drawn balls and edges in the view, shape (2, 2), Å."""
         atoms, edges = self.positions @ self.view.T, self.edges.reshape(-1, 3) @ self.view.T
-        radii = np.array([_ball_radius(symbol) for symbol in self.symbols])[:, None]
+        radii = np.array([ball_radius(symbol) for symbol in self.symbols])[:, None]
         points = np.concatenate([atoms[:, :2] - radii, atoms[:, :2] + radii, edges[:, :2]])
         return np.array([points.min(axis=0), points.max(axis=0)])
 
@@ -210,7 +210,7 @@ def _covalent_radius(symbol: str) -> float:
     return max(MIN_RADIUS, float(covalent_radii[_atomic_number(symbol)]))
 
 
-def _ball_radius(symbol: str) -> float:
+def ball_radius(symbol: str) -> float:
     """Radius of the drawn ball (Å)."""
     return max(MIN_BALL, BALL_FACTOR * _covalent_radius(symbol))
 
@@ -271,7 +271,7 @@ def draw_svg(drawn: Scene, name: str, title: str, *, fit: bool = False) -> Marku
     """
     view, marks = drawn.view, drawn.marks or Marks(tuple("" for _ in drawn.symbols))
     atoms, edges = drawn.positions @ view.T, drawn.edges @ view.T
-    radii = np.array([_ball_radius(symbol) for symbol in drawn.symbols])
+    radii = np.array([ball_radius(symbol) for symbol in drawn.symbols])
     low, high = drawn.measure_frame() if marks.frame is None else marks.frame
     top = LABEL_HEIGHT if marks.bands else 0.0
     height = HEIGHT - top
@@ -412,7 +412,7 @@ def scene_figure(drawn: Scene) -> Figure:
                 "z": round_for_json(chosen[:, 2]),
                 "hoverinfo": "name",
                 "marker": {"size": 14, "color": hex_colour(symbol), "opacity": 1},
-                "meta": {"radius": round(_ball_radius(symbol), 3)},
+                "meta": {"radius": round(ball_radius(symbol), 3)},
             }
         )
     traces += _halo_traces(drawn)
@@ -449,7 +449,7 @@ def _halo_traces(drawn: Scene) -> list[Figure]:
     groups: dict[float, list[FloatArray]] = {HOLE_RADIUS: list(drawn.marks.holes)}
     for symbol, position, ring in zip(drawn.symbols, drawn.positions, drawn.marks.rings, strict=True):
         if ring:
-            groups.setdefault(round(HALO * _ball_radius(symbol), 3), []).append(position)
+            groups.setdefault(round(HALO * ball_radius(symbol), 3), []).append(position)
     return [
         {
             "type": "scatter3d",

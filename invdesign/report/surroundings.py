@@ -11,7 +11,7 @@ import numpy as np
 
 from invdesign.arrays import FloatArray
 from invdesign.report.bicrystals import ring_of
-from invdesign.report.structure import BOND_FACTOR, Marks, Ring, Scene, find_bonds, view_axes
+from invdesign.report.structure import BOND_FACTOR, HOLE_RADIUS, Marks, Ring, Scene, ball_radius, find_bonds
 from invdesign.structures.exchanges import DEFECT, HOST, element_of
 from invdesign.structures.site_labels import NATIVE, SIDE, read_labels
 
@@ -23,7 +23,9 @@ LISTED_REACH = 3.0  # Å up to which neighbours are listed; chosen: above the bo
 MAX_LISTED = 8  # neighbours in the list of one defect; chosen
 COMPLEX_REACH = 6.0  # Å between defects that are drawn in one picture; chosen
 MAX_DRAWN = 250  # atoms of the surroundings; chosen
-WHOLE_STEPS = 3  # bonds from an atom within reach, along which a polyanion is completed; chosen
+VIEWS = 200  # directions of which the view is chosen; chosen
+SAME_PLACE = 1e-6  # Å, below which an atom is the defect itself; chosen: rounding
+WHOLE_STEPS = 5  # bonds from an atom within reach, along which a polyanion is completed; chosen: two joined groups are whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +145,60 @@ def view_surroundings(
     drawn = [scene for scene in scenes if scene is not None]
     if len(drawn) < len(scenes):
         return Surroundings(rows, None, None, len(groups))
-    frames = np.array([scene.measure_frame() for scene in drawn])
-    frame = np.array([frames[:, 0].min(axis=0), frames[:, 1].max(axis=0)])
-    framed = [
-        replace(scene, marks=replace(scene.marks, frame=frame)) for scene in drawn if scene.marks is not None
-    ]
+    framed = _share_view(drawn)
     return Surroundings(rows, framed[0], framed[1] if len(framed) > 1 else None, len(groups))
+
+
+def _share_view(scenes: Sequence[Scene]) -> list[Scene]:
+    """Turn scenes to the view that shows their defects best, in one frame."""
+    view = choose_view(scenes)
+    turned = [
+        replace(scene, marks=replace(scene.marks, view=view)) for scene in scenes if scene.marks is not None
+    ]
+    frames = np.array([scene.measure_frame() for scene in turned])
+    frame = np.array([frames[:, 0].min(axis=0), frames[:, 1].max(axis=0)])
+    return [
+        replace(scene, marks=replace(scene.marks, frame=frame)) for scene in turned if scene.marks is not None
+    ]
+
+
+def choose_view(scenes: Sequence[Scene]) -> FloatArray:
+    """Choose the view in which the fewest atoms stand before defects, in all scenes together.
+
+    Returns:
+        Directions of right, up and towards the eye, as rows.
+    """
+    views = _list_views()
+    hidden = [sum(_count_hiding(scene, view) for scene in scenes) for view in views]
+    found: FloatArray = views[int(np.argmin(hidden))]
+    return found
+
+
+def _list_views() -> list[FloatArray]:
+    """Views from points spread evenly over the sphere: a Fibonacci lattice (Á. González, Math. Geosci. 42, 49 (2010))."""
+    views = []
+    for k in range(VIEWS):
+        z = 1.0 - (2 * k + 1) / VIEWS
+        turn = np.pi * (3.0 - np.sqrt(5.0)) * k
+        eye = np.array([np.sqrt(1 - z * z) * np.cos(turn), np.sqrt(1 - z * z) * np.sin(turn), z])
+        right = np.cross(np.eye(3)[int(np.abs(eye).argmin())], eye)
+        right /= np.linalg.norm(right)
+        views.append(np.array([right, np.cross(eye, right), eye]))
+    return views
+
+
+def _count_hiding(scene: Scene, view: FloatArray) -> float:
+    """Sum of the overlaps (Å) of defects with atoms before them, as seen in a view."""
+    assert scene.marks is not None
+    atoms = scene.positions @ view.T
+    radii = np.array([ball_radius(symbol) for symbol in scene.symbols])
+    ringed = [k for k, ring in enumerate(scene.marks.rings) if ring]
+    places = np.concatenate([atoms[ringed], scene.marks.holes @ view.T])
+    sizes = np.concatenate([radii[ringed], np.full(len(scene.marks.holes), HOLE_RADIUS)])
+    apart = np.linalg.norm(places[:, None, :2] - atoms[None, :, :2], axis=2)
+    before = atoms[None, :, 2] > places[:, None, 2] + SAME_PLACE
+    overlap = np.clip(sizes[:, None] + radii[None, :] - apart, 0.0, None)
+    return float(overlap[before].sum())
 
 
 def _place_of(structure: Structure, centre: Centre) -> FloatArray:
@@ -225,7 +275,7 @@ def _build_scene(structure: Structure, centres: Sequence[Centre]) -> Scene | Non
     holes = np.array(
         [place @ lattice for place, centre in zip(places, centres, strict=True) if centre.site is None]
     ).reshape(-1, 3)
-    marks = Marks(rings, holes=holes, view=view_axes(lattice))
+    marks = Marks(rings, holes=holes)
     return Scene(drawn, positions, find_bonds(drawn, positions), np.empty((0, 2, 3)), lattice, marks)
 
 
@@ -245,7 +295,7 @@ def _unwrap_centres(structure: Structure, centres: Sequence[Centre]) -> list[Flo
 def complete_polyanions(
     structure: Structure, symbols: Sequence[str], chosen: Mapping[tuple[int, ...], FloatArray]
 ) -> dict[tuple[int, ...], FloatArray]:
-    """Add the nonmetals bonded to chosen nonmetals, so that no polyanion is cut.
+    """Add the nonmetals bonded to chosen nonmetals, so that no polyanion is cut; nothing where they are a network.
 
     Args:
         structure: the whole crystal.
@@ -268,7 +318,9 @@ def complete_polyanions(
                     added[place] = np.array(site.coords)
         found |= added
         fresh = added
-        if not added or len(found) > MAX_DRAWN:
+        if len(found) > MAX_DRAWN:  # a network has no whole groups
+            return dict(chosen)
+        if not added:
             break
     return found
 

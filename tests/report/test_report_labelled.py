@@ -225,6 +225,23 @@ def test_neighbours_before_and_after() -> None:
             assert sum(scene.symbols[k] in "ON" for k in scene.bonds[bonded].ravel().tolist()) >= 3
 
 
+def test_defects_stand_before_other_atoms() -> None:
+    """The view is a rotation, the same before and after, and nitrogen's ball is covered by no other."""
+    before = nitrided()
+    view = view_surroundings(before, before.copy(), phosphate())
+    assert view is not None
+    assert view.before is not None
+    assert view.after is not None
+    assert np.allclose(view.before.view, view.after.view)
+    assert np.allclose(view.before.view @ view.before.view.T, np.eye(3))
+    assert np.linalg.det(view.before.view) == pytest.approx(1.0)
+    atoms = view.before.positions @ view.before.view.T
+    for k, symbol in enumerate(view.before.symbols):
+        if symbol == "N":
+            apart = np.linalg.norm(atoms[:, :2] - atoms[k, :2], axis=1)
+            assert not ((apart < 0.3) & (atoms[:, 2] > atoms[k, 2] + 1e-6)).any()
+
+
 def test_relaxed_atoms_in_another_order_are_not_compared() -> None:
     """Nothing is said of what happened after."""
     before = nitrided()
