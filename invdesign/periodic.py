@@ -26,6 +26,12 @@ def wrap_into_cube(x: FloatArray, periodic: BoolArray | None) -> FloatArray:
     return np.where(periodic, wrapped, x)
 
 
+def bring_into_cube(x: FloatArray, periodic: BoolArray | None) -> FloatArray:
+    """Move points `x` (…, d) into the cube: periodic coordinates by whole periods, others to the nearest side."""
+    clipped = np.clip(x, 0.0, 1.0)
+    return clipped if periodic is None else np.where(periodic, wrap_into_cube(x, periodic), clipped)
+
+
 def take_shortest_way(difference: FloatArray, periodic: BoolArray | None) -> FloatArray:
     """Shorten differences (…, d) by whole periods: to at most half a period along periodic axes."""
     if periodic is None:

@@ -52,12 +52,15 @@ def describe_costs(campaign: Campaign) -> list[str]:
 
 
 def _draw_structures(space: SearchSpace) -> list[Structure]:
-    """Structures of some candidates that need no parents."""
-    makers = [operator for operator in space.operators().values() if operator.arity == 0]
+    """Structures of some candidates of the space's first operator without parents.
+
+    That is one of the space's own: starts by generators come after it, and may load a network.
+    """
+    start = next(operator for operator in space.operators().values() if operator.arity == 0)
     found = []
     for number in range(DRAWN_CANDIDATES):
         with suppress(InvdesignError):
-            genome = makers[number % len(makers)].apply((), rng_for(0, number, "costs"))
+            genome = start.apply((), rng_for(0, number, "costs"))
             if genome is not None:
                 found.append(space.build(genome).structures[INITIAL])
     return found

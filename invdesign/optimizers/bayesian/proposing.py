@@ -39,7 +39,7 @@ from invdesign.optimizers.bayesian.settings import BayesianSettings
 from invdesign.optimizers.bayesian.staging import StageChooser, can_relate_sources
 from invdesign.optimizers.bayesian.trust import Box, choose_centre, region_box, start_region
 from invdesign.optimizers.common import Draft, State, inherited_genomes, operators_by_arity
-from invdesign.periodic import periodic_mask, wrap_into_cube
+from invdesign.periodic import bring_into_cube, periodic_mask
 from invdesign.problem import Problem
 from invdesign.protocols import Context
 from invdesign.rng import Rng
@@ -421,7 +421,4 @@ class _AskState:
         wide = rng.random((DRAWN_PLACES // 2, near.shape[1]))
         steps = rng.normal(scale=0.1, size=(DRAWN_PLACES - len(wide), near.shape[1]))
         close = near[np.arange(len(steps)) % len(near)] + steps
-        places = np.vstack([wide, close])
-        if self._periodic is None:
-            return np.clip(places, 0.0, 1.0)
-        return wrap_into_cube(np.where(self._periodic, places, np.clip(places, 0.0, 1.0)), self._periodic)
+        return bring_into_cube(np.vstack([wide, close]), self._periodic)

@@ -17,7 +17,7 @@ from pydantic import model_validator
 from invdesign.arrays import FloatArray
 from invdesign.candidate import Design, Genome, Json, genome_key
 from invdesign.errors import Infeasible, InvdesignError
-from invdesign.periodic import periodic_mask, wrap_into_cube
+from invdesign.periodic import bring_into_cube, periodic_mask
 from invdesign.protocols import Descriptor, Domain, Operator
 from invdesign.rng import rng_for
 from invdesign.spaces.interface.adopt import recognise_interface
@@ -234,8 +234,8 @@ class InterfaceSpace(InterfaceSettings):
     def decode(self, x: FloatArray) -> Sequence[Genome]:
         """Genomes at points `x` (n, d) of the unit cube."""
         periodic = periodic_mask(self._axes.domain.dimensions)
-        wrapped = wrap_into_cube(np.asarray(x, dtype=np.float64), periodic)
-        return [self._reader.write(self._axes.decode(point)) for point in np.clip(wrapped, 0.0, 1.0)]
+        inside = bring_into_cube(np.asarray(x, dtype=np.float64), periodic)
+        return [self._reader.write(self._axes.decode(point)) for point in inside]
 
     # StructureSpace.
 
