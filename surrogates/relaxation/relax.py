@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 OptimizerName = Literal["bfgs", "fire"]
 
 GPA = 160.21766208  # GPa per eV/Å^3
-TYPICAL_CALLS = 60  # of a relaxation of some hundred atoms to 0.1 eV/Å (benchmarks/interfaces.py)
+# Calls of a relaxation of some 64 atoms to 0.1 eV/Å, as benchmarks/interface_exchange.py and benchmarks/defects.py count them.
+TYPICAL_CALLS = 60
 MAX_VOLUME_FACTOR = 3.0  # change of volume, either way, beyond which a potential is not believed; chosen
 
 
