@@ -20,8 +20,9 @@ from invdesign.settings import load
 from invdesign.spaces.interface import InterfaceSpace
 from invdesign.spaces.interface.building import REFERENCES
 from invdesign.spaces.interface.settings import SolidChoice
-from invdesign.spaces.interface.terminations import count_cut_bonds, describe_slab, list_side_slabs
+from invdesign.spaces.interface.terminations import list_side_slabs
 from invdesign.structures.bicrystals import list_slabs, make_solid
+from invdesign.structures.bicrystals.cuts import count_cut_bonds, describe_slab
 from invdesign.structures.files import structure_to_cif
 from invdesign.structures.site_labels import INNER, LAYER, NATIVE, SIDE
 
