@@ -1,4 +1,4 @@
-"""Heights of cells, the cells around them, and nearest points in periodic cells."""
+"""Heights of cells, the cells around them, and shortest vectors and nearest points in periodic cells."""
 
 from __future__ import annotations
 
@@ -8,28 +8,41 @@ from invdesign.arrays import FloatArray, IntArray
 
 
 def measure_heights(cell: FloatArray) -> FloatArray:
-    """Distances between opposite faces of a cell, shape (3,), Å.
+    """Distances between opposite faces of a cell, shape (d,), Å.
 
     Args:
-        cell: shape (3, 3), rows in Å.
+        cell: shape (d, d), rows in Å; d is 3, or 2 for a cell in a plane.
     """
     heights: FloatArray = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     return heights
 
 
-def list_translations(cell: FloatArray, reach: float) -> IntArray:
+def list_translations(cell: FloatArray, reach: float, beyond: int = 0) -> IntArray:
     """Translations to the cells within a distance of a cell, and some farther ones.
 
     Args:
-        cell: shape (3, 3), rows in Å.
+        cell: shape (d, d), rows in Å; d is 3, or 2 for a cell in a plane.
         reach: Å from the faces of the cell.
+        beyond: further cells on each side, where atoms lie outside of their own cell.
 
     Returns:
-        Shape (m, 3), whole numbers, the cell itself among them.
+        Shape (m, d), whole numbers, the cell itself among them.
     """
-    most = np.ceil(reach / measure_heights(cell)).astype(np.int64)
+    most = np.ceil(reach / measure_heights(cell)).astype(np.int64) + beyond
     axes = [np.arange(-n, n + 1) for n in most]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(cell))
+
+
+def shorten_vectors(vectors: FloatArray, cell: FloatArray) -> FloatArray:
+    """Shorten vectors by whole lattice vectors, to at most half of each along the cell's axes.
+
+    Args:
+        vectors: shape (…, d), Å.
+        cell: shape (d, d), rows in Å.
+    """
+    fractions = vectors @ np.linalg.inv(cell)
+    shortest: FloatArray = (fractions - np.rint(fractions)) @ cell
+    return shortest
 
 
 def match_points(points: FloatArray, onto: FloatArray, cell: FloatArray) -> tuple[IntArray, FloatArray]:
@@ -43,9 +56,7 @@ def match_points(points: FloatArray, onto: FloatArray, cell: FloatArray) -> tupl
     Returns:
         Its number (p,), and the distance in Å (p,).
     """
-    apart = (points[:, None] - onto) @ np.linalg.inv(cell)
-    apart -= np.rint(apart)
-    squares = ((apart @ cell) ** 2).sum(axis=2)
+    squares = (shorten_vectors(points[:, None] - onto, cell) ** 2).sum(axis=2)
     nearest: IntArray = squares.argmin(axis=1)
     distance: FloatArray = np.sqrt(squares[np.arange(len(points)), nearest])
     return nearest, distance

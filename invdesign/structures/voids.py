@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
-from invdesign.structures.cells import list_translations, match_points
+from invdesign.structures.cells import list_translations, match_points, shorten_vectors
 from invdesign.structures.symmetry import LOOSE_SYMPREC, symmetry_dataset
 
 # Å between a place and any atom; chosen: lithium has 1.4 Å and more from its neighbours once they have given way, and a smaller
@@ -136,19 +136,16 @@ def _centre_on_symmetry(
         cell: shape (3, 3), rows in Å.
         apart: distance of images that are to be one, Å.
     """
-    inverse = np.linalg.inv(cell)
-    images = np.array([rotation @ point + shift for rotation, shift in zip(rotations, shifts, strict=True)])
     for _ in range(MAX_CENTRINGS):
-        away = (images - point) @ inverse
-        away = (away - np.rint(away)) @ cell
+        images = np.array(
+            [rotation @ point + shift for rotation, shift in zip(rotations, shifts, strict=True)]
+        )
+        away = shorten_vectors(images - point, cell)
         near = np.linalg.norm(away, axis=1) <= apart
         step = away[near].mean(axis=0)
         if np.linalg.norm(away[near], axis=1).max() < SAME_POINT:
             return point
         point = point + step
-        images = np.array(
-            [rotation @ point + shift for rotation, shift in zip(rotations, shifts, strict=True)]
-        )
     return None
 
 

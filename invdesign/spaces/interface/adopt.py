@@ -12,9 +12,9 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.spaces.framework import element_at
 from invdesign.spaces.interface.cell import InterfaceCell
 from invdesign.spaces.interface.genomes import GenomeReader, Placed
-from invdesign.spaces.interface.shifts import STEPS
+from invdesign.spaces.interface.shifts import STEPS, to_steps
 from invdesign.spaces.ordered_sites.amounts import VACANCY
-from invdesign.structures.cells import match_points
+from invdesign.structures.cells import match_points, shorten_vectors
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -93,12 +93,11 @@ def _recognise_near(
     The film's mean displacement against the substrate's gives its shift and gap.
     """
     cell = reader.cells[number]
-    moves = np.zeros((2, 3))  # of substrate and film, Å
-    moves[:] = _mean_offset(atoms, cell, shift, gap)
+    moves = np.tile(_mean_offset(atoms, cell, shift, gap), (2, 1))  # of substrate and film, Å
     for _ in range(ROUNDS):
         sites = _site_positions(cell, shift, gap, moves)
         chosen, _ = match_points(atoms.positions, sites, atoms.cell)
-        away = _nearest_vectors(atoms.positions - sites[chosen], atoms.cell)
+        away = shorten_vectors(atoms.positions - sites[chosen], atoms.cell)
         for side in (0, 1):
             own = cell.is_film[chosen] == bool(side)
             near = own & (np.linalg.norm(away, axis=1) < LARGEST_MOVE)
@@ -111,8 +110,8 @@ def _recognise_near(
     codes = _read_codes(atoms.elements, chosen, cell)
     if codes is None:
         return None
-    relative = _nearest_vectors((moves[1] - moves[0])[None], atoms.cell)[0]
-    steps = np.rint(relative[:2] @ cell.to_shift * STEPS).astype(np.int64)
+    relative = shorten_vectors(moves[1] - moves[0], atoms.cell)
+    steps = to_steps(relative[:2] @ cell.to_shift)
     placed = Placed(
         number,
         cell.shifts.nearest_allowed(shift + steps),
@@ -140,16 +139,9 @@ def _mean_offset(atoms: _Bicrystal, cell: InterfaceCell, shift: IntArray, gap: f
     near = distance < LARGEST_MOVE
     if not near.any():
         return np.zeros(3)
-    away = _nearest_vectors(atoms.positions[near] - sites[chosen[near]], atoms.cell)
+    away = shorten_vectors(atoms.positions[near] - sites[chosen[near]], atoms.cell)
     found: FloatArray = np.median(away, axis=0)
     return found
-
-
-def _nearest_vectors(vectors: FloatArray, lattice: FloatArray) -> FloatArray:
-    """Shortest images of vectors (k, 3), Å."""
-    fractions = vectors @ np.linalg.inv(lattice)
-    shortest: FloatArray = (fractions - np.rint(fractions)) @ lattice
-    return shortest
 
 
 def _read_codes(elements: Sequence[str], chosen: IntArray, cell: InterfaceCell) -> IntArray | None:
@@ -185,8 +177,8 @@ def _find_start(atoms: _Bicrystal, cell: InterfaceCell) -> tuple[IntArray, float
         if offset is None:
             return None
         offsets.append(offset)
-    relative = _nearest_vectors((offsets[1] - offsets[0])[None], atoms.cell)[0]
-    steps = np.rint(relative[:2] @ cell.to_shift * STEPS).astype(np.int64)
+    relative = shorten_vectors(offsets[1] - offsets[0], atoms.cell)
+    steps = to_steps(relative[:2] @ cell.to_shift)
     return np.mod(steps, STEPS), cell.gap + float(relative[2])
 
 

@@ -14,6 +14,7 @@ from invdesign.spaces.interface.shifts import STEPS, ShiftRule
 from invdesign.spaces.interface.sites import VaryingSites
 from invdesign.spaces.ordered_sites.amounts import VACANCY
 from invdesign.structures.bicrystals.lattices import number_cosets
+from invdesign.structures.cells import list_translations
 
 if TYPE_CHECKING:
     from invdesign.structures.bicrystals import Bicrystal
@@ -156,10 +157,6 @@ class InterfaceCell:
         moved[self.is_film, 2] += gap
         return lattice, moved
 
-    def list_lateral_images(self, reach: float) -> FloatArray:
-        """Lattice vectors in the plane within a distance of the cell, shape (k, 3), Å."""
-        return list_images_in_plane(self.bicrystal.match.cell, reach)
-
     # Contents.
 
     def list_occupants(self, codes: IntArray) -> list[str]:
@@ -187,10 +184,7 @@ def list_images_in_plane(plane: FloatArray, reach: float) -> FloatArray:
         plane: shape (2, 2), vectors in Å.
         reach: Å; atoms may lie one cell outside of it.
     """
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(plane), axis=0)
-    most = np.ceil(reach / heights).astype(np.int64) + 1
-    axes = [np.arange(-n, n + 1) for n in most.tolist()]
-    steps = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    steps = list_translations(plane, reach, beyond=1)
     images = np.zeros((len(steps), 3))
     images[:, :2] = steps @ plane
     return images

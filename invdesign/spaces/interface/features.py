@@ -11,7 +11,7 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.protocols import Descriptor
-from invdesign.spaces.interface.cell import InterfaceCell
+from invdesign.spaces.interface.cell import InterfaceCell, list_images_in_plane
 from invdesign.spaces.interface.genomes import Placed
 from invdesign.spaces.interface.shifts import STEPS
 from invdesign.structures.electrostatics import COULOMB_CONSTANT
@@ -143,7 +143,7 @@ class _Surface:
 
     def __init__(self, cell: InterfaceCell) -> None:
         self.cell = cell
-        images = cell.list_lateral_images(CHARGE_REACH)
+        images = list_images_in_plane(cell.bicrystal.match.cell, CHARGE_REACH)
         sides = [
             np.flatnonzero((cell.depth <= CHARGE_REACH) & (cell.is_film == film)) for film in (False, True)
         ]

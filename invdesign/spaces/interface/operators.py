@@ -15,7 +15,7 @@ from invdesign.arrays import IntArray
 from invdesign.rng import Rng
 from invdesign.spaces.interface.cell import InterfaceCell
 from invdesign.spaces.interface.genomes import GenomeReader, Placed
-from invdesign.spaces.interface.shifts import STEPS
+from invdesign.spaces.interface.shifts import STEPS, to_steps
 from invdesign.spaces.interface.sites import NATIVE
 from invdesign.spaces.operators import GenomeOperator, operators_on_codes
 
@@ -98,7 +98,7 @@ class InterfaceOperators:
                 length = SHORTEST_STEP * (LONGEST_STEP / SHORTEST_STEP) ** rng.random()
                 angle = 2.0 * math.pi * rng.random()
                 step = length * np.array([math.cos(angle), math.sin(angle)]) @ cell.to_shift
-                shift = cell.shifts.nearest_allowed(parent.shift + np.rint(step * STEPS).astype(np.int64))
+                shift = cell.shifts.nearest_allowed(parent.shift + to_steps(step))
             child = self._accept(parent._replace(shift=shift), parents)
             if child is not None:
                 return child

@@ -14,7 +14,7 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.protocols import Dimension, Domain
 from invdesign.spaces.interface.genomes import GAP, MATCH, SHIFT, GenomeReader, Placed
-from invdesign.spaces.interface.shifts import STEPS
+from invdesign.spaces.interface.shifts import STEPS, to_steps
 from invdesign.spaces.interface.sites import VaryingSites
 
 ABSENT = 0.5  # coordinate of a key whose site a match lacks (chosen)
@@ -117,11 +117,7 @@ class InterfaceAxes:
         number = min(int(point[0] * len(cells)), len(cells) - 1) if self._match_axes else 0
         cell, own = cells[number], self._sites[number]
         first, gap_column, numbers, start = self._starts
-        wanted = (
-            np.rint(point[first:gap_column] * STEPS).astype(np.int64)
-            if self.reader.shifts
-            else np.zeros(2, np.int64)
-        )
+        wanted = to_steps(point[first:gap_column]) if self.reader.shifts else np.zeros(2, np.int64)
         gap = cell.gap
         if self.reader.gaps is not None:
             low, high = self.reader.gaps

@@ -10,6 +10,7 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.structures.bicrystals.lattices import adjugate, determinant, list_unimodular
 from invdesign.structures.bicrystals.matches import TURNED_OVER, Key, Match, canonical_map, point_group
 from invdesign.structures.bicrystals.slabs import Slab
+from invdesign.structures.cells import shorten_vectors
 
 SAME_PLACE = (
     0.05  # Å, positions of atoms of two slabs that are one; chosen: files miss their symmetry by 0.01 Å
@@ -93,15 +94,13 @@ def _coincide(points: FloatArray, elements: Sequence[str], slab: Slab) -> bool:
     if not same.any(axis=1).all():
         return False
     rarest = int(same.sum(axis=1).argmin())
-    back = np.linalg.inv(slab.surface_lattice)
     for goal in np.flatnonzero(same[rarest]):
         apart = (
             points[:, None, :2]
             - points[rarest, :2]
             - (slab.positions[None, :, :2] - slab.positions[goal, :2])
         )
-        shares = apart @ back
-        distance = np.linalg.norm((shares - np.round(shares)) @ slab.surface_lattice, axis=2)
+        distance = np.linalg.norm(shorten_vectors(apart, slab.surface_lattice), axis=2)
         if (same & (distance < SAME_PLACE)).any(axis=1).all():
             return True
     return False
