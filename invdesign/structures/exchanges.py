@@ -6,13 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from invdesign.structures.site_labels import NATIVE, SIDE, read_labels
+from invdesign.structures.site_labels import DEFECT, FILM, HOST, NATIVE, SIDE, SUBSTRATE, read_labels
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-SUBSTRATE, FILM = "substrate", "film"
-DEFECT, HOST = "defect", "host"
 
 
 def count_exchanges(structure: Structure) -> dict[str, int]:

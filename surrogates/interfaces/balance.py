@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 SAME_COUNT = 1e-6  # atoms; chosen: counts are whole numbers, and the rest is rounding
-SIDES = ("substrate", "film")
 
 
 class BalanceError(InvdesignError):

@@ -11,7 +11,7 @@ from invdesign.candidate import Evaluation, Input, clean_detail
 from invdesign.properties import Unit
 from invdesign.roles import required_structure
 from invdesign.structures.charges import ElementSymbol
-from surrogates.interfaces.balance import SIDES
+from invdesign.structures.site_labels import SIDES
 from surrogates.interfaces.energies import SOLIDS
 from surrogates.interfaces.exchange import (
     Compensation,

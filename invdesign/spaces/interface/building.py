@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,16 +11,24 @@ from invdesign.arrays import FloatArray
 from invdesign.rng import Rng
 from invdesign.spaces.interface.cell import InterfaceCell
 from invdesign.spaces.interface.genomes import Placed
-from invdesign.spaces.interface.settings import SIDES
 from invdesign.spaces.ordered_sites.amounts import VACANCY
-from invdesign.structures.site_labels import INNER, LAYER, NATIVE, SIDE
+from invdesign.structures.site_labels import (
+    FILM,
+    INNER,
+    LAYER,
+    NATIVE,
+    SIDE,
+    SIDES,
+    SUBSTRATE,
+    LabelValue,
+    set_labels,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 # The solids are those of the settings, so they are the same for all matches.
 REFERENCES = ("substrate_bulk", "film_bulk", "substrate_slab", "film_slab", "substrate_solid", "film_solid")
-SLAB_VACUUM = 15.0  # Å between images of a slab alone (chosen; that of usual slab calculations)
 
 
 def build_initial(cell: InterfaceCell, placed: Placed, rattle: float, rng: Rng) -> Structure:
@@ -42,21 +50,27 @@ def build_initial(cell: InterfaceCell, placed: Placed, rattle: float, rng: Rng) 
         moves = rng.normal(scale=rattle, size=places.shape)
         places = places + moves - moves.mean(axis=0)
     fractions = places @ np.linalg.inv(lattice)
-    labels = {
-        SIDE: ["film" if cell.is_film[site] else "substrate" for site in kept],
-        LAYER: [int(cell.layers[site]) for site in kept],
-        INNER: [bool(cell.inner[site]) for site in kept],
-        NATIVE: [cell.natives[site] for site in kept],
-    }
     return Structure(
-        lattice, [occupants[site] for site in kept], wrap_fractions(fractions), site_properties=labels
+        lattice,
+        [occupants[site] for site in kept],
+        _wrap_fractions(fractions),
+        site_properties=_list_labels(cell, kept),
     )
 
 
-def wrap_fractions(fractions: FloatArray) -> FloatArray:
+def _list_labels(cell: InterfaceCell, sites: Sequence[int]) -> dict[str, list[LabelValue]]:
+    """Labels of some of the sites of a match."""
+    return {
+        SIDE: [FILM if cell.is_film[site] else SUBSTRATE for site in sites],
+        LAYER: [int(cell.layers[site]) for site in sites],
+        INNER: [bool(cell.inner[site]) for site in sites],
+        NATIVE: [cell.natives[site] for site in sites],
+    }
+
+
+def _wrap_fractions(fractions: FloatArray) -> FloatArray:
     """Fractions within [0, 1), those that miss a lattice plane by rounding on it."""
-    wrapped = np.mod(np.round(fractions, 12), 1.0)
-    return np.where(wrapped >= 1.0, 0.0, wrapped)
+    return np.mod(np.round(fractions, 12), 1.0)
 
 
 def list_references(cell: InterfaceCell) -> Mapping[str, Structure]:
@@ -75,21 +89,14 @@ def _build_references(cell: InterfaceCell) -> Mapping[str, Structure]:
     for side in SIDES:
         lattice, elements, positions, _ = cell.bicrystal.place_bulk(side)
         labels = {SIDE: [side] * len(elements), NATIVE: list(elements)}
-        fractions = wrap_fractions(positions @ np.linalg.inv(lattice))
+        fractions = _wrap_fractions(positions @ np.linalg.inv(lattice))
         found[f"{side}_bulk"] = Structure(lattice, list(elements), fractions, site_properties=labels)
     for side in SIDES:
-        lattice, sites, positions = cell.bicrystal.place_slab(side, SLAB_VACUUM)
-        elements = tuple(cell.natives[site] for site in sites.tolist())
-        labels = {
-            SIDE: [side] * len(elements),
-            LAYER: cell.layers[sites].tolist(),
-            INNER: cell.inner[sites].tolist(),
-            NATIVE: list(elements),
-        }
-        fractions = wrap_fractions(positions @ np.linalg.inv(lattice))
-        found[f"{side}_slab"] = Structure(lattice, list(elements), fractions, site_properties=labels)
+        lattice, sites, positions = cell.bicrystal.place_slab(side)
+        own = _list_labels(cell, sites.tolist())
+        fractions = _wrap_fractions(positions @ np.linalg.inv(lattice))
+        found[f"{side}_slab"] = Structure(lattice, own[NATIVE], fractions, site_properties=own)
         solid = getattr(cell.bicrystal.match, side).solid.parent.build_structure()
-        for name, values in {SIDE: [side] * len(solid), NATIVE: [s.specie.symbol for s in solid]}.items():
-            solid.add_site_property(name, values)
+        set_labels(solid, {SIDE: [side] * len(solid), NATIVE: [site.specie.symbol for site in solid]})
         found[f"{side}_solid"] = solid
     return {role: found[role] for role in REFERENCES}

@@ -151,11 +151,8 @@ class InterfaceCell:
         Returns:
             (rows in Å, shape (3, 3); positions in Å, shape (m, 3)).
         """
-        lattice, _ = self.bicrystal.place(shift / STEPS, gap)
-        moved: FloatArray = self.positions.copy()
-        moved[self.is_film, :2] += (shift / STEPS) @ self.bicrystal.displacement_cell
-        moved[self.is_film, 2] += gap
-        return lattice, moved
+        moved = self.bicrystal.move_film(self.positions, self.is_film, shift / STEPS, gap)
+        return self.bicrystal.find_cell(gap), moved
 
     # Contents.
 

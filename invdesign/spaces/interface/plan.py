@@ -15,11 +15,9 @@ from invdesign.spaces.interface.cell import (
     order_by_depth,
 )
 from invdesign.spaces.interface.settings import (
-    SIDES,
     GapRange,
     InterfaceSettings,
     ShiftGrid,
-    Side,
     SolidChoice,
     other_side,
 )
@@ -42,6 +40,8 @@ from invdesign.structures.bicrystals import (
     list_matches,
     make_solid,
 )
+from invdesign.structures.site_labels import FILM, SIDES, SUBSTRATE, Side
+from invdesign.wording import list_first
 
 MOST_NAMED_MATCHES = 12  # in a remark (chosen)
 SAME_DEPTH = 1e-3  # Å; sites of one layer are on one side of a limit (chosen)
@@ -70,7 +70,7 @@ def build_plan(space: InterfaceSettings) -> InterfacePlan:
         ValueError: nothing of what is to vary can, or a plane or name is not there; the message says what to change.
         InvdesignError: a solid cannot be used, or the solids do not fit within the limits.
     """
-    choices: Mapping[Side, SolidChoice] = {"substrate": space.substrate, "film": space.film}
+    choices: Mapping[Side, SolidChoice] = {SUBSTRATE: space.substrate, FILM: space.film}
     solids: Mapping[Side, Solid] = {side: make_solid(choice.source) for side, choice in choices.items()}
     slabs = {side: list_side_slabs(side, choice, solids[side]) for side, choice in choices.items()}
     matches = _list_named_matches(space, slabs)
@@ -96,8 +96,8 @@ def _list_named_matches(space: InterfaceSettings, slabs: Mapping[Side, Sequence[
     """
     limits = space.match
     found = list_matches(
-        slabs["substrate"],
-        slabs["film"],
+        slabs[SUBSTRATE],
+        slabs[FILM],
         max_area=limits.max_area,
         max_strain=limits.max_strain,
         max_atoms=limits.max_atoms,
@@ -111,17 +111,9 @@ def _list_named_matches(space: InterfaceSettings, slabs: Mapping[Side, Sequence[
     unknown = [name for name in limits.names if name not in known]
     if unknown:
         raise ValueError(
-            f"there is no match '{unknown[0]}' within the limits; there are: {_list_some(list(known))}"
+            f"there is no match '{unknown[0]}' within the limits; there are: {list_first(list(known), MOST_NAMED_MATCHES)}"
         )
     return [known[name] for name in limits.names]
-
-
-def _list_some(names: Sequence[str]) -> str:
-    """List the first names, and the number of the others."""
-    shown = ", ".join(names[:MOST_NAMED_MATCHES])
-    return (
-        shown if len(names) <= MOST_NAMED_MATCHES else f"{shown} and {len(names) - MOST_NAMED_MATCHES} more"
-    )
 
 
 # What varies.
@@ -138,12 +130,12 @@ def _list_sublattices(
     table: dict[tuple[Side, str], Sublattice] = {}
     ends: list[tuple[str, int, list[tuple[tuple[Side, str], str]]]] = []
     for item in space.exchange:
-        names: Mapping[Side, str] = {"substrate": item.substrate, "film": item.film}
+        names: Mapping[Side, str] = {SUBSTRATE: item.substrate, FILM: item.film}
         deep = space.region if item.deep is None else item.deep
         elements = {
             side: _find_sublattice(table, side, name, solids[side], deep) for side, name in names.items()
         }
-        if elements["substrate"] == elements["film"]:
+        if elements[SUBSTRATE] == elements[FILM]:
             raise ValueError(
                 f"exchange of {item.substrate} and {item.film}: both are {elements['film']}, so nothing would change"
             )
@@ -261,7 +253,7 @@ class _CellBuilder:
         groups: list[SiteGroup] = []
         places: list[int] = []
         for item in self.sublattices:
-            within = (table.is_film == (item.side == "film")) & (table.depth <= item.deep + SAME_DEPTH)
+            within = (table.is_film == (item.side == FILM)) & (table.depth <= item.deep + SAME_DEPTH)
             wanted = np.isin(table.unit_sites, item.unit_sites or (VOID,))
             own = order_by_depth(table.depth, lateral, np.flatnonzero(within & wanted).tolist())
             groups.append(SiteGroup(item.name, item.species, len(places), len(places) + len(own)))
@@ -324,4 +316,4 @@ def _describe_matches(cells: Sequence[InterfaceCell]) -> str:
     number = "1 match" if len(cells) == 1 else f"{len(cells)} matches of {min(atoms)} to {max(atoms)} atoms"
     unlike = sum(cell.bicrystal.boundary == "sandwich" and not cell.bicrystal.planes_alike for cell in cells)
     end = f"; the two planes of {unlike} of them differ, so that energies are means of both" if unlike else ""
-    return f"{number}: {_list_some(parts)}{end}"
+    return f"{number}: {list_first(parts, MOST_NAMED_MATCHES)}{end}"

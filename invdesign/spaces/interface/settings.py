@@ -17,11 +17,12 @@ from pydantic_core import CoreSchema
 
 from invdesign.settings import Frozen
 from invdesign.spaces.counted import CountableSpace
+from invdesign.structures.bicrystals import Boundary, Strained
+from invdesign.structures.bicrystals.assembly import DEFAULT_VACUUM
 from invdesign.structures.charges import check_element
 from invdesign.structures.parents import ParentSource
+from invdesign.structures.site_labels import FILM, SUBSTRATE, Side
 
-Side = Literal["substrate", "film"]
-SIDES: tuple[Side, Side] = ("substrate", "film")
 Plane = tuple[int, int, int]
 METALS: Mapping[str, str] = {"Li": "lithium"}
 """Prototype of a metal by its symbol."""
@@ -30,7 +31,7 @@ LARGEST_INDEX = 9  # Miller index; higher planes are stepped surfaces with cells
 
 def other_side(side: Side) -> Side:
     """Return the side across the plane."""
-    return "film" if side == "substrate" else "substrate"
+    return FILM if side == SUBSTRATE else SUBSTRATE
 
 
 class SolidChoice(Frozen):
@@ -95,7 +96,7 @@ class MatchLimits(Frozen):
     """Largest strain of the strained side along any direction in the plane."""
     max_atoms: int = Field(default=200, ge=2, le=2_000)
     """Most atoms of a candidate."""
-    strained: Literal["film", "substrate", "both"] = "film"
+    strained: Strained = "film"
     """The side that is strained to fit the other; `both` share the strain equally."""
     names: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Names of the matches to choose from, as the notes of the campaign list them; all within the limits where empty."""
@@ -184,9 +185,9 @@ class InterfaceSettings(CountableSpace):
     """The solid above the plane."""
     match: MatchLimits = MatchLimits()
     """Limits of the cells in which both fit together."""
-    boundary: Literal["sandwich", "vacuum"] = "sandwich"
+    boundary: Boundary = "sandwich"
     """`sandwich`: two planes and no vacuum; `vacuum`: one plane, and two free surfaces."""
-    vacuum: float = Field(default=15.0, ge=5.0, le=100.0)
+    vacuum: float = Field(default=DEFAULT_VACUUM, ge=5.0, le=100.0)
     """Thickness of the vacuum in Å, with `boundary: vacuum`."""
     region: float = Field(default=5.0, gt=0.0, le=100.0)
     """Distance from the first plane in Å up to which species may change."""

@@ -9,9 +9,9 @@ from itertools import product
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
-from invdesign.spaces.interface.settings import Side
 from invdesign.spaces.ordered_sites.amounts import MAX_COMPOSITIONS, describe_wide_ranges
 from invdesign.spaces.ordered_sites.orderings import Orderings, SiteGroup
+from invdesign.structures.site_labels import Side
 
 NATIVE = 0  # code of a site that holds what the solid has there: the first species of its group
 

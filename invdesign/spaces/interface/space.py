@@ -7,6 +7,7 @@ Interfaces that a symmetry of the bicrystal maps onto each other are one genome.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Self
@@ -20,6 +21,7 @@ from invdesign.errors import Infeasible, InvdesignError
 from invdesign.periodic import bring_into_cube, periodic_mask
 from invdesign.protocols import Descriptor, Domain, Operator
 from invdesign.rng import rng_for
+from invdesign.spaces.framework import build_design
 from invdesign.spaces.interface.adopt import recognise_interface
 from invdesign.spaces.interface.building import REFERENCES, build_initial, list_references
 from invdesign.spaces.interface.features import InterfaceFeatures
@@ -28,7 +30,6 @@ from invdesign.spaces.interface.operators import InterfaceOperators
 from invdesign.spaces.interface.plan import InterfacePlan, build_plan
 from invdesign.spaces.interface.settings import GapRange, InterfaceSettings
 from invdesign.spaces.interface.vectors import InterfaceAxes
-from invdesign.structures.files import check_distances
 from invdesign.structures.parents import list_parent_remarks
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class InterfaceSpace(InterfaceSettings):
 
     @property
     def reference_structures(self) -> tuple[str, ...]:
-        """Roles of both bulks and both slabs, which designs hold beside `initial`."""
+        """Roles of both bulks, slabs and solids, which designs hold beside `initial`."""
         return REFERENCES
 
     # SearchSpace.
@@ -139,13 +140,8 @@ class InterfaceSpace(InterfaceSettings):
                 "the numbers of exchanged atoms of both sides differ, or are more than the space allows"
             )
         rng = rng_for(0, 0, f"rattle {genome_key(genome)}") if self.rattle else rng_for(0, 0, "rattle")
-        structure = build_initial(cell, placed, self.rattle, rng)
-        try:
-            check_distances(structure, cell.name)
-        except InvdesignError as error:
-            raise Infeasible(str(error)) from error
-        structures = {**list_references(cell), "initial": structure}
-        return Design(composition=structure.composition, structures=structures)
+        design = build_design(build_initial(cell, placed, self.rattle, rng), cell.name)
+        return replace(design, structures={**list_references(cell), **design.structures})
 
     def features(self, genomes: Sequence[Genome]) -> FloatArray:
         """Features of the match, pairs across the plane, charges, and exchanges by depth, shape (n, d).

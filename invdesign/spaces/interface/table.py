@@ -9,10 +9,11 @@ from functools import lru_cache
 import numpy as np
 
 from invdesign.arrays import BoolArray, FloatArray, IntArray
-from invdesign.spaces.interface.settings import SIDES, Side
 from invdesign.structures.bicrystals import Bicrystal, Slab, Solid
-from invdesign.structures.bicrystals.lattices import list_cosets
+from invdesign.structures.bicrystals.assembly import spread_points
+from invdesign.structures.bicrystals.solids import number_elements
 from invdesign.structures.radii import ionic_radius
+from invdesign.structures.site_labels import FILM, SIDES, SUBSTRATE, Side
 from invdesign.structures.voids import find_voids
 
 VOID = -1  # in place of the parent's site
@@ -80,8 +81,8 @@ def tabulate_sites(
         positions=np.concatenate([bicrystal.positions, *(found.positions for _, found in own)]),
         is_film=np.concatenate(
             [
-                np.array(bicrystal.side) == "film",
-                *(np.full(len(found.positions), side == "film") for side, found in own),
+                np.array(bicrystal.side) == FILM,
+                *(np.full(len(found.positions), side == FILM) for side, found in own),
             ]
         ),
         layers=np.concatenate([bicrystal.layer, *(found.layers for _, found in own)]),
@@ -100,27 +101,19 @@ def place_voids(bicrystal: Bicrystal, side: Side) -> PlacedVoids:
         side: of the interface.
     """
     match = bicrystal.match
-    slab, place = (match.substrate, 0) if side == "substrate" else (match.film, 1)
+    slab = match.substrate if side == SUBSTRATE else match.film
     points = _list_slab_voids(slab)
-    steps = list_cosets(match.matrices[place]) @ slab.surface_lattice
-    spread = np.repeat(points[None, :, :], len(steps), axis=0)
-    spread[:, :, :2] += steps[:, None, :]
-    positions = spread.reshape(-1, 3)
-    depth = -positions[:, 2]
-    moved = positions.copy()
-    moved[:, :2] = positions[:, :2] @ match.maps[place]
-    moved[:, 2] *= -1.0 if place else 1.0
-    nearest = np.abs(depth[:, None] + slab.positions[None, :, 2]).argmin(axis=1)
-    return PlacedVoids(moved, depth, slab.atomic_layers[nearest])
+    positions = spread_points(match, side, points)
+    nearest = np.abs(slab.positions[None, :, 2] - points[:, 2, None]).argmin(axis=1)
+    cells = len(positions) // len(points) if len(points) else 0
+    return PlacedVoids(positions, np.tile(-points[:, 2], cells), np.tile(slab.atomic_layers[nearest], cells))
 
 
 @lru_cache(maxsize=64)
 def _list_slab_voids(slab: Slab) -> FloatArray:
     """Voids of the crystal between the slab's highest and lowest atoms, in one surface cell, shape (v, 3), Å."""
-    from ase.data import atomic_numbers
-
     cell, atoms = slab.bulk_cell()
-    numbers = [int(atomic_numbers[slab.elements[atom]]) for atom in atoms.tolist()]
+    numbers = number_elements(tuple(slab.elements[atom] for atom in atoms.tolist()))
     voids = find_voids(cell, slab.positions[atoms] @ np.linalg.inv(cell), numbers)
     period = float(slab.stack[2])
     # From the period at the surface downwards; those above the highest atom have lost their roof.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from invdesign.spaces.interface.settings import Side, SolidChoice
+from invdesign.spaces.interface.settings import SolidChoice
 from invdesign.structures.bicrystals import Slab, Solid, list_slabs
 from invdesign.structures.bicrystals.cuts import count_cut_bonds, describe_cut_bonds, describe_slab
+from invdesign.structures.site_labels import Side
 
 
 def list_side_slabs(side: Side, choice: SolidChoice, solid: Solid) -> list[Slab]:

@@ -1,6 +1,6 @@
 """Bicrystals: two solids that meet at a plane, with every match, surface and symmetry."""
 
-from invdesign.structures.bicrystals.assembly import Bicrystal, Boundary, Side, build_bicrystal
+from invdesign.structures.bicrystals.assembly import Bicrystal, Boundary, build_bicrystal
 from invdesign.structures.bicrystals.checks import check_bicrystal, check_region
 from invdesign.structures.bicrystals.matches import Match, NoMatchError, Strained, list_matches
 from invdesign.structures.bicrystals.pairs import PairOperation, PairSymmetry
@@ -15,7 +15,6 @@ __all__ = [
     "NoMatchError",
     "PairOperation",
     "PairSymmetry",
-    "Side",
     "Slab",
     "Solid",
     "Strained",

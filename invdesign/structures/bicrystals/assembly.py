@@ -8,22 +8,18 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from invdesign.arrays import FloatArray, IntArray
+from invdesign.arrays import BoolArray, FloatArray, IntArray
 from invdesign.errors import InvdesignError
 from invdesign.structures.bicrystals.lattices import list_cosets
 from invdesign.structures.bicrystals.matches import Match
 from invdesign.structures.bicrystals.pairs import PairOperation, PairSymmetry, find_pair_symmetry
 from invdesign.structures.bicrystals.slabs import Slab
-from invdesign.structures.site_labels import LAYER, NATIVE, SIDE
+from invdesign.structures.site_labels import FILM, LAYER, NATIVE, SIDE, SIDES, SUBSTRATE, Side
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 Boundary = Literal["sandwich", "vacuum"]
-Side = Literal["substrate", "film"]
-
-SUBSTRATE: Side = "substrate"
-FILM: Side = "film"
 DEFAULT_VACUUM = 15.0  # Å; chosen: beyond the reach of pair terms of the potentials
 
 
@@ -58,11 +54,6 @@ class Bicrystal:
 
     def __len__(self) -> int:
         return len(self.elements)
-
-    @property
-    def native(self) -> tuple[str, ...]:
-        """Element of each site in the perfect crystals."""
-        return self.elements
 
     @property
     def planes_alike(self) -> bool:
@@ -106,20 +97,39 @@ class Bicrystal:
         Returns:
             Cell (3, 3) and positions (n, 3), Å.
         """
+        return self.find_cell(gap), self.move_film(self.positions, self._is_film, shift, gap)
+
+    def find_cell(self, gap: float) -> FloatArray:
+        """Cell (3, 3) in Å at a gap in Å."""
         match = self.match
         height = match.substrate.thickness + match.film.thickness + gap
         cell = np.zeros((3, 3))
         cell[:2, :2] = match.cell
         cell[2, 2] = height + (gap if self.boundary == "sandwich" else self.vacuum)
-        positions = self.positions.copy()
-        above = self._film_sites
-        positions[above, :2] += np.asarray(shift, dtype=np.float64) @ self.displacement_cell
-        positions[above, 2] += gap
-        return cell, positions
+        return cell
+
+    def move_film(
+        self, positions: FloatArray, is_film: BoolArray, shift: FloatArray, gap: float
+    ) -> FloatArray:
+        """Move those of m places that belong to the film by a shift and a gap.
+
+        Args:
+            positions: shape (m, 3), Å, at shift 0 and gap 0.
+            is_film: shape (m,).
+            shift: shape (2,), fractions of the displacement cell.
+            gap: Å.
+
+        Returns:
+            Shape (m, 3), Å.
+        """
+        moved = positions.copy()
+        moved[is_film, :2] += np.asarray(shift, dtype=np.float64) @ self.displacement_cell
+        moved[is_film, 2] += gap
+        return moved
 
     @cached_property
-    def _film_sites(self) -> slice:
-        return slice(self.side.count(SUBSTRATE), None)
+    def _is_film(self) -> BoolArray:
+        return np.asarray(np.array(self.side) == FILM, dtype=np.bool_)
 
     def build_structure(
         self, shift: FloatArray, gap: float, elements: tuple[str, ...] | None = None
@@ -151,7 +161,7 @@ class Bicrystal:
             Cell (3, 3) in Å of one surface cell, the third vector from period to period; elements, positions (p, 3) in Å, and
             sites (p,) of the side's parent.
         """
-        slab, mapping, flip = self._side(side)
+        slab, _, mapping, flip = _find_side(self.match, side)
         bulk, atoms = slab.bulk_cell()
         # The cell of a turned film is left-handed as it stands; the order of its vectors in the plane is exchanged.
         cell = _map_points(bulk, mapping, flip)
@@ -170,17 +180,11 @@ class Bicrystal:
         Returns:
             Cell (3, 3) in Å, numbers (m,) of the bicrystal's sites, and their positions (m, 3) in Å.
         """
-        slab, _, _ = self._side(side)
+        slab, *_ = _find_side(self.match, side)
         cell = np.zeros((3, 3))
         cell[:2, :2], cell[2, 2] = self.match.cell, slab.thickness + vacuum
         sites = np.flatnonzero(np.array(self.side) == side)
         return cell, sites, self.positions[sites]
-
-    def _side(self, side: Side) -> tuple[Slab, FloatArray, float]:
-        """Slab of a side, its map in the plane, and -1 if it is turned over."""
-        if side == SUBSTRATE:
-            return self.match.substrate, self.match.maps[0], 1.0
-        return self.match.film, self.match.maps[1], -1.0
 
 
 def build_bicrystal(
@@ -200,9 +204,9 @@ def build_bicrystal(
         raise InvdesignError(f"boundary is sandwich or vacuum, got '{boundary}'")
     if boundary == "vacuum" and not vacuum > 0:
         raise InvdesignError(f"a vacuum is above 0 Å, got {vacuum}")
-    parts = [_spread(match, side) for side in (0, 1)]
-    counts = [len(part) for part in parts]
     slabs = match.substrate, match.film
+    parts = [spread_points(match, side, slab.positions) for side, slab in zip(SIDES, slabs, strict=True)]
+    counts = [len(part) for part in parts]
     cells = [count // len(slab) for count, slab in zip(counts, slabs, strict=True)]
     return Bicrystal(
         match=match,
@@ -221,13 +225,29 @@ def build_bicrystal(
     )
 
 
-def _spread(match: Match, side: int) -> FloatArray:
-    """Positions (m, 3) of a side's sites: the slab's atoms in each surface cell of the common cell."""
-    slab = (match.substrate, match.film)[side]
-    steps = list_cosets(match.matrices[side]) @ slab.surface_lattice
-    points = np.repeat(slab.positions[None, :, :], len(steps), axis=0)
-    points[:, :, :2] += steps[:, None, :]
-    return _map_points(points.reshape(-1, 3), match.maps[side], -1.0 if side else 1.0)
+def spread_points(match: Match, side: Side, points: FloatArray) -> FloatArray:
+    """Repeat points of a slab in each surface cell of the common cell, in the bicrystal's frame.
+
+    Args:
+        match: of the two slabs.
+        side: of the slab.
+        points: shape (p, 3), Å, in the slab's frame.
+
+    Returns:
+        Shape (cells p, 3), Å, at shift 0 and gap 0: all points of the first surface cell, then those of the next.
+    """
+    slab, matrix, mapping, flip = _find_side(match, side)
+    steps = list_cosets(matrix) @ slab.surface_lattice
+    spread = np.repeat(points[None, :, :], len(steps), axis=0)
+    spread[:, :, :2] += steps[:, None, :]
+    return _map_points(spread.reshape(-1, 3), mapping, flip)
+
+
+def _find_side(match: Match, side: Side) -> tuple[Slab, IntArray, FloatArray, float]:
+    """Slab of a side, its superlattice, its map in the plane, and -1 if it is turned over."""
+    if side == SUBSTRATE:
+        return match.substrate, match.matrices[0], match.maps[0], 1.0
+    return match.film, match.matrices[1], match.maps[1], -1.0
 
 
 def _map_points(points: FloatArray, mapping: FloatArray, flip: float) -> FloatArray:

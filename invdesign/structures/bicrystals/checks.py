@@ -8,11 +8,12 @@ import numpy as np
 
 from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError
-from invdesign.structures.bicrystals.assembly import FILM, SUBSTRATE, Bicrystal
+from invdesign.structures.bicrystals.assembly import Bicrystal
 from invdesign.structures.bicrystals.matches import Match
 from invdesign.structures.bicrystals.slabs import Slab
 from invdesign.structures.cells import list_translations
 from invdesign.structures.distances import SHORTEST_SHARE, covalent_radius
+from invdesign.structures.site_labels import FILM, SIDES, SUBSTRATE
 
 MAP_TOLERANCE = 1e-6  # Å, of vectors in the plane; the precision asked of every bicrystal
 SAME_SPACING = 0.02  # Å; distances in a slab and in its crystal agree to the symmetry's tolerance; chosen
@@ -77,7 +78,7 @@ def _check_cell(bicrystal: Bicrystal, cell: FloatArray) -> list[str]:
 def _check_match(match: Match) -> list[str]:
     """Check that both superlattices are the common cell, and that the side that is not strained is not."""
     faults = []
-    sides = zip(("substrate", "film"), (match.substrate, match.film), match.matrices, match.maps, strict=True)
+    sides = zip(SIDES, (match.substrate, match.film), match.matrices, match.maps, strict=True)
     for name, slab, matrix, mapping in sides:
         if not np.issubdtype(matrix.dtype, np.integer):
             faults.append(f"the matrix of the {name} is not of whole numbers")
