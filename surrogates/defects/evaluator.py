@@ -20,9 +20,9 @@ from invdesign.structures.site_labels import NATIVE, read_labels
 from invdesign.wording import count_noun
 from surrogates.defects.conditions import Conditions
 from surrogates.defects.exchange import Exchange, Source, find_exchange, list_missing
-from surrogates.interfaces.references import Reference, Treatment, relax_reference
 from surrogates.potentials.evaluator import PotentialEvaluator
 from surrogates.relaxation.descent import FreeCell
+from surrogates.relaxation.references import Reference, Treatment, relax_reference
 from surrogates.stability.evaluators import ENERGY, potential_energy_error
 from surrogates.stability.reference import ReferenceField, ReferenceSet
 

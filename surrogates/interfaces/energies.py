@@ -18,9 +18,9 @@ from invdesign.settings import Frozen
 from surrogates.electrode.metals import WorkingIon, find_metal_energy
 from surrogates.interfaces.balance import SIDES, Balance, BalanceError, Solid, balance_atoms
 from surrogates.interfaces.planes import Planes, find_planes, has_equal_surfaces
-from surrogates.interfaces.references import Reference, Treatment, relax_reference
 from surrogates.potentials.evaluator import PotentialEvaluator
 from surrogates.relaxation.descent import FreeCell
+from surrogates.relaxation.references import Reference, Treatment, relax_reference
 from surrogates.stability.interface import HIGHEST_VOLTAGE
 from surrogates.stability.windows import CHARGES
 

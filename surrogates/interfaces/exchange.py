@@ -18,7 +18,7 @@ from invdesign.structures.site_labels import NATIVE, SIDE
 from invdesign.structures.symmetry import LOOSE_SYMPREC, call_spglib, symmetry_dataset
 from invdesign.structures.voids import find_voids
 from surrogates.interfaces.balance import Solid
-from surrogates.interfaces.references import (
+from surrogates.relaxation.references import (
     Memory,
     ReferenceStructureError,
     Treatment,
