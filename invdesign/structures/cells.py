@@ -1,4 +1,4 @@
-"""Heights of cells, the cells around them, and nearest points in periodic cells."""
+"""Heights of cells, the cells around them, shortest translations, and nearest points in periodic cells."""
 
 from __future__ import annotations
 
@@ -30,6 +30,17 @@ def list_translations(cell: FloatArray, reach: float) -> IntArray:
     most = np.ceil(reach / measure_heights(cell)).astype(np.int64)
     axes = [np.arange(-n, n + 1) for n in most]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def measure_shortest_translation(cell: FloatArray) -> float:
+    """Distance of a point to its nearest image, Å.
+
+    Args:
+        cell: shape (3, 3), rows in Å.
+    """
+    reach = float(np.linalg.norm(cell, axis=1).min())
+    lengths = np.linalg.norm(list_translations(cell, reach) @ cell, axis=1)
+    return float(lengths[lengths > 0.0].min())
 
 
 def match_points(points: FloatArray, onto: FloatArray, cell: FloatArray) -> tuple[IntArray, FloatArray]:

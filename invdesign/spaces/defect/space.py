@@ -44,7 +44,7 @@ from invdesign.spaces.ordered_sites.charges import FormalCharges, find_imbalance
 from invdesign.spaces.ordered_sites.clusters import Correlations
 from invdesign.spaces.ordered_sites.random_keys import Axes
 from invdesign.spaces.ordered_sites.supercell import Cell, to_matrix
-from invdesign.structures.cells import list_translations
+from invdesign.structures.cells import measure_shortest_translation
 from invdesign.structures.parents import (
     Parent,
     ParentSource,
@@ -144,9 +144,7 @@ class DefectSpace(CountableSpace):
     def remarks(self) -> tuple[str, ...]:
         """Remarks on the parent's file, and on images of defects that are near."""
         found = list_parent_remarks(self.parent)
-        lattice = self._cell.ordered.crystal.lattice
-        lengths = np.linalg.norm(list_translations(lattice, NEAR_IMAGES) @ lattice, axis=1)
-        nearest = float(lengths[lengths > 0.0].min())
+        nearest = measure_shortest_translation(self._cell.ordered.crystal.lattice)
         if nearest < NEAR_IMAGES:
             cell = "the supercell is so thin that a defect and its image are"
             found = (
