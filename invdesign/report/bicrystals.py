@@ -19,8 +19,19 @@ from invdesign.report.structure import (
     build_scene,
     find_bonds,
 )
-from invdesign.structures.exchanges import DEFECT, FILM, HOST, SUBSTRATE, element_of
-from invdesign.structures.site_labels import INNER, LAYER, NATIVE, SIDE, LabelValue, read_labels
+from invdesign.structures.exchanges import element_of
+from invdesign.structures.site_labels import (
+    DEFECT,
+    FILM,
+    HOST,
+    INNER,
+    LAYER,
+    NATIVE,
+    SIDE,
+    SUBSTRATE,
+    LabelValue,
+    read_labels,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

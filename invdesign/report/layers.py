@@ -12,9 +12,9 @@ import numpy as np
 from invdesign.report.bicrystals import SIDE_COLOURS, is_bicrystal, unwrap_bicrystal
 from invdesign.report.figures import Figure, base_layout, round_for_json, titled_axis
 from invdesign.report.structure import hex_colour
-from invdesign.structures.exchanges import FILM, SUBSTRATE, element_of
+from invdesign.structures.exchanges import element_of
 from invdesign.structures.formulas import order_formula
-from invdesign.structures.site_labels import LAYER, NATIVE, SIDE, read_labels
+from invdesign.structures.site_labels import FILM, LAYER, NATIVE, SIDE, SUBSTRATE, read_labels
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

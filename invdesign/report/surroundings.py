@@ -12,8 +12,8 @@ import numpy as np
 from invdesign.arrays import FloatArray
 from invdesign.report.bicrystals import ring_of
 from invdesign.report.structure import BOND_FACTOR, HOLE_RADIUS, Marks, Ring, Scene, ball_radius, find_bonds
-from invdesign.structures.exchanges import DEFECT, HOST, element_of
-from invdesign.structures.site_labels import NATIVE, SIDE, read_labels
+from invdesign.structures.exchanges import element_of
+from invdesign.structures.site_labels import DEFECT, HOST, NATIVE, SIDE, read_labels
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,6 +19,12 @@ SIDE = "side"
 LAYER = "layer"
 INNER = "inner"
 NATIVE = "native"
+
+Side = Literal["substrate", "film"]  # of an interface
+
+SUBSTRATE: Side = "substrate"
+FILM: Side = "film"
+HOST, DEFECT = "host", "defect"  # sides of a defective crystal
 
 LabelValue = str | int | bool
 Labels = Mapping[str, Sequence[LabelValue]]

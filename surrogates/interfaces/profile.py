@@ -18,9 +18,9 @@ from invdesign.properties import Unit
 from invdesign.protocols import Batch
 from invdesign.roles import StructureEvaluator, find_structure, required_structure
 from invdesign.structures.charges import ElementSymbol
-from invdesign.structures.site_labels import LAYER, NATIVE, SIDE, SiteLabelError, read_labels
+from invdesign.structures.site_labels import FILM, LAYER, NATIVE, SIDE, SUBSTRATE, SiteLabelError, read_labels
 from surrogates.relaxation.descent import find_normal
-from surrogates.relaxation.regions import FILM, SUBSTRATE, VACUUM_WIDTH
+from surrogates.relaxation.regions import VACUUM_WIDTH
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -11,7 +11,7 @@ import numpy as np
 
 from invdesign.arrays import BoolArray, FloatArray, IntArray
 from invdesign.errors import InvdesignError
-from invdesign.structures.site_labels import INNER, SIDE, read_labels
+from invdesign.structures.site_labels import DEFECT, FILM, HOST, INNER, SIDE, SUBSTRATE, read_labels
 from surrogates.relaxation.bonding import Bond, Ions, find_covalent_bonds, make_ions
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
     from surrogates.relaxation.matching import Match
 
-SUBSTRATE, FILM = "substrate", "film"
-HOST, DEFECT = "host", "defect"
 # Å beyond the sum of covalent radii up to which an atom is bonded in a whole unit: 1.98 Å for P-O (1.54), 2.37 Å for P-S (2.05).
 # Chosen between the lengths at which a bond counts as lost (SAME_BOND_STRETCH) for oxides and for sulfides.
 WHOLE_TOLERANCE = 0.25
@@ -253,7 +251,8 @@ def compare_slabs(match: Match, sites: Sites, mobile: BoolArray) -> Slabs:
     moved = match.moved @ match.after
     height = abs(float(match.after[2] @ normal))
     departures = np.zeros(len(moved))
-    disorder, drift, mixed = {}, {}, 0
+    disorder: dict[str, float] = {}
+    drift, mixed = {}, 0
     for side in (SUBSTRATE, FILM):
         own = sites.on_side(side) & ~mobile
         inner = own & sites.inner

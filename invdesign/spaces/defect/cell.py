@@ -21,7 +21,7 @@ from invdesign.spaces.ordered_sites.amounts import VACANCY
 from invdesign.spaces.ordered_sites.cell import OrderedCell
 from invdesign.spaces.ordered_sites.orderings import MAX_FILLS, MAX_LISTED, ROWS_PER_BLOCK, Codes, SiteGroup
 from invdesign.structures.parents import Parent
-from invdesign.structures.site_labels import NATIVE, SIDE
+from invdesign.structures.site_labels import DEFECT, HOST, NATIVE, SIDE
 from invdesign.structures.voids import Voids
 
 if TYPE_CHECKING:
@@ -330,7 +330,7 @@ class DefectCell:
         crystal = self.ordered.crystal
         kept = [i for i, name in enumerate(self.natives) if name]
         names = [self.natives[i] for i in kept]
-        labels = {SIDE: ["host"] * len(kept), NATIVE: names}
+        labels = {SIDE: [HOST] * len(kept), NATIVE: names}
         return Structure(crystal.lattice, names, crystal.positions[kept], site_properties=labels)
 
     def build_structure(self, codes: IntArray, distortion: Distortion | None, rattle: float) -> Structure:
@@ -353,7 +353,7 @@ class DefectCell:
             points = self.surroundings.distort(codes, species, distortion, rattle)
         defects = set(self.ordered.sites[np.flatnonzero(codes)].tolist())
         labels = {
-            SIDE: ["defect" if i in defects else "host" for i in kept.tolist()],
+            SIDE: [DEFECT if i in defects else HOST for i in kept.tolist()],
             NATIVE: [self.natives[i] for i in kept.tolist()],
         }
         return Structure(

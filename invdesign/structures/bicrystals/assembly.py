@@ -14,16 +14,13 @@ from invdesign.structures.bicrystals.lattices import list_cosets
 from invdesign.structures.bicrystals.matches import Match
 from invdesign.structures.bicrystals.pairs import PairOperation, PairSymmetry, find_pair_symmetry
 from invdesign.structures.bicrystals.slabs import Slab
-from invdesign.structures.site_labels import LAYER, NATIVE, SIDE
+from invdesign.structures.site_labels import FILM, LAYER, NATIVE, SIDE, SUBSTRATE, Side
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 Boundary = Literal["sandwich", "vacuum"]
-Side = Literal["substrate", "film"]
 
-SUBSTRATE: Side = "substrate"
-FILM: Side = "film"
 DEFAULT_VACUUM = 15.0  # Å; chosen: beyond the reach of pair terms of the potentials
 
 

@@ -8,11 +8,12 @@ import numpy as np
 
 from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError
-from invdesign.structures.bicrystals.assembly import FILM, SUBSTRATE, Bicrystal
+from invdesign.structures.bicrystals.assembly import Bicrystal
 from invdesign.structures.bicrystals.matches import Match
 from invdesign.structures.bicrystals.slabs import Slab
 from invdesign.structures.cells import list_translations
 from invdesign.structures.distances import SHORTEST_SHARE, covalent_radius
+from invdesign.structures.site_labels import FILM, SUBSTRATE
 
 MAP_TOLERANCE = 1e-6  # Å, of vectors in the plane; the precision asked of every bicrystal
 SAME_SPACING = 0.02  # Å; distances in a slab and in its crystal agree to the symmetry's tolerance; chosen
