@@ -1,4 +1,4 @@
-"""Heights of cells, the cells around them, shortest translations, and nearest points in periodic cells."""
+"""Heights of cells, the cells around them, and nearest points in periodic cells."""
 
 from __future__ import annotations
 
@@ -32,17 +32,6 @@ def list_translations(cell: FloatArray, reach: float) -> IntArray:
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-def measure_shortest_translation(cell: FloatArray) -> float:
-    """Distance of a point to its nearest image, Å.
-
-    Args:
-        cell: shape (3, 3), rows in Å.
-    """
-    reach = float(np.linalg.norm(cell, axis=1).min())
-    lengths = np.linalg.norm(list_translations(cell, reach) @ cell, axis=1)
-    return float(lengths[lengths > 0.0].min())
-
-
 def match_points(points: FloatArray, onto: FloatArray, cell: FloatArray) -> tuple[IntArray, FloatArray]:
     """Find the nearest of the points `onto` for each point, images of a cell included.
 
@@ -60,3 +49,14 @@ def match_points(points: FloatArray, onto: FloatArray, cell: FloatArray) -> tupl
     nearest: IntArray = squares.argmin(axis=1)
     distance: FloatArray = np.sqrt(squares[np.arange(len(points)), nearest])
     return nearest, distance
+
+
+def measure_shortest_translation(cell: FloatArray) -> float:
+    """Distance of a point to its nearest image, Å.
+
+    Args:
+        cell: shape (3, 3), rows in Å.
+    """
+    reach = float(np.linalg.norm(cell, axis=1).min())
+    lengths = np.linalg.norm(list_translations(cell, reach) @ cell, axis=1)
+    return float(lengths[lengths > 0.0].min())
