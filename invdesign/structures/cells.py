@@ -60,3 +60,14 @@ def match_points(points: FloatArray, onto: FloatArray, cell: FloatArray) -> tupl
     nearest: IntArray = squares.argmin(axis=1)
     distance: FloatArray = np.sqrt(squares[np.arange(len(points)), nearest])
     return nearest, distance
+
+
+def measure_shortest_translation(cell: FloatArray) -> float:
+    """Distance of a point to its nearest image, Å.
+
+    Args:
+        cell: shape (3, 3), rows in Å.
+    """
+    reach = float(np.linalg.norm(cell, axis=1).min())
+    lengths = np.linalg.norm(list_translations(cell, reach) @ cell, axis=1)
+    return float(lengths[lengths > 0.0].min())

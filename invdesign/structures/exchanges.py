@@ -12,6 +12,23 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
+def tally_exchanges(structure: Structure) -> dict[str, Counter[tuple[str, str]]]:
+    """Count the foreign atoms on the sites of each side by kind: the substrate's own element, then the film's.
+
+    Atoms in voids are none.
+
+    Args:
+        structure: an interface; its sites have the labels `side` and `native`.
+    """
+    found: dict[str, Counter[tuple[str, str]]] = {SUBSTRATE: Counter(), FILM: Counter()}
+    for site in structure:
+        side, native, own = str(site.properties[SIDE]), str(site.properties[NATIVE]), element_of(site)
+        if native and own != native:
+            kind = (native, own) if side == SUBSTRATE else (own, native)
+            found.setdefault(side, Counter())[kind] += 1
+    return found
+
+
 def count_exchanges(structure: Structure) -> dict[str, int]:
     """Count the exchanges across an interface by kind, and the ions in voids of each side.
 
@@ -25,16 +42,14 @@ def count_exchanges(structure: Structure) -> dict[str, int]:
     labels = read_labels(structure)
     if NATIVE not in labels or not {SUBSTRATE, FILM} <= set(labels.get(SIDE, ())):
         return {}
-    directions: dict[tuple[str, str], Counter[str]] = {}
-    voids: Counter[str] = Counter()
-    for site, side, native in zip(structure, labels[SIDE], labels[NATIVE], strict=True):
-        symbol = element_of(site)
-        if native == "":
-            voids[f"{symbol} in voids of the {side}"] += 1
-        elif native != symbol:
-            kind = (str(native), symbol) if side == SUBSTRATE else (symbol, str(native))
-            directions.setdefault(kind, Counter())[str(side)] += 1
-    pairs = {f"{one}/{other}": max(found.values()) for (one, other), found in directions.items()}
+    tallies = tally_exchanges(structure).values()
+    kinds = {kind for tally in tallies for kind in tally}
+    pairs = {f"{one}/{other}": max(tally[one, other] for tally in tallies) for one, other in kinds}
+    voids = Counter(
+        f"{element_of(site)} in voids of the {side}"
+        for site, side, native in zip(structure, labels[SIDE], labels[NATIVE], strict=True)
+        if native == ""
+    )
     return dict(sorted(pairs.items())) | dict(sorted(voids.items()))
 
 

@@ -12,9 +12,8 @@ from invdesign.errors import InvdesignError
 from invdesign.settings import Frozen
 from invdesign.structures.charges import check_element
 from invdesign.structures.formulas import parse_composition
+from surrogates.stability.interface import HIGHEST_VOLTAGE
 from surrogates.stability.windows import Ion
-
-HIGHEST_VOLTAGE = 10.0  # V; chosen, beyond every electrode
 
 End = Literal["rich", "poor"]
 Limit = tuple[str, End]

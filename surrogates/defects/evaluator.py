@@ -14,15 +14,15 @@ from invdesign.errors import InvdesignError, MissingReferenceError
 from invdesign.properties import Unit
 from invdesign.roles import StructureRole, find_structure, required_structure
 from invdesign.settings import STORED_FOLDER, validation_context
-from invdesign.structures.cells import list_translations
+from invdesign.structures.cells import measure_shortest_translation
 from invdesign.structures.charges import is_neutral
 from invdesign.structures.site_labels import NATIVE, read_labels
 from invdesign.wording import count_noun
 from surrogates.defects.conditions import Conditions
 from surrogates.defects.exchange import Exchange, Source, find_exchange, list_missing
-from surrogates.interfaces.references import Reference, Treatment, relax_reference
 from surrogates.potentials.evaluator import PotentialEvaluator
 from surrogates.relaxation.descent import FreeCell
+from surrogates.relaxation.references import Reference, Treatment, relax_reference
 from surrogates.stability.evaluators import ENERGY, potential_energy_error
 from surrogates.stability.reference import ReferenceField, ReferenceSet
 
@@ -232,11 +232,7 @@ def describe_cell(structure: Structure, perfect: Structure, cell: FreeCell) -> s
         perfect: the host.
         cell: freedom of the cell in relaxations.
     """
-    lattice = np.asarray(perfect.lattice.matrix)
-    images = np.linalg.norm(
-        list_translations(lattice, float(np.linalg.norm(lattice, axis=1).max())) @ lattice, axis=1
-    )
-    shortest = float(images[images > 0].min())
+    shortest = measure_shortest_translation(np.asarray(perfect.lattice.matrix))
     freedom = {False: "fixed cell", True: "free cell", "normal": "cell free along its normal"}[cell]
     words = f"{freedom} of {count_noun(len(structure), 'atom')}, images {shortest:.1f} Å apart, neutral"
     charged = is_neutral(_count_elements(perfect)) and not is_neutral(_count_elements(structure))

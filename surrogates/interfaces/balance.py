@@ -12,7 +12,7 @@ import numpy as np
 from invdesign.arrays import FloatArray
 from invdesign.errors import InvdesignError
 from invdesign.structures.formulas import order_formula
-from invdesign.structures.site_labels import NATIVE, SIDE
+from invdesign.structures.site_labels import NATIVE, SIDE, Side
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -33,11 +33,11 @@ class Solid:
         amounts: atoms of each element in a formula unit.
     """
 
-    side: str
+    side: Side
     amounts: Mapping[str, float]
 
     @classmethod
-    def from_structure(cls, side: str, structure: Structure) -> Solid:
+    def from_structure(cls, side: Side, structure: Structure) -> Solid:
         """Take the reduced formula of a structure.
 
         Args:

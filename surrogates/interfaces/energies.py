@@ -19,9 +19,9 @@ from invdesign.structures.site_labels import SIDES
 from surrogates.electrode.metals import WorkingIon, find_metal_energy
 from surrogates.interfaces.balance import Balance, BalanceError, Solid, balance_atoms
 from surrogates.interfaces.planes import Planes, find_planes, has_equal_surfaces
-from surrogates.interfaces.references import Reference, Treatment, relax_reference
 from surrogates.potentials.evaluator import PotentialEvaluator
 from surrogates.relaxation.descent import FreeCell
+from surrogates.relaxation.references import Reference, Treatment, relax_reference
 from surrogates.stability.interface import HIGHEST_VOLTAGE
 from surrogates.stability.windows import CHARGES
 
@@ -37,9 +37,9 @@ INTERFACE, STRAIN, EXCESS, ADHESION = (
 )
 JOULE_PER_SQUARE_METRE = 16.021766208  # in one eV/Å^2
 SQUARE_NANOMETRE = 100.0  # Å^2
-BULKS: Mapping[str, str] = {side: f"{side}_bulk" for side in SIDES}
-SLABS: Mapping[str, str] = {side: f"{side}_slab" for side in SIDES}
-SOLIDS: Mapping[str, str] = {side: f"{side}_solid" for side in SIDES}
+BULKS = {side: f"{side}_bulk" for side in SIDES}
+SLABS = {side: f"{side}_slab" for side in SIDES}
+SOLIDS = {side: f"{side}_solid" for side in SIDES}
 SAME_ENERGY = 1e-4  # J/m^2, below which a strain energy is not spoken of; chosen
 
 

@@ -14,11 +14,12 @@ from invdesign.errors import InvdesignError
 from invdesign.protocols import Potential
 from invdesign.structures.charges import assign_oxidation_states
 from invdesign.structures.electrostatics import Electrostatics
-from invdesign.structures.site_labels import NATIVE, SIDE
+from invdesign.structures.exchanges import tally_exchanges
+from invdesign.structures.site_labels import NATIVE, SIDE, SIDES, Side
 from invdesign.structures.symmetry import LOOSE_SYMPREC, call_spglib, symmetry_dataset
 from invdesign.structures.voids import find_voids
 from surrogates.interfaces.balance import Solid
-from surrogates.interfaces.references import (
+from surrogates.relaxation.references import (
     Memory,
     ReferenceStructureError,
     Treatment,
@@ -124,13 +125,8 @@ def count_exchanges(structure: Structure) -> Counter[Kind]:
         raise ExchangeError(
             f"the sites have no labels '{SIDE}' and '{NATIVE}', which tell exchanged atoms: take structures of the space 'interface'"
         )
-    found: dict[str, Counter[Kind]] = {"substrate": Counter(), "film": Counter()}
-    for site in structure:
-        side, native, own = site.properties[SIDE], site.properties[NATIVE], site.specie.symbol
-        if native and own != native:
-            kind = Kind(native, own) if side == "substrate" else Kind(own, native)
-            found.setdefault(side, Counter())[kind] += 1
-    substrate, film = found["substrate"], found["film"]
+    found = tally_exchanges(structure)
+    substrate, film = (Counter({Kind(*kind): n for kind, n in found[side].items()}) for side in SIDES)
     if substrate != film:
         alone = [
             f"{kind.film} on {kind.substrate} of the substrate" for kind in (substrate - film).elements()
@@ -191,9 +187,7 @@ def forget_exchanges() -> None:
 def _compute_exchange(
     substrate: Structure, film: Structure, kind: Kind, potential: Potential, method: Method
 ) -> Exchange:
-    hosts = [
-        Host.expand(side, structure, method) for side, structure in (("substrate", substrate), ("film", film))
-    ]
+    hosts = [Host.expand(side, solid, method) for side, solid in zip(SIDES, (substrate, film), strict=True)]
     for host, symbol in zip(hosts, kind, strict=True):
         if symbol not in host.states:
             raise ExchangeError(f"{host.formula} has no {symbol}")
@@ -274,14 +268,14 @@ class Host:
         states: formal charge by element.
     """
 
-    side: str
+    side: Side
     formula: str
     structure: Structure
     orbits: IntArray
     states: Mapping[str, float]
 
     @classmethod
-    def expand(cls, side: str, solid: Structure, method: Method) -> Host:
+    def expand(cls, side: Side, solid: Structure, method: Method) -> Host:
         """Make the smallest supercell whose images are far apart and which keeps the symmetry.
 
         Args:

@@ -20,8 +20,8 @@ from surrogates.interfaces.exchange import (
     count_exchanges,
     find_exchange_energy,
 )
-from surrogates.interfaces.references import Treatment, relax_reference
 from surrogates.potentials.evaluator import PotentialEvaluator
+from surrogates.relaxation.references import Treatment, relax_reference
 
 EXCHANGE = "bulk_exchange_energy"
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from invdesign.errors import InvdesignError
+from invdesign.structures.bicrystals.assembly import Boundary
 from invdesign.structures.symmetry import LOOSE_SYMPREC, symmetry_dataset
 from surrogates.relaxation.descent import find_normal
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-Boundary = Literal["sandwich", "vacuum"]
 # Å without an atom along the normal, from which a cell counts as one with vacuum; chosen: layers of crystals lie within 3 Å, gaps
 # between two solids start below 4 Å.
 VACUUM_GAP = 5.0

@@ -132,6 +132,10 @@ def test_foreign_structures_are_not_adopted() -> None:
     assert COMPLEX.adopt(COMPLEX.build(some(COMPLEX, 1)[0]).structures["host"], None) is None
     structure.replace(0, "Na")
     assert PHOSPHATE.adopt(structure, None) is None
+    lacking = COMPLEX.build(some(COMPLEX, 1)[0]).structures["host"].copy()
+    lacking.remove_sites([32])
+    substituted = space_of(cell=[2, 2, 1], defects={"N on O": 1}, charge_neutral=False)
+    assert substituted.adopt(lacking, None) is None
 
 
 def test_a_facing_start_is_a_bridge_between_two_polyanions() -> None:

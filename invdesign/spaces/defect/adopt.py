@@ -10,7 +10,7 @@ from invdesign.arrays import FloatArray, IntArray
 from invdesign.spaces.defect.cell import DefectCell
 from invdesign.spaces.framework import element_at, with_elements_alone
 from invdesign.spaces.ordered_sites.amounts import VACANCY
-from invdesign.spaces.ordered_sites.recognition import map_onto_cell
+from invdesign.spaces.ordered_sites.recognition import map_onto_cell, read_species
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -66,7 +66,8 @@ def _match_sites(structure: Structure, cell: DefectCell) -> IntArray | None:
     found = [VACANCY] * len(cell.natives)
     for site, name in zip(assigned[0].tolist(), names, strict=True):
         found[site] = name
-    return _read_species(found, cell)
+    codes = read_species(found, cell.ordered)
+    return codes if codes is not None and cell.keeps_rule(codes) else None
 
 
 def _assign_atoms(
@@ -104,18 +105,3 @@ def _find_forbidden(names: list[str], cell: DefectCell) -> FloatArray:
         for site in cell.ordered.sites[group.first : group.stop].tolist():
             allowed[site] = set(group.species)
     return np.asarray([[float(name not in own) for own in allowed] for name in names])
-
-
-def _read_species(species: list[str], cell: DefectCell) -> IntArray | None:
-    """Arrangement (n,) of N species; None where it is not of the space."""
-    orderings = cell.ordered.orderings
-    for content, name in zip(cell.ordered.contents, species, strict=True):
-        if content and content != name:
-            return None
-    sites = cell.ordered.sites.tolist()
-    codes = np.asarray(
-        [orderings.find_group(place).species.index(species[site]) for place, site in enumerate(sites)],
-        dtype=np.int64,
-    )
-    allowed = orderings.allows_composition(orderings.count_species(codes)) and cell.keeps_rule(codes)
-    return codes if allowed else None

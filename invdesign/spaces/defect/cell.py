@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,15 @@ from invdesign.spaces.defect.kinds import INTERSTITIAL, DefectKind
 from invdesign.spaces.defect.surroundings import Surroundings
 from invdesign.spaces.ordered_sites.amounts import VACANCY
 from invdesign.spaces.ordered_sites.cell import OrderedCell
-from invdesign.spaces.ordered_sites.orderings import MAX_FILLS, MAX_LISTED, ROWS_PER_BLOCK, Codes
+from invdesign.spaces.ordered_sites.orderings import MAX_FILLS, MAX_LISTED, ROWS_PER_BLOCK, Codes, SiteGroup
 from invdesign.structures.parents import Parent
-from invdesign.structures.site_labels import NATIVE, SIDE
+from invdesign.structures.site_labels import DEFECT, HOST, NATIVE, SIDE
 from invdesign.structures.voids import Voids
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+Slot: TypeAlias = tuple[SiteGroup, int]  # sites that a defect may be on, its code there
 
 MAX_DRAWS = 200  # chosen; tries to place defects one by one before a composition counts as impossible
 
@@ -83,15 +85,12 @@ class DefectCell:
         return self.surroundings.distances
 
     @cached_property
-    def _codes_by_kind(self) -> tuple[tuple[int, int], ...]:
-        """Number of the group and code of each kind."""
-        groups = self.ordered.orderings.groups
-        names = [group.name for group in groups]
-        found = []
-        for kind in self.kinds:
-            number = names.index(kind.place)
-            found.append((number, groups[number].species.index(kind.species)))
-        return tuple(found)
+    def _slots(self) -> tuple[Slot, ...]:
+        """Sites and code of each kind."""
+        groups = {group.name: group for group in self.ordered.orderings.groups}
+        return tuple(
+            (groups[kind.place], groups[kind.place].species.index(kind.species)) for kind in self.kinds
+        )
 
     @cached_property
     def _places(self) -> Mapping[int, int]:
@@ -101,13 +100,23 @@ class DefectCell:
     @cached_property
     def columns(self) -> IntArray:
         """Column of each kind of defect among the compositions, shape (kinds,)."""
-        groups = self.ordered.orderings.groups
-        starts = np.cumsum([0, *(len(group.species) for group in groups)])
-        return np.asarray([starts[number] + code for number, code in self._codes_by_kind], dtype=np.int64)
+        offsets = self.ordered.orderings.offsets
+        return np.asarray([offsets[group.first] + code for group, code in self._slots], dtype=np.int64)
 
     def count_defects(self, counts: IntArray) -> dict[str, int]:
         """Number of defects by kind in a composition (s,)."""
         return {kind.name: int(counts[c]) for kind, c in zip(self.kinds, self.columns, strict=True)}
+
+    def list_places(self, codes: IntArray) -> list[IntArray]:
+        """Varying sites of each kind of defect, ascending.
+
+        Args:
+            codes: shape (n,).
+        """
+        return [
+            group.first + np.flatnonzero(codes[group.first : group.stop] == code)
+            for group, code in self._slots
+        ]
 
     def list_sites(self, codes: IntArray) -> dict[str, list[int]]:
         """Sites of the supercell by kind of defect, ascending.
@@ -115,13 +124,8 @@ class DefectCell:
         Args:
             codes: shape (n,).
         """
-        groups = self.ordered.orderings.groups
-        found = {}
-        for kind, (number, code) in zip(self.kinds, self._codes_by_kind, strict=True):
-            group = groups[number]
-            here = group.first + np.flatnonzero(codes[group.first : group.stop] == code)
-            found[kind.name] = sorted(self.ordered.sites[here].tolist())
-        return found
+        listed = zip(self.kinds, self.list_places(codes), strict=True)
+        return {kind.name: self.ordered.sites[places].tolist() for kind, places in listed}
 
     def read_codes(self, genome: Genome) -> IntArray:
         """Codes (n,) of a genome.
@@ -131,21 +135,19 @@ class DefectCell:
         """
         codes = np.zeros(self.ordered.orderings.n, dtype=np.int64)
         listed = read_sites(genome, tuple(kind.name for kind in self.kinds))
-        for kind, (number, code) in zip(self.kinds, self._codes_by_kind, strict=True):
-            group = self.ordered.orderings.groups[number]
+        for kind, (group, code) in zip(self.kinds, self._slots, strict=True):
             for site in listed[kind.name]:
                 place = self._places.get(site, -1)
                 if not group.first <= place < group.stop:
                     raise Infeasible(
-                        f"'{kind.name}' can be on the sites of {kind.place} ({self._describe_sites(number)}), got {site}"
+                        f"'{kind.name}' can be on the sites of {kind.place} ({self._describe_sites(group)}), got {site}"
                     )
                 if codes[place]:
                     raise Infeasible(f"site {site} holds two defects")
                 codes[place] = code
         return codes
 
-    def _describe_sites(self, number: int) -> str:
-        group = self.ordered.orderings.groups[number]
+    def _describe_sites(self, group: SiteGroup) -> str:
         sites = self.ordered.sites[group.first : group.stop]
         return f"{len(sites)} of them between {sites.min()} and {sites.max()}"
 
@@ -188,11 +190,11 @@ class DefectCell:
 
     # Drawing and repairing.
 
-    def _list_slots(self, counts: IntArray) -> list[tuple[int, int]]:
-        """(number of the group, code) of each defect of a composition."""
+    def _list_slots(self, counts: IntArray) -> list[Slot]:
+        """Sites and code of each defect of a composition."""
         found = []
-        for pair, column in zip(self._codes_by_kind, self.columns, strict=True):
-            found += [pair] * int(counts[column])
+        for slot, column in zip(self._slots, self.columns, strict=True):
+            found += [slot] * int(counts[column])
         return found
 
     def draw_codes(self, counts: IntArray, rng: Rng, held: IntArray | None = None) -> IntArray | None:
@@ -206,13 +208,12 @@ class DefectCell:
         slots = self._list_slots(counts)
         start = np.zeros(self.ordered.orderings.n, dtype=np.int64) if held is None else held
         for site in np.flatnonzero(start).tolist():
-            number = self.ordered.orderings.groups.index(self.ordered.orderings.find_group(site))
-            slots.remove((number, int(start[site])))
+            slots.remove((self.ordered.orderings.find_group(site), int(start[site])))
         for _ in range(MAX_DRAWS):
             codes = start.copy()
             for which in rng.permutation(len(slots)).tolist():
-                number, code = slots[which]
-                free = self._find_free(codes, number)
+                group, code = slots[which]
+                free = self._find_free(codes, group)
                 if not len(free):
                     break
                 codes[free[int(rng.random() * len(free))]] = code
@@ -220,9 +221,8 @@ class DefectCell:
                 return codes
         return None
 
-    def _find_free(self, codes: IntArray, number: int) -> IntArray:
+    def _find_free(self, codes: IntArray, group: SiteGroup) -> IntArray:
         """Sites of a group that may take one more defect beside those of an arrangement (n,)."""
-        group = self.ordered.orderings.groups[number]
         taken = np.flatnonzero(codes)
         own = np.arange(group.first, group.stop)
         free: IntArray = own[self.compatible[np.ix_(own, taken)].all(axis=1) & (codes[own] == 0)]
@@ -246,8 +246,7 @@ class DefectCell:
             found[anchor] = codes[anchor]
             rest = [site for site in order.tolist() if site != anchor]
             for site in sorted(rest, key=lambda site: (round(self.distances[anchor, site], 6), site)):
-                group = self.ordered.orderings.find_group(site)
-                free = self._find_free(found, self.ordered.orderings.groups.index(group))
+                free = self._find_free(found, self.ordered.orderings.find_group(site))
                 if not len(free):
                     break
                 nearest = free[int(np.round(self.distances[site, free], 6).argmin())]
@@ -301,20 +300,19 @@ class DefectCell:
         found = np.concatenate(kept)
         return found[np.lexsort(found.T[::-1])]
 
-    def _extend_slots(self, slots: Sequence[tuple[int, int]], most: int) -> IntArray | None:
+    def _extend_slots(self, slots: Sequence[Slot], most: int) -> IntArray | None:
         """Sites of all allowed arrangements of some defects, shape (m, defects); None for more than `most`.
 
         Defects of one kind stand on ascending sites, so that each arrangement comes once.
         """
         rows = np.zeros((1, 0), dtype=np.int64)
-        for column, (number, code) in enumerate(slots):
-            group = self.ordered.orderings.groups[number]
+        for column, (group, code) in enumerate(slots):
             own = np.arange(group.first, group.stop)
             allowed = np.ones((len(rows), len(own)), dtype=np.bool_)
             for before in range(column):
                 sites = rows[:, before]
                 allowed &= self.compatible[sites][:, own] & (sites[:, None] != own)
-                if slots[before] == (number, code):
+                if slots[before] == (group, code):
                     allowed &= own > sites[:, None]
             if int(allowed.sum()) > most:
                 return None
@@ -332,7 +330,7 @@ class DefectCell:
         crystal = self.ordered.crystal
         kept = [i for i, name in enumerate(self.natives) if name]
         names = [self.natives[i] for i in kept]
-        labels = {SIDE: ["host"] * len(kept), NATIVE: names}
+        labels = {SIDE: [HOST] * len(kept), NATIVE: names}
         return Structure(crystal.lattice, names, crystal.positions[kept], site_properties=labels)
 
     def build_structure(self, codes: IntArray, distortion: Distortion | None, rattle: float) -> Structure:
@@ -355,7 +353,7 @@ class DefectCell:
             points = self.surroundings.distort(codes, species, distortion, rattle)
         defects = set(self.ordered.sites[np.flatnonzero(codes)].tolist())
         labels = {
-            SIDE: ["defect" if i in defects else "host" for i in kept.tolist()],
+            SIDE: [DEFECT if i in defects else HOST for i in kept.tolist()],
             NATIVE: [self.natives[i] for i in kept.tolist()],
         }
         return Structure(

@@ -58,8 +58,7 @@ def evaluate_arrangements(
 
 
 def _evaluate_one(cell: DefectCell, codes: IntArray, distortion: Distortion | None) -> list[float]:
-    places = {site: place for place, site in enumerate(cell.ordered.sites.tolist())}
-    listed = [[places[site] for site in own] for own in cell.list_sites(codes).values()]
+    listed = cell.list_places(codes)
     found = [float(len(own)) for own in listed]
     for a, b in combinations_with_replacement(range(len(listed)), 2):
         apart = cell.distances[np.ix_(listed[a], listed[b])]

@@ -22,7 +22,6 @@ from invdesign.spaces.defect.distortion import (
     draw_distortion,
     mix_distortions,
 )
-from invdesign.spaces.defect.surroundings import Gap
 from invdesign.spaces.operators import FromCodes, GenomeOperator
 from invdesign.spaces.ordered_sites.amounts import VACANCY
 from invdesign.spaces.ordered_sites.operators import OrderingOperators
@@ -62,7 +61,7 @@ def build_operators(
     }
     if distort is not None:
         makers["distort"] = (1, tools.change_distortion, 1.0)
-        if distort.toward and tools.facing:
+        if distort.toward and tools.can_face:
             makers["facing"] = (0, tools.draw_facing, FACING_SHARE)
     if electrostatic:
         makers["electrostatic"] = (0, tools.draw_electrostatic, 1.0)
@@ -87,13 +86,9 @@ class DefectOperators:
     distort: Distort | None
 
     @property
-    def facing(self) -> tuple[Gap, ...]:
-        """Pairs of sites that face each other, where some composition has a vacancy for one."""
-        return (
-            self.cell.surroundings.facing
-            if any(self._list_turned(c) for c in self.cell.ordered.orderings.compositions)
-            else ()
-        )
+    def can_face(self) -> bool:
+        """True if some composition lets an atom turn to a vacancy that its site faces."""
+        return any(self._list_turned(counts) for counts in self.cell.ordered.orderings.compositions)
 
     def draw_random(self, parents: Sequence[Arranged], rng: Rng) -> Arranged | None:  # noqa: ARG002 - there are none
         """Draw defects on random sites, with a random distortion.

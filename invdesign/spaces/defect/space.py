@@ -40,11 +40,11 @@ from invdesign.spaces.described import rename_duplicates
 from invdesign.spaces.framework import OxidationStates, build_design
 from invdesign.spaces.ordered_sites.amounts import VACANCY
 from invdesign.spaces.ordered_sites.cell import OrderingPlan, build_ordered_cell
-from invdesign.spaces.ordered_sites.charges import FormalCharges, find_imbalance
+from invdesign.spaces.ordered_sites.charges import FormalCharges
 from invdesign.spaces.ordered_sites.clusters import Correlations
 from invdesign.spaces.ordered_sites.random_keys import Axes
 from invdesign.spaces.ordered_sites.supercell import Cell, to_matrix
-from invdesign.structures.cells import list_translations
+from invdesign.structures.cells import measure_shortest_translation
 from invdesign.structures.parents import (
     Parent,
     ParentSource,
@@ -144,9 +144,7 @@ class DefectSpace(CountableSpace):
     def remarks(self) -> tuple[str, ...]:
         """Remarks on the parent's file, and on images of defects that are near."""
         found = list_parent_remarks(self.parent)
-        lattice = self._cell.ordered.crystal.lattice
-        lengths = np.linalg.norm(list_translations(lattice, NEAR_IMAGES) @ lattice, axis=1)
-        nearest = float(lengths[lengths > 0.0].min())
+        nearest = measure_shortest_translation(self._cell.ordered.crystal.lattice)
         if nearest < NEAR_IMAGES:
             cell = "the supercell is so thin that a defect and its image are"
             found = (
@@ -229,12 +227,9 @@ class DefectSpace(CountableSpace):
             ValueError: there are none; the message names the charge and what would balance it.
         """
         plan, ordered = self._plan, cell.ordered
-        listed = [(group.name, group.species, plan.sites[group.name]) for group in ordered.orderings.groups]
-        fixed: dict[str, int] = {}
-        for content in filter(None, ordered.contents):
-            fixed[content] = fixed.get(content, 0) + 1
+        groups = ordered.orderings.groups
         try:
-            charges = [find_imbalance(plan.formal, listed, fixed, counts) for counts in compositions.tolist()]
+            charges = plan.find_imbalances(groups, ordered.unit_sites, compositions.tolist())
         except ValueError as error:
             raise ValueError(
                 f"{error}: oxidation_states: {{...}}, or set charge_neutral: false; defects are balanced by formal charges"
@@ -244,11 +239,11 @@ class DefectSpace(CountableSpace):
             return kept
         native = compositions[0].copy()
         nearest = compositions[int(np.argmin(charges))]
-        for group in ordered.orderings.groups:
+        for group in groups:
             column = int(ordered.orderings.offsets[group.first])
             native[column : column + len(group.species)] = 0
             native[column] = len(group)
-        if find_imbalance(plan.formal, listed, fixed, native.tolist()):
+        if any(plan.find_imbalances(groups, ordered.unit_sites, [native.tolist()])):
             raise ValueError(
                 f"the charges of {self._unit.name} do not balance before any defect; give oxidation_states of its elements, or set "
                 "charge_neutral: false"

@@ -237,44 +237,42 @@ class Surroundings:
             rattle: standard deviation of small displacements, Å.
         """
         kept = np.asarray([i for i, name in enumerate(species) if name != VACANCY])
-        limit = min(OVERLAP_SHARE, float(self._measure_shares(self.points, species, kept)[0].min()))
+        sums = sum_covalent_radii([species[i] for i in kept.tolist()])
+        limit = min(OVERLAP_SHARE, float(self._measure_shares(self.points, kept, sums)[0].min()))
         for share in DAMPING:
             tried = replace(distortion, bond=share * distortion.bond, toward=share * distortion.toward)
-            moved, held = self._distort_points(self.points, codes, species, kept, tried, share * rattle)
-            moved, least = self._push_apart(moved, species, kept, held)
+            moved, held = self._distort_points(codes, species, kept, tried, share * rattle)
+            moved, least = self._push_apart(moved, kept, sums, held)
             if least >= limit:
                 return moved
         return self.points
 
     def _measure_shares(
-        self, points: FloatArray, species: Sequence[str], kept: IntArray
+        self, points: FloatArray, kept: IntArray, sums: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """Distances of atoms over the sums of their covalent radii, shape (k, k), and unit vectors, shape (k, k, 3).
 
         Args:
             points: shape (N, 3), Å.
-            species: N names.
             kept: shape (k,), sites that hold an atom.
+            sums: shape (k, k), of covalent radii, Å.
         """
         # A shortest vector stays one while atoms move little, but for the longest.
         moves = (points - self.points)[kept]
         vectors = self.vectors[np.ix_(kept, kept)] + moves[None, :, :] - moves[:, None, :]
         lengths = np.linalg.norm(vectors, axis=2)
         np.fill_diagonal(lengths, np.inf)
-        names = sorted({species[i] for i in kept.tolist()})
-        which = np.asarray([names.index(species[i]) for i in kept.tolist()])
-        shares: FloatArray = lengths / sum_covalent_radii(names)[np.ix_(which, which)]
-        return shares, vectors / np.maximum(lengths, 1e-6)[:, :, None]
+        return lengths / sums, vectors / np.maximum(lengths, 1e-6)[:, :, None]
 
     def _push_apart(
-        self, points: FloatArray, species: Sequence[str], kept: IntArray, held: NDArray[np.bool_]
+        self, points: FloatArray, kept: IntArray, sums: FloatArray, held: NDArray[np.bool_]
     ) -> tuple[FloatArray, float]:
         """Push atoms away from those that they nearly overlap with, and measure the smallest share that is left.
 
         Args:
             points: shape (N, 3), Å.
-            species: N names.
             kept: shape (k,), sites that hold an atom.
+            sums: shape (k, k), of covalent radii, Å.
             held: shape (N,), True for sites whose atoms stay.
 
         Returns:
@@ -282,21 +280,19 @@ class Surroundings:
         """
         moved = points.copy()
         free = ~held[kept]
+        # Where one of the two atoms is held, the other goes all the way.
+        weight = free[:, None] / np.maximum(free[:, None].astype(float) + free[None, :], 1.0)
+        shares, units = self._measure_shares(moved, kept, sums)
         for _ in range(MAX_PUSHES):
-            shares, units = self._measure_shares(moved, species, kept)
-            short = np.minimum(shares - PUSH_SHARE, 0.0)
             if shares.min() >= OVERLAP_SHARE:
                 break
-            names = np.asarray([sum_covalent_radii([species[i]])[0, 0] / 2 for i in kept.tolist()])
-            deficit = short * (names[:, None] + names[None, :])
-            # Where one of the two atoms is held, the other goes all the way.
-            weight = free[:, None] / np.maximum(free[:, None].astype(float) + free[None, :], 1.0)
+            deficit = np.minimum(shares - PUSH_SHARE, 0.0) * sums
             moved[kept] += ((deficit * weight)[:, :, None] * units).sum(axis=1)
-        return moved, float(self._measure_shares(moved, species, kept)[0].min())
+            shares, units = self._measure_shares(moved, kept, sums)
+        return moved, float(shares.min())
 
     def _distort_points(
         self,
-        points: FloatArray,
         codes: IntArray,
         species: Sequence[str],
         kept: IntArray,
@@ -306,7 +302,6 @@ class Surroundings:
         """Positions (N, 3) in Å after a distortion, and the sites (N,) whose atoms are to stay there.
 
         Args:
-            points: shape (N, 3), Å.
             codes: arrangement, shape (n,).
             species: N names.
             kept: shape (k,), sites that hold an atom.
@@ -314,7 +309,7 @@ class Surroundings:
             rattle: standard deviation of small displacements, Å.
         """
         sites = self.ordered.sites
-        moved = points.copy()
+        moved = self.points.copy()
         held = np.zeros(len(moved), dtype=np.bool_)
         bonds = {int(sites[k]): self._count_bonds(int(k), codes) for k in np.flatnonzero(codes)}
         gaps = self.find_gaps(codes) if distortion.toward else []
@@ -326,11 +321,11 @@ class Surroundings:
             # The atom has gone into the gap, and its bonds have their length.
             bonds.pop(int(sites[j]), None)
             bonds.pop(int(sites[i]), None)
-        starts = self.points
         if distortion.bond:
             for site, number in sorted(bonds.items()):
                 others = kept[kept != site]
-                apart = self.vectors[site][others] + (moved - starts)[others] - (moved - starts)[site]
+                shifts = moved - self.points
+                apart = self.vectors[site][others] + shifts[others] - shifts[site]
                 lengths = np.round(np.linalg.norm(apart, axis=1), 3)
                 near = np.lexsort((others, lengths))[:number]
                 for k in near[lengths[near] < BOND_REACH].tolist():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -92,6 +93,23 @@ class OrderingPlan:
         classes = np.full(len(self.unit), -1, dtype=np.int64)
         classes[order] = [seen[int(orbits[site])] for site in order]
         return classes
+
+    def find_imbalances(
+        self, groups: Sequence[SiteGroup], unit_sites: IntArray, compositions: Iterable[Sequence[int]]
+    ) -> list[int]:
+        """Find the charge that each composition of a supercell has at least, without its sign; 0 where charges can balance.
+
+        Args:
+            groups: of the supercell.
+            unit_sites: shape (N,), the unit cell's site of each of the supercell.
+            compositions: atoms of each species of each group.
+
+        Raises:
+            ValueError: an element has no known charge.
+        """
+        fixed = Counter(content for content in (self.contents[i] for i in unit_sites) if content)
+        listed = [(group.name, group.species, self.sites[group.name]) for group in groups]
+        return [find_imbalance(self.formal, listed, fixed, counts) for counts in compositions]
 
     def find_cluster_kinds(self, pairs: int, triplets: int) -> ClusterKinds:
         """Kinds of clusters, the same for all supercells.
@@ -218,12 +236,8 @@ def _list_compositions(plan: OrderingPlan, groups: Sequence[SiteGroup], unit_sit
     ]
     found = combine_fillings(parts)
     if plan.neutral:
-        fixed: dict[str, int] = {}
-        for content in (plan.contents[i] for i in unit_sites):
-            if content and content != VACANCY:
-                fixed[content] = fixed.get(content, 0) + 1
-        listed = [(group.name, group.species, plan.sites[group.name]) for group in groups]
-        found = [counts for counts in found if not find_imbalance(plan.formal, listed, fixed, counts)]
+        charges = plan.find_imbalances(groups, unit_sites, found)
+        found = [counts for counts, charge in zip(found, charges, strict=True) if not charge]
         if not found:
             raise ValueError(
                 "charges balance at no composition that the amounts allow; change the amounts or "

@@ -61,7 +61,7 @@ def _match_sites(structure: Structure, cell: OrderedCell) -> IntArray | None:
     found = [VACANCY] * len(sites)
     for site, atom in zip(chosen.tolist(), structure, strict=True):
         found[site] = element_at(atom)
-    return _read_codes(found, cell)
+    return read_species(found, cell)
 
 
 def _find_nearest_sites(atoms: FloatArray, sites: FloatArray, lattice: FloatArray) -> IntArray:
@@ -81,7 +81,7 @@ def _find_closest_distance(cell: OrderedCell, lattice: FloatArray) -> float:
     return float(distance.min())
 
 
-def _read_codes(species: list[str], cell: OrderedCell) -> IntArray | None:
+def read_species(species: list[str], cell: OrderedCell) -> IntArray | None:
     """Ordering of N species; None where one is not allowed on its site."""
     for content, name in zip(cell.contents, species, strict=True):
         if content and content != name:

@@ -105,7 +105,7 @@ def test_parting_a_crystal_costs_two_surfaces_whatever_the_boundary() -> None:
     ]
     slab = make_case(layers=(6, 6)).structures["film_slab"]
     potential = ASECalculator(calculator="emt")
-    from surrogates.interfaces.references import Treatment, relax_reference
+    from surrogates.relaxation.references import Treatment, relax_reference
 
     surface = relax_reference(slab, potential, Treatment(False, 0.005)).energy
     solid = relax_reference(bulk("Cu", PLANE, COPPER / 2), potential, Treatment("normal", 0.005, 0.01))

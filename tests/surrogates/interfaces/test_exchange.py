@@ -22,8 +22,8 @@ from surrogates.interfaces.exchange import (
     forget_exchanges,
 )
 from surrogates.interfaces.exchange_evaluator import ExchangeEnergy
-from surrogates.interfaces.references import Treatment, forget_references, relax_reference
 from surrogates.potentials.ase import ASECalculator
+from surrogates.relaxation.references import Treatment, forget_references, relax_reference
 from surrogates.relaxation.relax import CallCounter
 from tests.surrogates.interfaces.crystals import COPPER, bulk, stack
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from surrogates.interfaces.references import (
+from surrogates.potentials.ase import ASECalculator
+from surrogates.relaxation.references import (
     ReferenceStructureError,
     Treatment,
     forget_references,
     relax_reference,
 )
-from surrogates.potentials.ase import ASECalculator
 from surrogates.relaxation.relax import CallCounter
 
 EMT = ASECalculator(calculator="emt")
