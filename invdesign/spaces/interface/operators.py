@@ -18,6 +18,7 @@ from invdesign.spaces.interface.genomes import GenomeReader, Placed
 from invdesign.spaces.interface.shifts import STEPS, to_steps
 from invdesign.spaces.interface.sites import NATIVE
 from invdesign.spaces.operators import GenomeOperator, operators_on_codes
+from invdesign.spaces.ordered_sites.operators import draw_crests
 
 MAX_TRIES = 20  # chosen; draws before an operator gives up, as a space may hold nothing near a parent
 SHORTEST_STEP, LONGEST_STEP = 0.05, 3.0  # Å, lengths of a step of the shift (chosen)
@@ -25,7 +26,6 @@ FAR_SHIFT_PROBABILITY = 0.2  # chosen; of a shift drawn anew instead of a step
 GAP_STEP = 0.15  # standard deviation of a step of the gap, as a share of its range (chosen)
 MOVE_PROBABILITY = 0.4  # chosen; of moving a foreign atom to another site instead of changing their number
 MORE_CHANGES_PROBABILITY = 0.3  # chosen; of one more change in a mutation
-LARGEST_WAVE = 2  # chosen; largest component of the wave vectors of lateral cuts
 
 Maker = Callable[[Sequence[Placed], Rng], Placed | None]
 
@@ -228,11 +228,7 @@ class InterfaceOperators:
         sites = cell.sites
         codes = mother.codes
         if len(sites):
-            wave = rng.integers(-LARGEST_WAVE, LARGEST_WAVE + 1, size=2)
-            if not wave.any():
-                wave[int(rng.random() * 2)] = 1
-            phase = sites.lateral @ wave + rng.random()
-            inside = phase % 1.0 < 0.25 + 0.5 * rng.random()  # between a quarter and three quarters (chosen)
+            inside = draw_crests(sites.lateral, rng)
             elder = mother if rng.random() < 0.5 else father
             counts = sites.orderings.count_species(elder.codes)
             mixed = np.where(inside, mother.codes, father.codes)

@@ -11,6 +11,7 @@ import numpy as np
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.spaces.ordered_sites.amounts import MAX_COMPOSITIONS, describe_wide_ranges
 from invdesign.spaces.ordered_sites.orderings import Orderings, SiteGroup
+from invdesign.spaces.ordered_sites.random_keys import place_by_keys
 from invdesign.structures.site_labels import Side
 
 NATIVE = 0  # code of a site that holds what the solid has there: the first species of its group
@@ -147,10 +148,4 @@ class VaryingSites:
             amounts: shape (t,), allowed numbers of transfers.
             keys: shape (n,); native species take the sites with the smallest.
         """
-        counts = self.count_species(amounts[None])[0]
-        codes = np.zeros(len(self), dtype=np.int64)
-        for group, column in zip(self.groups, self._columns.tolist(), strict=True):
-            order = np.argsort(keys[group.first : group.stop], kind="stable")
-            here = counts[column : column + len(group.species)]
-            codes[group.first + order] = np.repeat(np.arange(len(group.species)), here)
-        return codes
+        return place_by_keys(self.groups, self.count_species(amounts[None])[0], keys)

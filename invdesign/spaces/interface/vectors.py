@@ -16,6 +16,7 @@ from invdesign.protocols import Dimension, Domain
 from invdesign.spaces.interface.genomes import GAP, MATCH, SHIFT, GenomeReader, Placed
 from invdesign.spaces.interface.shifts import STEPS, to_steps
 from invdesign.spaces.interface.sites import VaryingSites
+from invdesign.spaces.ordered_sites.random_keys import count_keys, list_key_columns, write_keys
 
 ABSENT = 0.5  # coordinate of a key whose site a match lacks (chosen)
 
@@ -42,9 +43,13 @@ class InterfaceAxes:
 
     @cached_property
     def _keys_per_group(self) -> tuple[int, ...]:
-        """Largest number of sites per group over all matches."""
-        groups = range(len(self._sites[0].groups))
-        return tuple(max(len(own.groups[i]) for own in self._sites) for i in groups)
+        return count_keys([own.groups for own in self._sites])
+
+    @cached_property
+    def _key_columns(self) -> tuple[IntArray, ...]:
+        """Column of each site's key, shape (n,) per match."""
+        start = self._starts[3]
+        return tuple(list_key_columns(own.groups, self._keys_per_group, start) for own in self._sites)
 
     @property
     def _match_axes(self) -> int:
@@ -105,10 +110,7 @@ class InterfaceAxes:
             amounts = own.find_amounts(placed.codes)
             assert amounts is not None
             point[numbers:start] = (amounts + 0.5) / (self._most + 1.0)
-        for group, places in zip(own.groups, self._keys_per_group, strict=True):
-            keys = (placed.codes[group.first : group.stop] + 0.5) / len(group.species)
-            point[start : start + len(group)] = keys
-            start += places
+            point[self._key_columns[placed.match]] = write_keys(own.groups, placed.codes)
         return point
 
     def decode(self, point: FloatArray) -> Placed:
@@ -126,10 +128,6 @@ class InterfaceAxes:
         if len(self._most):
             scaled = np.clip(point[numbers:start], 0.0, 1.0) * (self._most + 1.0)
             amounts = own.nearest_amounts(np.minimum(np.floor(scaled), self._most))
-            keys = np.empty(len(own))
-            for group, places in zip(own.groups, self._keys_per_group, strict=True):
-                keys[group.first : group.stop] = point[start : start + len(group)]
-                start += places
-            codes = own.place_by_keys(amounts, keys)
+            codes = own.place_by_keys(amounts, point[self._key_columns[number]])
         placed = Placed(number, cell.shifts.nearest_allowed(wanted), gap, codes)
         return self.reader.to_canonical(placed)

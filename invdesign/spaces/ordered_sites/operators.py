@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from invdesign.arrays import IntArray
+from invdesign.arrays import BoolArray, FloatArray, IntArray
 from invdesign.candidate import Genome
 from invdesign.rng import Rng
 from invdesign.spaces.operators import GenomeOperator, operators_on_codes
@@ -169,11 +168,12 @@ class OrderingOperators:
         (number, mother), (other, father) = parents
         if number != other:
             return None
-        orderings = self.cells[number].orderings
+        cell = self.cells[number]
+        orderings = cell.orderings
         for _ in range(MAX_TRIES):
             rows = orderings.permutations
             image = father[rows[int(rng.random() * len(rows))]]
-            codes = np.where(self._draw_slab(number, rng), mother, image)
+            codes = np.where(draw_crests(cell.crystal.positions[cell.sites], rng), mother, image)
             elder = mother if rng.random() < 0.5 else father
             codes = orderings.move_to_composition(codes, orderings.count_species(elder), rng)
             child = self._accept_child(number, codes, parents)
@@ -181,22 +181,25 @@ class OrderingOperators:
                 return child
         return None
 
-    def _draw_slab(self, number: int, rng: Rng) -> NDArray[np.bool_]:
-        """Mask (n,) of the varying sites in the crests of a plane wave.
-
-        The wave fits the cell.
-        """
-        cell = self.cells[number]
-        wave = rng.integers(-MAX_WAVE_COMPONENT, MAX_WAVE_COMPONENT + 1, size=3)
-        if not wave.any():
-            wave[int(rng.random() * 3)] = 1
-        phase = cell.crystal.positions[cell.sites] @ wave + rng.random()
-        # The crests take between a quarter and three quarters of the cell; chosen.
-        inside: NDArray[np.bool_] = phase % 1.0 < 0.25 + 0.5 * rng.random()
-        return inside
-
     def _accept_child(self, number: int, codes: IntArray, parents: Sequence[Placed]) -> Placed | None:
         """Canonical form of an ordering; None if it is a parent's."""
         child = self.cells[number].orderings.to_canonical(codes)
         known = any(number == other and (child == parent).all() for other, parent in parents)
         return None if known else (number, child)
+
+
+def draw_crests(positions: FloatArray, rng: Rng) -> BoolArray:
+    """Mask (n,) of the sites in the crests of a random plane wave that fits the cell.
+
+    Args:
+        positions: shape (n, d), fractions of the cell; d is 2 for a wave in a plane.
+        rng: random generator.
+    """
+    axes = positions.shape[1]
+    wave = rng.integers(-MAX_WAVE_COMPONENT, MAX_WAVE_COMPONENT + 1, size=(axes,))
+    if not wave.any():
+        wave[int(rng.random() * axes)] = 1
+    phase = positions @ wave + rng.random()
+    # The crests take between a quarter and three quarters of the cell; chosen.
+    inside: BoolArray = phase % 1.0 < 0.25 + 0.5 * rng.random()
+    return inside

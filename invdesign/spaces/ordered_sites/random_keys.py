@@ -6,6 +6,7 @@ in turn, as many of each as the composition has. One more dimension per free amo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +14,56 @@ import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
 from invdesign.protocols import Dimension, Domain
-from invdesign.spaces.ordered_sites.orderings import Orderings
+from invdesign.spaces.ordered_sites.orderings import Orderings, SiteGroup
+
+
+def count_keys(cells: Sequence[Sequence[SiteGroup]]) -> tuple[int, ...]:
+    """Largest number of sites of each group over all cells, which is the number of its keys.
+
+    Cells with fewer sites use the first of these keys.
+
+    Args:
+        cells: groups of each cell, those of one name at the same place.
+    """
+    return tuple(max(map(len, groups)) for groups in zip(*cells, strict=True))
+
+
+def list_key_columns(groups: Sequence[SiteGroup], keys_per_group: Sequence[int], start: int) -> IntArray:
+    """Column of each site's key in a point, shape (n,).
+
+    Args:
+        groups: of the n sites.
+        keys_per_group: number of keys of each group.
+        start: column of the first key.
+    """
+    starts = np.cumsum([start, *keys_per_group])[:-1].tolist()
+    columns = [first + np.arange(len(group)) for first, group in zip(starts, groups, strict=True)]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *columns])
+
+
+def write_keys(groups: Sequence[SiteGroup], codes: IntArray) -> FloatArray:
+    """Keys (n,) of an ordering `codes` (n,): the middle of the range of each species."""
+    sizes = np.repeat([len(group.species) for group in groups], [len(group) for group in groups])
+    keys: FloatArray = (codes + 0.5) / sizes
+    return keys
+
+
+def place_by_keys(groups: Sequence[SiteGroup], counts: IntArray, keys: FloatArray) -> IntArray:
+    """Ordering (n,) with the species of each group on its sites in the order of their keys.
+
+    Args:
+        groups: of the n sites.
+        counts: shape (s,), atoms of each species of each group.
+        keys: shape (n,); the first species of a group takes the sites with the smallest.
+    """
+    codes = np.empty(len(keys), dtype=np.int64)
+    column = 0
+    for group in groups:
+        order = np.argsort(keys[group.first : group.stop], kind="stable")
+        here = counts[column : column + len(group.species)]
+        codes[group.first + order] = np.repeat(np.arange(len(group.species)), here)
+        column += len(group.species)
+    return codes
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +83,13 @@ class Axes:
 
     @cached_property
     def _keys_per_group(self) -> tuple[int, ...]:
-        """Largest number of sites per group over all supercells.
+        return count_keys([cell.groups for cell in self.cells])
 
-        Smaller supercells use the first of these keys.
-        """
-        return tuple(
-            max(len(cell.groups[i]) for cell in self.cells) for i in range(len(self.cells[0].groups))
-        )
+    @cached_property
+    def _key_columns(self) -> tuple[IntArray, ...]:
+        """Column of each site's key, shape (n,) per supercell."""
+        start = self._cell_axes + len(self._free_columns)
+        return tuple(list_key_columns(cell.groups, self._keys_per_group, start) for cell in self.cells)
 
     @cached_property
     def _free_columns(self) -> tuple[int, ...]:
@@ -99,10 +149,7 @@ class Axes:
         point[self._cell_axes : start] = (
             cell.count_species(codes)[list(self._free_columns)] / self._site_totals[number]
         )
-        for group, places in zip(cell.groups, self._keys_per_group, strict=True):
-            keys = (codes[group.first : group.stop] + 0.5) / len(group.species)
-            point[start : start + len(group)] = keys
-            start += places
+        point[self._key_columns[number]] = write_keys(cell.groups, codes)
         return point
 
     def decode_point(self, point: FloatArray) -> tuple[int, IntArray]:
@@ -111,14 +158,7 @@ class Axes:
         cell = self.cells[number]
         start = self._cell_axes + len(self._free_columns)
         counts = self._find_nearest_composition(number, point[self._cell_axes : start])
-        codes = np.empty(cell.n, dtype=np.int64)
-        column = 0
-        for group, places in zip(cell.groups, self._keys_per_group, strict=True):
-            order = np.argsort(point[start : start + len(group)], kind="stable")
-            here = counts[column : column + len(group.species)]
-            codes[group.first + order] = np.repeat(np.arange(len(group.species)), here)
-            start, column = start + places, column + len(group.species)
-        return number, codes
+        return number, place_by_keys(cell.groups, counts, point[self._key_columns[number]])
 
     def _find_nearest_composition(self, number: int, fractions: FloatArray) -> IntArray:
         """Composition (s,) of a supercell nearest to `fractions` (free,) of its sites."""
