@@ -120,6 +120,23 @@ def check_labels(data: object, count: int, name: str) -> dict[str, list[LabelVal
     return {label: list(data[label]) for label in SITE_LABELS if label in data}
 
 
+def split_labels(
+    labels: Mapping[str, Sequence[LabelValue]], count: int, name: str
+) -> list[dict[str, LabelValue]]:
+    """Check labels of a file; return those of each site.
+
+    Args:
+        labels: values of the sites by name of the label.
+        count: number of sites.
+        name: name of the structure in messages.
+
+    Raises:
+        SiteLabelError: a value has another form.
+    """
+    found = check_labels(labels, count, name)
+    return [{label: values[k] for label, values in found.items()} for k in range(count)]
+
+
 _ALLOWED: Mapping[str, str] = MappingProxyType(
     {
         SIDE: "a word such as 'substrate', 'film', 'host' or 'defect'",

@@ -19,7 +19,7 @@ from invdesign.structures.reading.cif_species import (
 from invdesign.structures.reading.cif_symmetry import Array
 from invdesign.structures.reading.cif_syntax import NULL_VALUES, Block
 from invdesign.structures.reading.raw import Limits, StructureFileError
-from invdesign.structures.site_labels import CIF_PREFIX, SITE_LABELS, LabelValue, check_labels, parse_word
+from invdesign.structures.site_labels import CIF_PREFIX, SITE_LABELS, LabelValue, parse_word, split_labels
 from invdesign.wording import list_first
 
 FRACTIONAL_TAGS = tuple(f"_atom_site_fract_{axis}" for axis in "xyz")
@@ -160,8 +160,7 @@ class RowReader:
             for label in SITE_LABELS
             if self.block.columns.get(CIF_PREFIX + label)
         }
-        check_labels(found, count, self.name)
-        return [{label: values[k] for label, values in found.items()} for k in range(count)]
+        return split_labels(found, count, self.name)
 
     def _list_elements(self, labels: Sequence[str]) -> tuple[list[str], list[str]]:
         types = self._take_column("_atom_site_type_symbol", len(labels))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from invdesign.structures.reading.cif_numbers import Number
 from invdesign.structures.reading.cif_symmetry import Array, Setting
 from invdesign.structures.reading.raw import Limits, RawSite
+from invdesign.structures.site_labels import LabelValue
 
 Mask = NDArray[np.bool_]
 SAME_ATOM_DISTANCE = 0.02  # Å; chosen: closer positions are one atom, whatever the digits
@@ -51,7 +52,7 @@ class SiteRow:
     units: tuple[float, float, float]
     occupancy: Number
     multiplicity: int | None
-    labels: Mapping[str, str | int | bool] = field(default_factory=dict)
+    labels: Mapping[str, LabelValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

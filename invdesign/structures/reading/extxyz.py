@@ -19,7 +19,7 @@ from invdesign.structures.reading.words import (
     parse_number,
     shorten_line,
 )
-from invdesign.structures.site_labels import COLUMN_PREFIX, SITE_LABELS, LabelValue, check_labels, parse_word
+from invdesign.structures.site_labels import COLUMN_PREFIX, SITE_LABELS, LabelValue, parse_word, split_labels
 
 # key=value, where a value may stand in quotes, braces or brackets; a bare key is true.
 _ENTRY = re.compile(
@@ -145,10 +145,7 @@ def _read_frame(lines: Lines, start: int, count: int, name: str, limits: Limits)
         raise StructureFileError(f"{name} {what}: it is {SLAB_MESSAGE}")
     columns = _parse_columns(lines, entries.get("properties"))
     symbols, points, labels = _read_rows(lines, count, columns)
-    check_labels(labels, count, name)
-    own: list[Mapping[str, LabelValue]] = [
-        {label: values[k] for label, values in labels.items()} for k in range(count)
-    ]
+    own = split_labels(labels, count, name)
     matrix: Matrix = (*(tuple(lattice[k : k + 3]) for k in (0, 3, 6)),)  # type: ignore[assignment]  # nine numbers
     places = to_fractional(matrix, points, name, limits)
     return RawCrystal(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from invdesign.errors import InvdesignError
+from invdesign.structures.site_labels import LabelValue
 
 
 class StructureFileError(InvdesignError):
@@ -141,7 +142,7 @@ class RawSite:
     occupancies: Mapping[str, float]
     position: tuple[float, float, float]
     label: str = ""
-    labels: Mapping[str, str | int | bool] = field(default_factory=dict)
+    labels: Mapping[str, LabelValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
