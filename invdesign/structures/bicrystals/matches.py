@@ -52,9 +52,6 @@ class Match:
         cell: shape (2, 2), common cell in Å, a along x.
         strained: side that bears the mismatch.
         strain: largest principal strain of a side, absolute.
-        strain_tensors: shape (2, 2) each, of substrate and film in the bicrystal's frame.
-        angle: degrees between the first vectors of both surface lattices in the plane, 0 to 180.
-        mirrored: the film is the mirror image of what turning it over gives; its crystal, or the substrate's, has both hands.
     """
 
     name: str
@@ -65,9 +62,6 @@ class Match:
     cell: FloatArray
     strained: Strained
     strain: float
-    strain_tensors: tuple[FloatArray, FloatArray]
-    angle: float
-    mirrored: bool
 
     @cached_property
     def area(self) -> float:
@@ -337,9 +331,6 @@ def _make_match(substrate: Slab, film: Slab, key: Key, strained: Strained) -> Ma
         cell = np.diag([1, -1]) @ cell
     rotation = turn_to_x(cell)
     maps = substrate_map @ rotation, TURNED_OVER @ film_map @ rotation
-    tensors = _strain_tensor(maps[0]), _strain_tensor(maps[1])
-    one, two = lower[0] @ maps[0], upper[0] @ maps[1]
-    cosine = float(one @ two / np.linalg.norm(one) / np.linalg.norm(two))
     return Match(
         name=f"{substrate.label}|{film.label} {_write_matrix(first)}|{_write_matrix(second @ SEEN_FROM_BELOW)}",
         substrate=substrate,
@@ -348,10 +339,7 @@ def _make_match(substrate: Slab, film: Slab, key: Key, strained: Strained) -> Ma
         maps=maps,
         cell=cell @ rotation,
         strained=strained,
-        strain=max(float(np.abs(np.linalg.eigvalsh(tensor)).max()) for tensor in tensors),
-        strain_tensors=tensors,
-        angle=math.degrees(math.acos(min(1.0, max(-1.0, cosine)))),
-        mirrored=float(np.linalg.det(maps[1])) > 0,
+        strain=max(float(np.abs(np.linalg.eigvalsh(_strain_tensor(mapping))).max()) for mapping in maps),
     )
 
 

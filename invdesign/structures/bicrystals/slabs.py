@@ -67,10 +67,8 @@ class Slab:
         positions: shape (n, 3), Å; z is 0 for the highest atom, negative below.
         unit_sites: shape (n,), site of the parent.
         period: number of atoms in one period: the first ones are one.
-        formula_units: of the slab; a fraction where it is not stoichiometric, of the element with the fewest atoms.
         polar: formal charges give each period a dipole; None where charges are unknown.
         stoichiometric: the composition is that of whole formula units.
-        turned: the surface is on the other side of the plane's normal.
     """
 
     solid: Solid
@@ -85,10 +83,8 @@ class Slab:
     positions: FloatArray
     unit_sites: IntArray
     period: int
-    formula_units: float
     polar: bool | None
     stoichiometric: bool
-    turned: bool
 
     def __len__(self) -> int:
         return len(self.elements)
@@ -161,7 +157,6 @@ def list_slabs(
     layers: int | None = None,
     thickness: float | None = None,
     excess: bool = False,
-    plane_tolerance: float = PLANE_TOLERANCE,
 ) -> list[Slab]:
     """List slabs for every distinct surface of a plane.
 
@@ -174,7 +169,6 @@ def list_slabs(
         layers: number of periods along the normal; or:
         thickness: Å, at least so many periods.
         excess: also list slabs with two equal surfaces that are not stoichiometric.
-        plane_tolerance: Å; atoms closer along the normal are in one plane, which no cut divides.
 
     Raises:
         InvdesignError: the indices are none, or neither or both of layers and thickness are given.
@@ -186,7 +180,7 @@ def list_slabs(
         raise InvdesignError(
             f"a slab needs at least one layer, got {layers if thickness is None else thickness}"
         )
-    found = _find_plane(solid, indices, plane_tolerance)
+    found = _find_plane(solid, indices)
     periods = layers if layers is not None else math.ceil((thickness or 0.0) / found.period - SAME_LENGTH)
     slabs = []
     classes = _list_surfaces(solid, found)
@@ -212,7 +206,7 @@ def _check_plane(plane: Sequence[int]) -> tuple[int, int, int]:
     return h, k, l
 
 
-def _find_plane(solid: Solid, indices: tuple[int, int, int], tolerance: float) -> _Plane:
+def _find_plane(solid: Solid, indices: tuple[int, int, int]) -> _Plane:
     """Find the lattice of a plane and the heights at which it may be cut."""
     group, parent = solid.space_group, solid.parent
     heights_of_basis = group.primitive @ np.array(indices)
@@ -231,7 +225,7 @@ def _find_plane(solid: Solid, indices: tuple[int, int, int], tolerance: float) -
         np.array([*in_plane, basis[2]]),
         np.asarray(normal * spacing, dtype=np.float64),
         heights,
-        _find_cuts(heights, step, tolerance / spacing),
+        _find_cuts(heights, step, PLANE_TOLERANCE / spacing),
     )
 
 
@@ -347,8 +341,8 @@ def _build_slab(solid: Solid, plane: _Plane, number: int, side: int, cut: float,
     order = np.lexsort((*np.round(everything[:, :2].T, 4), sites, -np.round(everything[:, 2], 4), periods))
     positions, sites = everything[order], sites[order]
     elements = tuple(parent.elements[site] for site in sites)
-    units = {element: elements.count(element) / count for element, count in solid.formula.items()}
-    whole = len(set(units.values())) == 1 and float(next(iter(units.values()))).is_integer()
+    units = {elements.count(element) / count for element, count in solid.formula.items()}
+    whole = len(units) == 1 and next(iter(units)).is_integer()
     h, k, l = plane.indices  # noqa: E741 - the names of Miller indices
     label = f"({_write_indices(h, k, l)}){number}{'' if whole else 's'}"
     return Slab(
@@ -364,10 +358,8 @@ def _build_slab(solid: Solid, plane: _Plane, number: int, side: int, cut: float,
         positions=positions,
         unit_sites=sites.astype(np.int64),
         period=len(group.sites),
-        formula_units=min(units.values()),
         polar=_is_polar(solid, sites[: len(group.sites)], positions, surface),
         stoichiometric=whole,
-        turned=side < 0,
     )
 
 
