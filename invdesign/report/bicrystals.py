@@ -19,6 +19,7 @@ from invdesign.report.structure import (
     build_scene,
     find_bonds,
 )
+from invdesign.structures.cells import VACUUM_WIDTH, find_normal, measure_length_along_normal
 from invdesign.structures.exchanges import element_of
 from invdesign.structures.site_labels import (
     DEFECT,
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 SIDE_COLOURS = {SUBSTRATE: "#0b5fa5", FILM: "#b45309"}
-VACUUM_WIDTH = 8.0  # Å without atoms from which a picture leaves the vacuum out; chosen
 VACUUM_MARGIN = 1.5  # Å of it that is drawn; chosen
 REGION_MARGIN = 0.6  # Å from the outermost sites of the region to its drawn limit; chosen
 # Turn about the normal, so that atoms behind each other are seen apart while the plane stays edge-on; chosen.
@@ -76,9 +76,9 @@ def is_bicrystal(labels: Mapping[str, Sequence[LabelValue]]) -> bool:
     return {SIDE, LAYER, NATIVE} <= labels.keys() and {SUBSTRATE, FILM} == set(labels[SIDE])
 
 
-def find_normal(lattice: FloatArray) -> FloatArray:
+def find_upward_normal(lattice: FloatArray) -> FloatArray:
     """Unit vector normal to the plane of the first two vectors, on the side of the third."""
-    normal = _unit(np.cross(lattice[0], lattice[1]))
+    normal = find_normal(lattice)
     return normal if normal @ lattice[2] > 0 else -normal
 
 
@@ -88,7 +88,7 @@ def unwrap_bicrystal(structure: Structure, labels: Mapping[str, Sequence[LabelVa
     The plane lies midway between the first layers of both sides. Each atom is the image nearest to the middle of its side.
     """
     lattice = np.asarray(structure.lattice.matrix, dtype=np.float64)
-    length = float(lattice[2] @ find_normal(lattice))
+    length = measure_length_along_normal(lattice)
     fractions = np.array(structure.frac_coords, dtype=np.float64).reshape(-1, 3)
     film = np.array([side == FILM for side in labels[SIDE]], dtype=bool)
     layers = np.array(labels[LAYER], dtype=np.int64)
@@ -173,7 +173,7 @@ def _repeat_in_plane(
     structure: Structure, found: Unwrapped, lattice: FloatArray, natives: Sequence[LabelValue]
 ) -> tuple[list[str], list[Ring], FloatArray]:
     """Elements, rings and fractions of atoms; those near a side face of the cell also on the opposite one."""
-    normal = find_normal(lattice)
+    normal = find_upward_normal(lattice)
     near = [
         BORDER_DISTANCE / abs(float(lattice[k] @ _unit(np.cross(normal, lattice[1 - k])))) for k in range(2)
     ]
@@ -215,7 +215,7 @@ def _find_region(found: Unwrapped, labels: Mapping[str, Sequence[LabelValue]]) -
 
 def view_along_plane(lattice: FloatArray) -> FloatArray:
     """Directions of right, up and towards the eye, as rows: the normal, and nearly along the shorter vector of the plane."""
-    normal = find_normal(lattice)
+    normal = find_upward_normal(lattice)
     along = min(lattice[:2], key=lambda vector: float(np.linalg.norm(vector)))
     eye = _unit(along - (along @ normal) * normal)
     up = np.cross(eye, normal)

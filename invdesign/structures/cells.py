@@ -1,10 +1,13 @@
-"""Heights of cells, the cells around them, and shortest vectors and nearest points in periodic cells."""
+"""Heights and normals of cells, the cells around them, shortest vectors and nearest points in periodic cells, empty slices."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from invdesign.arrays import FloatArray, IntArray
+
+# Å without atoms from which a slice of a cell is a vacuum; chosen: wider than any gap of two solids that a search starts from.
+VACUUM_WIDTH = 8.0
 
 
 def measure_heights(cell: FloatArray) -> FloatArray:
@@ -15,6 +18,25 @@ def measure_heights(cell: FloatArray) -> FloatArray:
     """
     heights: FloatArray = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
     return heights
+
+
+def find_normal(cell: FloatArray) -> FloatArray:
+    """Unit normal of the plane of the first two rows of `cell`, shape (3,)."""
+    across = np.cross(cell[0], cell[1])
+    normal: FloatArray = across / np.linalg.norm(across)
+    return normal
+
+
+def measure_length_along_normal(cell: FloatArray) -> float:
+    """Length of a `cell` along the normal of its first two rows, Å."""
+    return abs(float(cell[2] @ find_normal(cell)))
+
+
+def list_slices(fractions: FloatArray) -> list[tuple[float, float]]:
+    """(start, width) of the slices without atoms between successive `fractions` (n,) along an axis, on the circle."""
+    ordered = np.sort(fractions % 1.0)
+    widths = np.diff(np.append(ordered, ordered[0] + 1.0))
+    return list(zip(ordered.tolist(), widths.tolist(), strict=True))
 
 
 def list_translations(cell: FloatArray, reach: float, beyond: int = 0) -> IntArray:

@@ -9,8 +9,8 @@ import numpy as np
 
 from invdesign.errors import InvdesignError
 from invdesign.structures.bicrystals.assembly import Boundary
+from invdesign.structures.cells import find_normal, list_slices, measure_length_along_normal
 from invdesign.structures.symmetry import LOOSE_SYMPREC, symmetry_dataset
-from surrogates.relaxation.descent import find_normal
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -75,10 +75,8 @@ def measure_area(structure: Structure) -> float:
 
 def measure_widest_gap(structure: Structure) -> float:
     """Widest interval along the normal without an atom, Å."""
-    lattice = np.asarray(structure.lattice.matrix, dtype=np.float64)
-    height = abs(float(lattice[2] @ find_normal(lattice)))
-    levels = np.sort(np.mod(structure.frac_coords[:, 2], 1.0)) * height
-    return float(np.diff(levels, append=levels[0] + height).max())
+    widest = max(width for _, width in list_slices(structure.frac_coords[:, 2]))
+    return widest * measure_length_along_normal(structure.lattice.matrix)
 
 
 def has_equal_surfaces(slab: Structure) -> bool:

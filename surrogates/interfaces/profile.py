@@ -17,10 +17,9 @@ from invdesign.errors import InvdesignError
 from invdesign.properties import Unit
 from invdesign.protocols import Batch
 from invdesign.roles import StructureEvaluator, find_structure, required_structure
+from invdesign.structures.cells import VACUUM_WIDTH, list_slices, measure_length_along_normal
 from invdesign.structures.charges import ElementSymbol
 from invdesign.structures.site_labels import FILM, LAYER, NATIVE, SIDE, SUBSTRATE, SiteLabelError, read_labels
-from surrogates.relaxation.descent import find_normal
-from surrogates.relaxation.regions import VACUUM_WIDTH
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -79,14 +78,13 @@ def read_slice(structure: Structure) -> Slice:
             f"a profile needs sites with side, layer and native element, on the sides '{SUBSTRATE}' and '{FILM}' (sides here: "
             f"{there}): it is for spaces of interfaces"
         )
-    lattice = np.asarray(structure.lattice.matrix)
     return Slice(
         symbols=tuple(site.specie.symbol for site in structure),
         film=np.array([side == FILM for side in labels[SIDE]], dtype=np.int64),
         layers=tuple(int(layer) for layer in labels[LAYER]),
         natives=tuple(str(native) for native in labels[NATIVE]),
         heights=np.asarray(structure.frac_coords[:, 2], dtype=np.float64) % 1.0,
-        length=abs(float(lattice[2] @ find_normal(lattice))),
+        length=measure_length_along_normal(structure.lattice.matrix),
     )
 
 
@@ -190,9 +188,7 @@ def count_exchanged(found: Slice) -> int:
 
 def has_vacuum(found: Slice) -> bool:
     """True if the cell has a slice without atoms as wide as a vacuum."""
-    ordered = np.sort(found.heights)
-    widest = float(np.diff(np.append(ordered, ordered[0] + 1.0)).max())
-    return widest * found.length >= VACUUM_WIDTH
+    return max(width for _, width in list_slices(found.heights)) * found.length >= VACUUM_WIDTH
 
 
 # Ions by layer.

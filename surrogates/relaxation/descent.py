@@ -10,6 +10,7 @@ import numpy as np
 
 from invdesign.arrays import BoolArray, FloatArray
 from invdesign.protocols import Forces, Potential
+from invdesign.structures.cells import find_normal
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -55,13 +56,6 @@ class Freedom:
             return float(np.abs(stress).max())
         normal = find_normal(lattice)
         return abs(float(normal @ stress @ normal))
-
-
-def find_normal(lattice: FloatArray) -> FloatArray:
-    """Unit normal of the plane of the first two rows of `lattice`, shape (3,)."""
-    across = np.cross(lattice[0], lattice[1])
-    normal: FloatArray = across / np.linalg.norm(across)
-    return normal
 
 
 def quasi_newton(atoms: Atoms, potential: Potential, freedom: Freedom) -> Iterator[Forces]:

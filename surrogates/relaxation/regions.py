@@ -11,6 +11,7 @@ import numpy as np
 
 from invdesign.arrays import BoolArray, FloatArray, IntArray
 from invdesign.errors import InvdesignError
+from invdesign.structures.cells import VACUUM_WIDTH, find_normal, list_slices, measure_length_along_normal
 from invdesign.structures.site_labels import DEFECT, FILM, HOST, INNER, SIDE, SUBSTRATE, read_labels
 from surrogates.relaxation.bonding import Bond, Ions, find_covalent_bonds, make_ions
 
@@ -31,8 +32,6 @@ PLANE_REACH = 3.5
 SAME_CELL = 1e-3  # Å; chosen: a candidate and its host are built in one cell
 # Å from every atom from which a site of the host is empty. Chosen: above the distortions that starts have, below bonds.
 VACANT_REACH = 1.2
-# Å without atoms from which a slice is a vacuum; chosen: wider than any gap a search starts from.
-VACUUM_WIDTH = 8.0
 # Å beyond the sum of covalent radii up to which an atom is no isolated one; Li-Li of the metal has 0.5, Li-S 0.1. Chosen.
 CONTACT_TOLERANCE = 1.0
 
@@ -246,10 +245,8 @@ def compare_slabs(match: Match, sites: Sites, mobile: BoolArray) -> Slabs:
         sites: labels, in the order before.
         mobile: shape (n,), True for working ions, which wander and are not judged.
     """
-    normal = np.cross(match.after[0], match.after[1])
-    normal /= np.linalg.norm(normal)
+    normal = find_normal(match.after)
     moved = match.moved @ match.after
-    height = abs(float(match.after[2] @ normal))
     departures = np.zeros(len(moved))
     disorder: dict[str, float] = {}
     drift, mixed = {}, 0
@@ -270,7 +267,7 @@ def compare_slabs(match: Match, sites: Sites, mobile: BoolArray) -> Slabs:
     return Slabs(
         departures,
         disorder,
-        gap=_find_widest_gap(match, height),
+        gap=_find_widest_gap(match),
         shift=float(np.linalg.norm(apart - (apart @ normal) * normal)),
         mixed=mixed,
     )
@@ -306,25 +303,16 @@ def _span(fractions: FloatArray) -> tuple[float, float]:
     return start - 1e-9, 1.0 - float(gaps[widest]) + 2e-9
 
 
-def _find_slices(fractions: FloatArray) -> list[tuple[float, float]]:
-    """(start, width) of the slices between successive atoms on the circle."""
-    ordered = np.sort(fractions % 1.0)
-    widths = np.diff(np.append(ordered, ordered[0] + 1.0))
-    return list(zip(ordered.tolist(), widths.tolist(), strict=True))
-
-
-def _find_widest_gap(match: Match, height: float) -> float:
+def _find_widest_gap(match: Match) -> float:
     """Widest slice without atoms after, Å; slices that hold the middle of a vacuum before do not count."""
-    normal = np.cross(match.before[0], match.before[1])
-    normal /= np.linalg.norm(normal)
-    limit = VACUUM_WIDTH / abs(float(match.before[2] @ normal))
-    middles = [start + width / 2 for start, width in _find_slices(match.start[:, 2]) if width >= limit]
+    limit = VACUUM_WIDTH / measure_length_along_normal(match.before)
+    middles = [start + width / 2 for start, width in list_slices(match.start[:, 2]) if width >= limit]
     widths = [
         width
-        for start, width in _find_slices(match.end[:, 2])
+        for start, width in list_slices(match.end[:, 2])
         if not any(((middle - start) % 1.0) < width for middle in middles)
     ]
-    return height * max(widths, default=0.0)
+    return measure_length_along_normal(match.after) * max(widths, default=0.0)
 
 
 # Atoms on their own.
