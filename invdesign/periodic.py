@@ -1,4 +1,7 @@
-"""Periodic axes of the unit cube, whose ends are one point: images, differences, places within the cube."""
+"""Periodic axes of the unit cube, whose ends are one point.
+
+Images, differences, places within the cube.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ def wrap_into_cube(x: FloatArray, periodic: BoolArray | None) -> FloatArray:
 
 
 def bring_into_cube(x: FloatArray, periodic: BoolArray | None) -> FloatArray:
-    """Move points `x` (…, d) into the cube: periodic coordinates by whole periods, others to the nearest side."""
+    """Move points `x` (…, d) into the cube.
+
+    Periodic coordinates by whole periods, others to the nearest side.
+    """
     clipped = np.clip(x, 0.0, 1.0)
     return clipped if periodic is None else np.where(periodic, wrap_into_cube(x, periodic), clipped)
 

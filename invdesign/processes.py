@@ -46,7 +46,9 @@ def safe_path() -> Iterator[None]:
 
 @contextmanager
 def stop_at_signals(stop: threading.Event) -> Iterator[None]:
-    """Set `stop` at the first SIGINT or SIGTERM within the block; a second SIGINT leaves at once.
+    """Set `stop` at the first SIGINT or SIGTERM within the block.
+
+    A second SIGINT leaves at once.
 
     What the block writes must be whole at any moment. An interactive Python survives the second one, with all it holds.
     In other threads than the main one signals are left alone.
@@ -169,7 +171,10 @@ def follow_parent() -> None:
 
 
 def start_child() -> None:
-    """Make a started process a quiet child: no interrupts, one numerical thread, an end with its parent."""
+    """Make a started process a quiet child.
+
+    No interrupts, one numerical thread, an end with its parent.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if os.environ.get(SAFE_PATH) == SAFE_PATH_MARK:

@@ -359,7 +359,9 @@ def describe_property(name: str, unit: Unit = "") -> Property:
 
 
 def _describe_suffixed(name: str, unit: Unit) -> Property | None:
-    """Entry of a listed property with a suffix; None if the name before the last underscore is not listed.
+    """Entry of a listed property with a suffix.
+
+    None if the name before the last underscore is not listed.
 
     The unit is the provider's: a property of the user's may be called so by chance.
     """

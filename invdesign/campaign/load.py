@@ -707,7 +707,10 @@ def _list_parts(given: Sequence[str]) -> str:
 
 
 def _expand_main_setting(kind: str, settings: Any) -> Any:
-    """Settings of an evaluator in place of the lone text that stands for its main one; all else as it is."""
+    """Settings of an evaluator in place of the lone text that stands for its main one.
+
+    All else as it is.
+    """
     if not isinstance(settings, str) or kind not in registry.names("evaluators"):
         return settings
     main = getattr(registry.load("evaluators", kind), "main_setting", "")

@@ -61,7 +61,9 @@ def resolve_latest(stages: Sequence[Stage], of_design: Sequence[str]) -> tuple[l
 
 
 def find_side_roles(stages: Iterable[Stage]) -> frozenset[str]:
-    """Roles of structures that stages make and that are not the candidate: a saddle, a crystal with an ion less.
+    """Roles of structures that stages make and that are not the candidate.
+
+    Examples are a saddle, and a crystal with an ion less.
 
     Args:
         stages: of a funnel.

@@ -1,4 +1,6 @@
-"""Operators on the unit cube, for every vector space: they follow the shape and the scale of the population.
+"""Operators on the unit cube, for every vector space.
+
+They follow the shape and the scale of the population.
 
 The space's own operators know what a variable means, but move along the axes. These do not care how the axes lie:
 turning the search space turns what they propose. Categories, which lie in no order, are inherited instead of moved.

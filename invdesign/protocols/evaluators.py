@@ -112,7 +112,10 @@ class EvaluatorSettings(Settings):
 
     @property
     def side_structures(self) -> frozenset[str]:
-        """Names of structures it makes that are not the candidate: a saddle, a crystal with an ion less."""
+        """Names of structures it makes that are not the candidate.
+
+        Examples are a saddle, and a crystal with an ion less.
+        """
         return frozenset()
 
     def prepare(self) -> None:
@@ -120,7 +123,10 @@ class EvaluatorSettings(Settings):
 
 
 def find_side_structures(evaluator: Evaluator) -> frozenset[str]:
-    """Names of structures that an evaluator makes and that are not the candidate; no stage reads them as `latest`."""
+    """Names of structures that an evaluator makes and that are not the candidate.
+
+    No stage reads them as `latest`.
+    """
     return frozenset(getattr(evaluator, "side_structures", ()))
 
 
@@ -253,7 +259,9 @@ class CompositionScorer(Protocol):
     def prepare_counts(
         self, elements: Sequence[str], counts: IntArray, names: Collection[str]
     ) -> BlockScorer | None:
-        """Prepare a fast scorer of element sets; None if the model has none for all these properties.
+        """Prepare a fast scorer of element sets.
+
+        None if the model has none for all these properties.
 
         Its numbers may differ from those of `score_compositions` by rounding.
 

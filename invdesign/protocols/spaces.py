@@ -236,7 +236,10 @@ class RecognisingSpace(SearchSpace, Protocol):
         ...
 
     def niche(self, genome: Genome) -> str:
-        """Name of the composition of a `genome`; crystals of different ones take no place from each other."""
+        """Name of the composition of a `genome`.
+
+        Crystals of different ones take no place from each other.
+        """
         ...
 
 

@@ -172,7 +172,10 @@ def _build_bicrystal_scene(structure: Structure, labels: Mapping[str, Sequence[L
 def _repeat_in_plane(
     structure: Structure, found: Unwrapped, lattice: FloatArray, natives: Sequence[LabelValue]
 ) -> tuple[list[str], list[Ring], FloatArray]:
-    """Elements, rings and fractions of atoms; those near a side face of the cell also on the opposite one."""
+    """Elements, rings and fractions of atoms.
+
+    Those near a side face of the cell also on the opposite one.
+    """
     normal = find_upward_normal(lattice)
     near = [
         BORDER_DISTANCE / abs(float(lattice[k] @ _unit(np.cross(normal, lattice[1 - k])))) for k in range(2)
@@ -199,7 +202,10 @@ def _unit(vector: FloatArray) -> FloatArray:
 
 
 def _find_region(found: Unwrapped, labels: Mapping[str, Sequence[LabelValue]]) -> tuple[float, ...]:
-    """Heights of both limits of the region in which species may change; empty where it is not known."""
+    """Heights of both limits of the region in which species may change.
+
+    Empty where it is not known.
+    """
     if INNER not in labels:
         return ()
     outer = ~np.array(labels[INNER], dtype=bool)
@@ -214,7 +220,10 @@ def _find_region(found: Unwrapped, labels: Mapping[str, Sequence[LabelValue]]) -
 
 
 def view_along_plane(lattice: FloatArray) -> FloatArray:
-    """Directions of right, up and towards the eye, as rows: the normal, and nearly along the shorter vector of the plane."""
+    """Directions of right, up and towards the eye, as rows.
+
+    The normal, and nearly along the shorter vector of the plane.
+    """
     normal = find_upward_normal(lattice)
     along = min(lattice[:2], key=lambda vector: float(np.linalg.norm(vector)))
     eye = _unit(along - (along @ normal) * normal)

@@ -1,4 +1,7 @@
-"""A sample beside its control: the best of equally many, since a larger sample reaches lower by chance alone."""
+"""A sample beside its control.
+
+The best of equally many, since a larger sample reaches lower by chance alone.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ LOWER, UPPER = 0.16, 0.84
 
 @dataclass(frozen=True, slots=True)
 class BestOf:
-    """Distribution of the lowest of some values drawn at random: median and the interval of two thirds of the draws."""
+    """Distribution of the lowest of some values drawn at random.
+
+    Median and the interval of two thirds of the draws.
+    """
 
     median: float
     low: float
@@ -35,7 +41,9 @@ class BestOf:
 
 
 def find_best_of(values: FloatArray, drawn: int) -> BestOf:
-    """Distribution of the lowest of `drawn` of the `values`, drawn without replacement; exact, so without random numbers.
+    """Distribution of the lowest of `drawn` of the `values`, drawn without replacement.
+
+    Exact, so without random numbers.
 
     Raises:
         ValueError: fewer than 1 or more than all values are drawn.
@@ -77,7 +85,10 @@ class Comparison:
 
 
 def compare_samples(sample: FloatArray, control: FloatArray) -> Comparison | None:
-    """Compare the best of equally many values of a sample and of its control; None if either has fewer than `MIN_SAMPLE`."""
+    """Compare the best of equally many values of a sample and of its control.
+
+    None if either has fewer than `MIN_SAMPLE`.
+    """
     smaller = min(len(sample), len(control))
     if smaller < MIN_SAMPLE:
         return None

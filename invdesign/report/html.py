@@ -392,7 +392,10 @@ def _count_values(facts: Facts, figures: dict[str, Figure]) -> dict[str, Any]:
 
 
 def _choose_cards(facts: Facts, distinct: phases.PhasesView | None) -> list[tuple[int, int]]:
-    """(rank, number) of the best candidates; where phases are known, of the best one of each phase."""
+    """(rank, number) of the best candidates.
+
+    Where phases are known, of the best one of each phase.
+    """
     ranks = {int(id): rank for rank, id in enumerate(facts.ranking, 1)}
     known = [phase.id for phase in distinct.phases] if distinct else []
     return [(ranks[id], id) for id in (known or list(ranks))[:MAX_CARDS]]
@@ -428,7 +431,10 @@ def _candidate_card(facts: Facts, rank: int, id: int, figures: dict[str, Figure]
 
 
 def _describe_choice(facts: Facts, id: int) -> str:
-    """Short genome of a candidate whose formula others share; empty where the formula or nothing short tells it."""
+    """Short genome of a candidate whose formula others share.
+
+    Empty where the formula or nothing short tells it.
+    """
     formula = facts.formulas[id]
     if not formula or facts.formulas.count(formula) < 2:
         return ""

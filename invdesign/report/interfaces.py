@@ -1,4 +1,7 @@
-"""Candidates that are interfaces: values by number of exchanges and by match, beside the unmixed ones as their control."""
+"""Candidates that are interfaces.
+
+Values by number of exchanges and by match, beside the unmixed ones as their control.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +120,10 @@ class Interfaces:
 
 
 def read_interfaces(facts: Facts) -> Interfaces | None:
-    """Read the complete candidates that are interfaces; None if the best one carries no labels of an interface."""
+    """Read the complete candidates that are interfaces.
+
+    None if the best one carries no labels of an interface.
+    """
     if not len(facts.ranking) or not _has_bicrystal(facts, int(facts.ranking[0])):
         return None
     name, sign = _choose_property(facts)
@@ -263,7 +269,10 @@ class GroupRow:
 
 @dataclass(frozen=True, slots=True)
 class MatchRow:
-    """One match in words: its strain and area, and its candidates without and with exchanges, empty where there are none."""
+    """One match in words.
+
+    Its strain and area, and its candidates without and with exchanges, empty where there are none.
+    """
 
     name: str
     strain: str
@@ -327,7 +336,10 @@ def list_match_rows(facts: Facts, found: Interfaces) -> list[MatchRow]:
 
 
 def _measure_matches(facts: Facts, found: Interfaces, names: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """Strain and area (Å²) of each match, from the features of the space; NaN where it has none."""
+    """Strain and area (Å²) of each match, from the features of the space.
+
+    NaN where it has none.
+    """
     space = facts.run.campaign.space
     known = dict.fromkeys(names, (np.nan, np.nan))
     if not isinstance(space, DescribedSpace) or not names:
@@ -422,7 +434,10 @@ def _shorten_names(names: Sequence[str]) -> list[str]:
 
 
 def _jitter(id: int) -> float:
-    """Shift of a point within its column, the same in every report of a run: a golden-ratio sequence."""
+    """Shift of a point within its column, the same in every report of a run.
+
+    A golden-ratio sequence.
+    """
     return JITTER * (2 * ((id * 0.6180339887498949) % 1.0) - 1.0)
 
 

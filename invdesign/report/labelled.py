@@ -190,7 +190,10 @@ def _find_slabs(facts: Facts, id: int) -> list[Structure]:
 
 
 def _find_structure(facts: Facts, id: int, role: str) -> Structure | None:
-    """Structure of a candidate in some role; None where there is none, or it cannot be built here."""
+    """Structure of a candidate in some role.
+
+    None where there is none, or it cannot be built here.
+    """
     try:
         return facts.run.structure(id, role)
     except InvdesignError:
@@ -231,7 +234,10 @@ class DefectEntry:
 
 
 def view_defects(facts: Facts) -> list[DefectEntry]:
-    """Views of the best candidates with point defects; empty where the best candidate has no such labels."""
+    """Views of the best candidates with point defects.
+
+    Empty where the best candidate has no such labels.
+    """
     entries: list[DefectEntry] = []
     for rank, id in enumerate(facts.ranking[:MAX_DEFECTIVE].tolist(), 1):
         before = _find_structure(facts, id, INITIAL)

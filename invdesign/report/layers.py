@@ -56,7 +56,10 @@ class LayersView:
 
 
 def count_layers(structure: Structure) -> dict[tuple[str, int], Counter[str]]:
-    """Count the atoms of each layer by element; atoms belong to the layer of their site, whatever relaxation did."""
+    """Count the atoms of each layer by element.
+
+    Atoms belong to the layer of their site, whatever relaxation did.
+    """
     labels = read_labels(structure)
     found: dict[tuple[str, int], Counter[str]] = {}
     for site, side, layer in zip(structure, labels[SIDE], labels[LAYER], strict=True):

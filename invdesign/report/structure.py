@@ -49,7 +49,9 @@ RING_COLOUR = "#111827"
 
 
 def last_structure(run: Run, id: int) -> tuple[Structure | None, str]:
-    """Structure of candidate `id` that was made last and is its own, with its role; None if it has none.
+    """Structure of candidate `id` that was made last and is its own, with its role.
+
+    None if it has none.
 
     Raises:
         InvdesignError: the space cannot build it here.

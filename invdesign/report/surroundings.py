@@ -1,4 +1,7 @@
-"""Surroundings of point defects before and after relaxation: neighbours with distances, and a picture of whole polyanions."""
+"""Surroundings of point defects before and after relaxation.
+
+Neighbours with distances, and a picture of whole polyanions.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +101,10 @@ def find_centres(structure: Structure, host: Structure | None) -> list[Centre]:
 
 
 def find_vacancies(structure: Structure, natives: Sequence[str], host: Structure) -> list[int]:
-    """Numbers of the host's sites that hold no atom: those left over when atoms are assigned to sites, nearest first."""
+    """Numbers of the host's sites that hold no atom.
+
+    Those left over when atoms are assigned to sites, nearest first.
+    """
     from scipy.optimize import linear_sum_assignment
 
     missing: list[int] = []
@@ -175,7 +181,10 @@ def choose_view(scenes: Sequence[Scene]) -> FloatArray:
 
 
 def _list_views() -> list[FloatArray]:
-    """Views from points spread evenly over the sphere: a Fibonacci lattice (Á. González, Math. Geosci. 42, 49 (2010))."""
+    """Views from points spread evenly over the sphere.
+
+    A Fibonacci lattice (Á. González, Math. Geosci. 42, 49 (2010)).
+    """
     views = []
     for k in range(VIEWS):
         z = 1.0 - (2 * k + 1) / VIEWS
@@ -295,7 +304,9 @@ def _unwrap_centres(structure: Structure, centres: Sequence[Centre]) -> list[Flo
 def complete_polyanions(
     structure: Structure, symbols: Sequence[str], chosen: Mapping[tuple[int, ...], FloatArray]
 ) -> dict[tuple[int, ...], FloatArray]:
-    """Add the nonmetals bonded to chosen nonmetals, so that no polyanion is cut; nothing where they are a network.
+    """Add the nonmetals bonded to chosen nonmetals, so that no polyanion is cut.
+
+    Nothing where they are a network.
 
     Args:
         structure: the whole crystal.

@@ -429,7 +429,9 @@ def structure_rows(campaign: Campaign) -> list[tuple[str, str]]:
 
 
 def count_searched(facts: Facts) -> tuple[int, int] | None:
-    """Distinct candidates that were asked, and the size of the space; None where it cannot be counted.
+    """Distinct candidates that were asked, and the size of the space.
+
+    None where it cannot be counted.
 
     Args:
         facts: of the run.
@@ -472,7 +474,10 @@ def _is_of_values(facts: Facts, note: str) -> bool:
 
 
 def plugin_kind(plugin: Any) -> str:
-    """Name of a `plugin` in campaign files; of one with a suffix, that of the evaluator inside."""
+    """Name of a `plugin` in campaign files.
+
+    Of one with a suffix, that of the evaluator inside.
+    """
     plugin = plugin.evaluator if isinstance(plugin, Suffixed) else plugin
     return str(plugin.model_dump(mode="json", include=set()).get("kind") or registry.name_of(type(plugin)))
 

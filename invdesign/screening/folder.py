@@ -60,7 +60,10 @@ def state_file(folder: Path, number: int) -> Path:
 
 
 def write_state(path: Path, state: PassState) -> None:
-    """Write the state of a pass: the old state or the new one is there, never a part."""
+    """Write the state of a pass.
+
+    The old state or the new one is there, never a part.
+    """
     facts = {
         "format": FORMAT,
         "bins": [state.bins.low, state.bins.width, state.bins.number],
@@ -178,7 +181,9 @@ def _flatten(value: Any, path: str = "") -> dict[str, Any]:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Hold the lock of a screen within the block; the system releases it however the process ends.
+    """Hold the lock of a screen within the block.
+
+    The system releases it however the process ends.
 
     Raises:
         RunLockedError: another process holds it.

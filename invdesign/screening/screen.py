@@ -238,7 +238,9 @@ class Screen:
         return Outcome(self.size, tuple(found), best, tuple(described))
 
     def _list_passes(self, *, by_sets: bool) -> tuple[Pass, ...]:
-        """Plan the passes: each tier once; a single fast tier scores what it kept once more, composition by composition.
+        """Plan the passes: each tier once.
+
+        A single fast tier scores what it kept once more, composition by composition.
 
         So the table holds the numbers that the evaluator itself gives.
         """

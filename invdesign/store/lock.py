@@ -1,4 +1,7 @@
-"""Lock of a run: one process holds it; the message to a second one names the holder."""
+"""Lock of a run: one process holds it.
+
+The message to a second one names the holder.
+"""
 
 from __future__ import annotations
 

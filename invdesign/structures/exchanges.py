@@ -1,4 +1,7 @@
-"""Exchanged and moved atoms of a labelled structure: read from the element of each site and the one of the perfect crystal."""
+"""Exchanged and moved atoms of a labelled structure.
+
+Read from the element of each site and the one of the perfect crystal.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def tally_exchanges(structure: Structure) -> dict[str, Counter[tuple[str, str]]]:
-    """Count the foreign atoms on the sites of each side by kind: the substrate's own element, then the film's.
+    """Count the foreign atoms on the sites of each side by kind.
+
+    The substrate's own element, then the film's.
 
     Atoms in voids are none.
 
@@ -54,7 +59,9 @@ def count_exchanges(structure: Structure) -> dict[str, int]:
 
 
 def count_defects(structure: Structure) -> dict[str, int]:
-    """Count the foreign atoms of a defective crystal by kind: `{"N on O": 2, "interstitial Li": 1}`.
+    """Count the foreign atoms of a defective crystal by kind.
+
+    An example is `{"N on O": 2, "interstitial Li": 1}`.
 
     Vacancies hold no atom, so only a comparison with the host finds them.
 
@@ -75,7 +82,10 @@ def count_defects(structure: Structure) -> dict[str, int]:
 
 
 def describe_exchanges(structure: Structure) -> str:
-    """Describe exchanges or defects: `2 Co/P, 1 O/S, 1 Li in voids of the substrate`; empty where there are no labels."""
+    """Describe exchanges or defects: `2 Co/P, 1 O/S, 1 Li in voids of the substrate`.
+
+    Empty where there are no labels.
+    """
     sides = set(read_labels(structure).get(SIDE, ()))
     if {SUBSTRATE, FILM} <= sides:
         return _list_counts(count_exchanges(structure)) or "none"

@@ -1,4 +1,7 @@
-"""Labels of sites that travel with structures: side, layer, depth and the element that the perfect crystal has there."""
+"""Labels of sites that travel with structures.
+
+Side, layer, depth and the element that the perfect crystal has there.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Empty places of a crystal: corners of the Voronoi cells of its atoms, merged and completed by symmetry.
+"""Empty places of a crystal.
+
+Corners of the Voronoi cells of its atoms, merged and completed by symmetry.
 
 Source:
     V. A. Blatov and A. P. Shevchenko, Acta Crystallogr. A 59, 34 (2003).
@@ -127,7 +129,9 @@ def _centre_on_symmetry(
     cell: FloatArray,
     apart: float,
 ) -> FloatArray | None:
-    """Move a point to the mean of its images within a distance, until these are itself; None if they never are.
+    """Move a point to the mean of its images within a distance, until these are itself.
+
+    None if they never are.
 
     Args:
         point: shape (3,), Å.

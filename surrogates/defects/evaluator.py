@@ -110,7 +110,10 @@ class DefectEnergy(PotentialEvaluator):
         return f"{super().fingerprint}-{self.reference.hash}" if self.conditions else super().fingerprint
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """Evaluate each of `inputs`; one whose exchange is not fixed is a failure with what to add."""
+        """Evaluate each of `inputs`.
+
+        One whose exchange is not fixed is a failure with what to add.
+        """
         return self._evaluate_inputs(inputs, self._evaluate_candidate)
 
     def _evaluate_candidate(self, item: Input) -> Evaluation:
@@ -149,7 +152,9 @@ class DefectEnergy(PotentialEvaluator):
         return self.reference.load() if self.reference.potential == self._potential.fingerprint else None
 
     def _relax_host(self, perfect: Structure, cell: FreeCell) -> tuple[Reference, float]:
-        """Relax the host from its perfect and from a shaken start; return the lower one, and by how much the shaken one is lower (eV).
+        """Relax the host from its perfect and from a shaken start.
+
+        Return the lower one, and by how much the shaken one is lower (eV).
 
         A perfect crystal stays on a saddle that its symmetry keeps, which a defect breaks: the defect would get the difference.
         """
@@ -192,7 +197,10 @@ def find_freedom(structure: Structure, perfect: Structure) -> FreeCell:
 
 
 def count_change(structure: Structure, perfect: Structure) -> dict[str, float]:
-    """Count the atoms that a candidate has more than its host, by element; negative where it has fewer."""
+    """Count the atoms that a candidate has more than its host, by element.
+
+    Negative where it has fewer.
+    """
     own = Counter(site.specie.symbol for site in structure)
     own.subtract(Counter(site.specie.symbol for site in perfect))
     return {symbol: float(n) for symbol, n in sorted(own.items()) if n}

@@ -1,4 +1,6 @@
-"""Exchange of atoms with the surroundings of a crystal: its energy, and the phases that fix it.
+"""Exchange of atoms with the surroundings of a crystal.
+
+Its energy, and the phases that fix it.
 
 The atoms that a defect takes up come from phases in equilibrium with the host, and those it gives off go there. Where these phases
 fix the energy of the exchange, it is that of a reaction: sum of n_i mu_i = sum of x_k e_k, with mu.c_k = e_k for every phase k and
@@ -41,7 +43,10 @@ SUGGESTED = 6  # phases named in a message; chosen
 
 
 class UndeterminedExchangeError(InvdesignError):
-    """The conditions do not fix the energy of an exchange, or contradict each other; the message names the remedy."""
+    """The conditions do not fix the energy of an exchange, or contradict each other.
+
+    The message names the remedy.
+    """
 
     exit_code = 2
 
@@ -107,7 +112,10 @@ class Exchange:
     remarks: tuple[str, ...] = field(default=())
 
     def __str__(self) -> str:
-        """Reaction of the cell in words: `takes 2 Li3N, gives 3 Li2O`; empty where nothing is exchanged."""
+        """Reaction of the cell in words: `takes 2 Li3N, gives 3 Li2O`.
+
+        Empty where nothing is exchanged.
+        """
         taken = [write_term(name, amount) for name, amount in self.units.items() if amount > TRACE_AMOUNT]
         given = [write_term(name, -amount) for name, amount in self.units.items() if amount < -TRACE_AMOUNT]
         parts = [f"takes {' + '.join(taken)}"] if taken else []
@@ -220,7 +228,10 @@ def list_missing(conditions: Conditions, reference: ReferenceSet) -> list[str]:
 
 
 def find_lowest_phase(reference: ReferenceSet, composition: Composition) -> Phase | None:
-    """Find the phase of lowest energy of a `composition` in a set; None if no phase has it."""
+    """Find the phase of lowest energy of a `composition` in a set.
+
+    None if no phase has it.
+    """
     from pymatgen.core import Composition
 
     elements = list_element_symbols(composition)
@@ -338,7 +349,10 @@ class _System:
                 )
 
     def solve_shares(self, rows: Sequence[Source]) -> FloatArray | None:
-        """Solve for the formula units of the rows that make up the change, shape (k,); None if there are none."""
+        """Solve for the formula units of the rows that make up the change, shape (k,).
+
+        None if there are none.
+        """
         matrix = np.array([self.to_row(row) for row in rows]).T
         shares = np.linalg.lstsq(matrix, self.change, rcond=None)[0]
         left = np.abs(matrix @ shares - self.change).max()
@@ -488,7 +502,9 @@ class _System:
 def _solve(
     goal: FloatArray, rows: FloatArray, limits: FloatArray, fixed: FloatArray, values: FloatArray
 ) -> FloatArray | None:
-    """Minimise goal.x with rows.x <= limits and fixed.x = values; None if there is no lowest x.
+    """Minimise goal.x with rows.x <= limits and fixed.x = values.
+
+    None if there is no lowest x.
 
     Args:
         goal: shape (v,).

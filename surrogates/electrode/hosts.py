@@ -1,4 +1,7 @@
-"""Hosts before and after ions moved: changes that make a voltage another reaction's, and classes with larger errors."""
+"""Hosts before and after ions moved.
+
+Changes that make a voltage another reaction's, and classes with larger errors.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ class HostChange:
         return self.displacement > MAX_DISPLACEMENT or bool(self.dimers)
 
     def describe(self) -> str:
-        """Describe the change: `Co moved 1.73 Å (limit 1.5 Å) and new O-O pair of 1.42 Å`."""
+        """Describe the change.
+
+        An example is `Co moved 1.73 Å (limit 1.5 Å) and new O-O pair of 1.42 Å`.
+        """
         moved = f"{self.farthest} moved {self.displacement:.2f} Å (limit {MAX_DISPLACEMENT:g} Å)"
         parts = [moved] if self.displacement > MAX_DISPLACEMENT else []
         parts += [f"new {name} pair of {length:.2f} Å" for name, length in sorted(self.dimers.items())]

@@ -1,4 +1,7 @@
-"""Sites of the working ion in a host: those it holds, and the empty ones it could enter."""
+"""Sites of the working ion in a host.
+
+Those it holds, and the empty ones it could enter.
+"""
 
 from __future__ import annotations
 

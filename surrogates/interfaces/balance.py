@@ -21,7 +21,10 @@ SAME_COUNT = 1e-6  # atoms; chosen: counts are whole numbers, and the rest is ro
 
 
 class BalanceError(InvdesignError):
-    """The atoms of a cell are no sum of its solids; the message says which are over or missing."""
+    """The atoms of a cell are no sum of its solids.
+
+    The message says which are over or missing.
+    """
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,10 @@ def balance_atoms(structure: Structure, solids: Sequence[Solid], open_ion: str |
 
 
 def _count_labelled_units(structure: Structure, solids: Sequence[Solid]) -> FloatArray | None:
-    """Formula units of each solid by the native sites of its side, shape (k,); None without labels."""
+    """Formula units of each solid by the native sites of its side, shape (k,).
+
+    None without labels.
+    """
     if len(solids) == 1:
         return np.array([len(structure) / solids[0].atoms])
     sides = [site.properties.get(SIDE) for site in structure if site.properties.get(NATIVE) != ""]

@@ -107,7 +107,10 @@ class InterfaceEvaluator(PotentialEvaluator, ABC):
         return self._potential.fingerprint
 
     def evaluate(self, inputs: Sequence[Input]) -> Sequence[Evaluation]:
-        """Evaluate each of `inputs`; a failure says which atoms do not balance, or which reference has no energy."""
+        """Evaluate each of `inputs`.
+
+        A failure says which atoms do not balance, or which reference has no energy.
+        """
         return self._evaluate_inputs(inputs, self._evaluate_interface)
 
     @abstractmethod
@@ -253,7 +256,9 @@ class InterfaceEnergy(InterfaceEvaluator):
 
 
 class WorkOfAdhesion(InterfaceEvaluator):
-    """Ideal work of adhesion per plane: energy to part the two slabs, each relaxed alone in vacuum.
+    """Ideal work of adhesion per plane.
+
+    Energy to part the two slabs, each relaxed alone in vacuum.
 
     W = (E_s + E_f - E) / (n A) for n planes of area A. The slabs keep the plane of the interface, so the strain cancels, as do the outer
     surfaces beside vacuum. A positive W is needed to part them. Slabs are not mixed: for a candidate with exchanged species, W also

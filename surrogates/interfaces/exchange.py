@@ -1,4 +1,7 @@
-"""Energies of exchanges between two bulk solids: one atom of each in the other's supercell, with ions that may follow the charge."""
+"""Energies of exchanges between two bulk solids.
+
+One atom of each in the other's supercell, with ions that may follow the charge.
+"""
 
 from __future__ import annotations
 

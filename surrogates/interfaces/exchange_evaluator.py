@@ -94,7 +94,10 @@ class ExchangeEnergy(PotentialEvaluator):
         return Method(self.ion, self.compensation, self.supercell, self.tries, self.fmax, self.steps)
 
     def _describe(self, count: int, exchange: Exchange) -> str:
-        """Say what one exchange costs and which ions move: `2 × Co/P at -3.25 eV each (1 Li to the film: -2.40)`."""
+        """Say what one exchange costs and which ions move.
+
+        An example is `2 × Co/P at -3.25 eV each (1 Li to the film: -2.40)`.
+        """
         others = [
             f"{self._describe_moved(number)}: {energy:+.2f}"
             for number, energy in exchange.levels.items()

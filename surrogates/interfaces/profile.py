@@ -1,4 +1,7 @@
-"""Profile of an interface: width of mixing, exchanged atoms, and ions by layer against the unmixed slabs."""
+"""Profile of an interface.
+
+Width of mixing, exchanged atoms, and ions by layer against the unmixed slabs.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,9 @@ def read_slice(structure: Structure) -> Slice:
 
 
 def find_plane_heights(found: Slice) -> tuple[float, float]:
-    """Heights of both planes, fractions of the third axis: where the film begins, and where it ends.
+    """Heights of both planes, fractions of the third axis.
+
+    Where the film begins, and where it ends.
 
     The film is the arc on the circle of heights that holds as many of its sites, and as few of the substrate's, as possible.
     A plane lies midway between the atoms next to the end of that arc. Where several arcs are equally good, as with one
@@ -135,7 +140,10 @@ class Mixing:
 
     @property
     def width(self) -> float:
-        """Å from the deepest foreign atom below the plane to the deepest above it; 0 where there are none."""
+        """Å from the deepest foreign atom below the plane to the deepest above it.
+
+        0 where there are none.
+        """
         return sum(
             max((depth for depth, _ in found.values()), default=0.0) for found in (self.substrate, self.film)
         )
@@ -156,7 +164,9 @@ class Mixing:
 
 
 def measure_mixing(found: Slice) -> tuple[Mixing, Mixing]:
-    """Foreign atoms at the first and at the second plane; each atom counts at the plane it is nearer to.
+    """Foreign atoms at the first and at the second plane.
+
+    Each atom counts at the plane it is nearer to.
 
     The width is the thickness of the zone that holds atoms of both sides. Chosen: error functions and 10 to 90 % widths, by which
     measured profiles are described, need more atoms than a cell has.
@@ -229,7 +239,10 @@ def count_ions(found: Slice, ion: str) -> dict[tuple[str, int], int]:
 
 
 def _distance(found: Slice, atom: int, others: Sequence[int]) -> float:
-    """Distance along the normal from `atom` to the span of the heights of `others`, Å; 0 where there are none."""
+    """Distance along the normal from `atom` to the span of the heights of `others`, Å.
+
+    0 where there are none.
+    """
     if not others:
         return 0.0
     apart = found.heights[list(others)] - found.heights[atom]
@@ -260,7 +273,10 @@ class Ions:
 
     @property
     def transfer(self) -> int:
-        """Number of ions that the film has more than its unmixed slab; negative where it lost some."""
+        """Number of ions that the film has more than its unmixed slab.
+
+        Negative where it lost some.
+        """
         here, perfect = (
             sum(count for (side, _), count in source.items() if side == FILM)
             for source in (self.here, self.perfect)

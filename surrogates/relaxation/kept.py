@@ -132,7 +132,10 @@ class StructureKept(StructureEvaluator):
 
     @property
     def provides(self) -> Mapping[str, Unit]:
-        """Measures of the structure's change, and 1 or 0 for kept or not; with `regions` those of sides."""
+        """Measures of the structure's change, and 1 or 0 for kept or not.
+
+        With `regions` those of sides.
+        """
         by_region = {
             "whole_polyanions": "",
             "broken_polyanions": "",

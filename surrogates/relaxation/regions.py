@@ -186,7 +186,10 @@ class Polyanions:
         return sum(whole for whole, _ in self.counts.values())
 
     def describe(self) -> str:
-        """Describe the units by centre and side: `P: 7 of 8 units whole (film 3 of 4, substrate 4 of 4)`."""
+        """Describe the units by centre and side.
+
+        An example is `P: 7 of 8 units whole (film 3 of 4, substrate 4 of 4)`.
+        """
         parts = []
         for symbol in sorted({symbol for symbol, _ in self.counts}):
             sides = {side: found for (name, side), found in sorted(self.counts.items()) if name == symbol}
@@ -304,7 +307,10 @@ def _span(fractions: FloatArray) -> tuple[float, float]:
 
 
 def _find_widest_gap(match: Match) -> float:
-    """Widest slice without atoms after, Å; slices that hold the middle of a vacuum before do not count."""
+    """Widest slice without atoms after, Å.
+
+    Slices that hold the middle of a vacuum before do not count.
+    """
     limit = VACUUM_WIDTH / measure_length_along_normal(match.before)
     middles = [start + width / 2 for start, width in list_slices(match.start[:, 2]) if width >= limit]
     widths = [
@@ -350,7 +356,9 @@ def find_isolated(ions: Ions, sides: Sequence[str]) -> IntArray:
 
 
 def describe_pairs(pairs: Collection[tuple[Bond, float]], ions: Ions, sides: Sequence[str]) -> list[str]:
-    """Describe new bonds between anions by their place: `new O-S pair of 1.62 Å across the plane`.
+    """Describe new bonds between anions by their place.
+
+    An example is `new O-S pair of 1.62 Å across the plane`.
 
     Args:
         pairs: bonds with their lengths, Å.

@@ -54,7 +54,10 @@ def is_near(structure: Structure, start: Structure) -> bool:
 
 
 def _match_sites(structure: Structure, cell: DefectCell) -> IntArray | None:
-    """Arrangement of a structure that has the supercell's own vectors; None where an atom is far from all sites."""
+    """Arrangement of a structure that has the supercell's own vectors.
+
+    None where an atom is far from all sites.
+    """
     names = [element_at(site) for site in structure]
     if not 0 < len(names) <= len(cell.natives):
         return None

@@ -53,7 +53,9 @@ def add_voids(unit: Parent, voids: Voids) -> Parent:
 
 @dataclass(frozen=True, eq=False)
 class DefectCell:
-    """Supercell of N sites, of which n may hold defects; code 0 is the host's own species.
+    """Supercell of N sites, of which n may hold defects.
+
+    Code 0 is the host's own species.
 
     Attributes:
         ordered: its sites and orderings.

@@ -1,4 +1,6 @@
-"""Local distortion of a defect: bonds stretched or shortened, an atom turned into the gap beside it, small displacements.
+"""Local distortion of a defect.
+
+Bonds stretched or shortened, an atom turned into the gap beside it, small displacements.
 
 Relaxation from the perfect sites often ends in a local minimum. Distorted starts lead to lower ones.
 
@@ -142,7 +144,10 @@ def change_distortion(old: Distortion, rules: Distort, pairs: int, rng: Rng) -> 
 
 
 def mix_distortions(first: Distortion, second: Distortion, rng: Rng) -> Distortion:
-    """Take each number from either of two distortions; the atom goes with its share of the way."""
+    """Take each number from either of two distortions.
+
+    The atom goes with its share of the way.
+    """
     bond, seed = (first.bond, second.bond)[rng.random() < 0.5], (first.seed, second.seed)[rng.random() < 0.5]
     way = first if rng.random() < 0.5 else second
     return Distortion(bond, way.toward, way.pair, seed)

@@ -189,7 +189,9 @@ class DefectOperators:
         return codes, distortion.settle(self.distort, gaps)
 
     def move_defect(self, parents: Sequence[Arranged], rng: Rng) -> Arranged | None:
-        """Move a defect to another site of its kind, or exchange two; sometimes with a new distortion.
+        """Move a defect to another site of its kind, or exchange two.
+
+        Sometimes with a new distortion.
 
         Args:
             parents: one arrangement.

@@ -403,7 +403,9 @@ class DefectSpace(CountableSpace):
             yield first, self._evaluate_features(codes, [None] * len(codes))
 
     def name_candidate(self, genome: Genome) -> str:
-        """Sites of each kind of defect, and the way of a turned atom: `N on O 47 58, vacancy O 49, toward 0.82`.
+        """Sites of each kind of defect, and the way of a turned atom.
+
+        An example is `N on O 47 58, vacancy O 49, toward 0.82`.
 
         Args:
             genome: of this space.
@@ -418,7 +420,10 @@ class DefectSpace(CountableSpace):
         return ", ".join([*listed, *turned])
 
     def hints(self) -> Mapping[str, Mapping[str, Json]]:
-        """Settings of optimizers that suit relaxations of seconds: few parents, and children chosen by models of the features."""
+        """Settings of optimizers that suit relaxations of seconds.
+
+        Few parents, and children chosen by models of the features.
+        """
         return {"genetic": {"population": 12, "prescreen": True}}
 
     # VectorSpace.

@@ -338,7 +338,10 @@ class Surroundings:
         return moved, held
 
     def _count_bonds(self, place: int, codes: IntArray) -> int:
-        """Number of bonds of a defect that change: the electrons it lacks or has too many, as in ShakeNBreak."""
+        """Number of bonds of a defect that change.
+
+        The electrons it lacks or has too many, as in ShakeNBreak.
+        """
         group = self.ordered.orderings.find_group(place)
         unit_sites = self.ordered.plan.sites[group.name]
         charges = []

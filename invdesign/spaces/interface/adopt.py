@@ -32,7 +32,10 @@ MOST_ORIGINS = 60  # atoms tried as the origin of a side in a structure of unkno
 
 @dataclass(frozen=True, eq=False)
 class _Bicrystal:
-    """Atoms of a structure in the frame of a match: elements, positions (k, 3) in Å, and the cell."""
+    """Atoms of a structure in the frame of a match.
+
+    Elements, positions (k, 3) in Å, and the cell.
+    """
 
     elements: tuple[str, ...]
     positions: FloatArray
@@ -66,7 +69,10 @@ def recognise_interface(structure: Structure, reader: GenomeReader, parent: Plac
 
 
 def _read_atoms(structure: Structure, cell: InterfaceCell) -> _Bicrystal | None:
-    """Atoms in the frame of a match; None where number of atoms or plane do not fit."""
+    """Atoms in the frame of a match.
+
+    None where number of atoms or plane do not fit.
+    """
     fewest = sum(bool(name) for name in cell.natives)
     if len(structure) != fewest:  # exchanges and depletions keep the number of atoms
         return None
@@ -88,7 +94,9 @@ def _read_atoms(structure: Structure, cell: InterfaceCell) -> _Bicrystal | None:
 def _recognise_near(
     atoms: _Bicrystal, reader: GenomeReader, number: int, shift: IntArray, gap: float
 ) -> Placed | None:
-    """Interface of a match near a shift and a gap; None where atoms lie far from sites, or two share one.
+    """Interface of a match near a shift and a gap.
+
+    None where atoms lie far from sites, or two share one.
 
     The film's mean displacement against the substrate's gives its shift and gap.
     """
@@ -145,7 +153,10 @@ def _mean_offset(atoms: _Bicrystal, cell: InterfaceCell, shift: IntArray, gap: f
 
 
 def _read_codes(elements: Sequence[str], chosen: IntArray, cell: InterfaceCell) -> IntArray | None:
-    """Ordering (n,) of atoms on their sites; None where a species is not allowed there, or in such numbers."""
+    """Ordering (n,) of atoms on their sites.
+
+    None where a species is not allowed there, or in such numbers.
+    """
     found = [VACANCY] * len(cell.natives)
     for site, element in zip(chosen.tolist(), elements, strict=True):
         found[site] = element
@@ -166,7 +177,10 @@ def _read_codes(elements: Sequence[str], chosen: IntArray, cell: InterfaceCell) 
 
 
 def _find_start(atoms: _Bicrystal, cell: InterfaceCell) -> tuple[IntArray, float] | None:
-    """Shift and gap of a structure of unknown origin, from the places of both sides; None where a side fits nowhere."""
+    """Shift and gap of a structure of unknown origin, from the places of both sides.
+
+    None where a side fits nowhere.
+    """
     zero = np.zeros(2, dtype=np.int64)
     sites = cell.place(zero, cell.gap)[1]
     solid = np.array([bool(name) for name in cell.natives])
@@ -183,7 +197,9 @@ def _find_start(atoms: _Bicrystal, cell: InterfaceCell) -> tuple[IntArray, float
 
 
 def _place_side(atoms: _Bicrystal, sites: FloatArray, natives: Sequence[str]) -> FloatArray | None:
-    """Displacement (3,) that puts the sites of one side onto atoms of a structure; None where nothing fits.
+    """Displacement (3,) that puts the sites of one side onto atoms of a structure.
+
+    None where nothing fits.
 
     The rarest element of the side is put onto each of its atoms in turn.
     """

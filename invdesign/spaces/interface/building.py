@@ -1,4 +1,7 @@
-"""Structures of an interface: the candidate, both slabs alone, both bulks at their strain, and both solids without it."""
+"""Structures of an interface.
+
+The candidate, both slabs alone, both bulks at their strain, and both solids without it.
+"""
 
 from __future__ import annotations
 

@@ -126,7 +126,9 @@ class InterfaceCell:
         return self.shifts.list_distinct()
 
     def to_canonical(self, shift: IntArray, codes: IntArray) -> tuple[IntArray, IntArray]:
-        """Smallest symmetric image: of the shift first, then of the species among operations that lead to it.
+        """Smallest symmetric image.
+
+        Of the shift first, then of the species among operations that lead to it.
 
         Args:
             shift: shape (2,), steps.

@@ -1,4 +1,7 @@
-"""Features of interfaces for models: the match, pairs of atoms across the plane, charges, and exchanges by depth."""
+"""Features of interfaces for models.
+
+The match, pairs of atoms across the plane, charges, and exchanges by depth.
+"""
 
 from __future__ import annotations
 

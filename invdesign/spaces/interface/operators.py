@@ -118,11 +118,17 @@ class InterfaceOperators:
         return None
 
     def change_exchanges(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:
-        """Exchange one pair of atoms more or less, or move an exchanged atom; sometimes several such changes."""
+        """Exchange one pair of atoms more or less, or move an exchanged atom.
+
+        Sometimes several such changes.
+        """
         return self._change_transfers(parents, self.exchanges, rng)
 
     def change_depletion(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:
-        """Let one ion more or less leave, or move its vacancy or the ion; sometimes several such changes."""
+        """Let one ion more or less leave, or move its vacancy or the ion.
+
+        Sometimes several such changes.
+        """
         return self._change_transfers(parents, self.depletions, rng)
 
     def _change_transfers(
@@ -210,7 +216,10 @@ class InterfaceOperators:
     # Crossover.
 
     def cross_parents(self, parents: Sequence[Placed], rng: Rng) -> Placed | None:
-        """Cut through one match, with each parent's species on its part; across matches, exchange blocks of genes."""
+        """Cut through one match, with each parent's species on its part.
+
+        Across matches, exchange blocks of genes.
+        """
         mother, father = parents
         for _ in range(MAX_TRIES):
             if mother.match == father.match:
@@ -223,7 +232,10 @@ class InterfaceOperators:
         return None
 
     def _cut_laterally(self, mother: Placed, father: Placed, rng: Rng) -> Placed:
-        """Child of two parents of one match: shift and gap of either or between, species by a lateral cut."""
+        """Child of two parents of one match.
+
+        Shift and gap of either or between, species by a lateral cut.
+        """
         cell = self._cell(mother.match)
         sites = cell.sites
         codes = mother.codes
@@ -241,7 +253,10 @@ class InterfaceOperators:
         return Placed(mother.match, shift, gap, codes)
 
     def _exchange_blocks(self, mother: Placed, father: Placed, rng: Rng) -> Placed:
-        """Child of parents of two matches: the match of one, and each block of genes of either."""
+        """Child of parents of two matches.
+
+        The match of one, and each block of genes of either.
+        """
         first, second = (mother, father) if rng.random() < 0.5 else (father, mother)
         other = self._carry_over(second, first.match, rng)
         taken = rng.random(3) < 0.5

@@ -264,7 +264,10 @@ class _CellBuilder:
         )
 
     def _find_charge(self, name: str, item: Sublattice) -> float:
-        """Formal charge of a species on a sublattice: that in its own solid, else that of the solid it came from."""
+        """Formal charge of a species on a sublattice.
+
+        That in its own solid, else that of the solid it came from.
+        """
         if name == VACANCY:
             return 0.0
         for side in (item.side, other_side(item.side)):

@@ -125,7 +125,9 @@ class InterfaceSpace(InterfaceSettings):
         return self._operators
 
     def build(self, genome: Genome) -> Design:
-        """Build the bicrystal as structure `initial`, after the references: bulks and slabs of its match, and both solids.
+        """Build the bicrystal as structure `initial`, after the references.
+
+        Bulks and slabs of its match, and both solids.
 
         Args:
             genome: of this space.
@@ -213,13 +215,19 @@ class InterfaceSpace(InterfaceSettings):
         return ", ".join([cell.name, *(listed or ["unmixed"])])
 
     def hints(self) -> Mapping[str, Mapping[str, Json]]:
-        """Settings of optimizers that suit relaxations of seconds: few parents, and children chosen by models of the features."""
+        """Settings of optimizers that suit relaxations of seconds.
+
+        Few parents, and children chosen by models of the features.
+        """
         return {"genetic": {"population": 12, "prescreen": True}}
 
     # VectorSpace.
 
     def domain(self) -> Domain:
-        """Dimensions: match, shift (periodic), gap, numbers of exchanges, and a key per site; each where it varies."""
+        """Dimensions: match, shift (periodic), gap, numbers of exchanges, and a key per site.
+
+        Each where it varies.
+        """
         return self._axes.domain
 
     def encode(self, genomes: Sequence[Genome]) -> FloatArray:

@@ -52,7 +52,9 @@ def find_site_symmetry(bicrystal: Bicrystal, table: SiteTable, sites: VaryingSit
 def _extend_to_voids(
     bicrystal: Bicrystal, table: SiteTable, row: IntArray, turn: FloatArray
 ) -> IntArray | None:
-    """Site to which each of the m sites moves; None where a void comes to no void.
+    """Site to which each of the m sites moves.
+
+    None where a void comes to no void.
 
     Args:
         bicrystal: of two slabs.
@@ -79,7 +81,10 @@ def _extend_to_voids(
 
 
 def _restrict(targets: IntArray, sites: VaryingSites) -> IntArray | None:
-    """Source of each varying site, shape (n,); None where a group of sites is not mapped onto itself."""
+    """Source of each varying site, shape (n,).
+
+    None where a group of sites is not mapped onto itself.
+    """
     places = {site: place for place, site in enumerate(sites.places.tolist())}
     sources = np.empty(len(sites), dtype=np.int64)
     for group in sites.groups:

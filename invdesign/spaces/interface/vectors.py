@@ -1,4 +1,6 @@
-"""Interfaces as points of the unit cube: match, shift, gap, numbers of transfers, and a random key per site.
+"""Interfaces as points of the unit cube.
+
+Match, shift, gap, numbers of transfers, and a random key per site.
 
 Random keys: Bean, ORSA J. Comput. 6, 154 (1994). The sites of a group in the order of their keys take its species in turn, the
 native one first.

@@ -97,7 +97,9 @@ class OrderingPlan:
     def find_imbalances(
         self, groups: Sequence[SiteGroup], unit_sites: IntArray, compositions: Iterable[Sequence[int]]
     ) -> list[int]:
-        """Find the charge that each composition of a supercell has at least, without its sign; 0 where charges can balance.
+        """Find the charge that each composition of a supercell has at least, without its sign.
+
+        0 where charges can balance.
 
         Args:
             groups: of the supercell.

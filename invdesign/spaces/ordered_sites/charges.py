@@ -86,7 +86,9 @@ def find_imbalance(
     fixed: Mapping[str, int],
     counts: Sequence[int],
 ) -> int:
-    """Find the charge that a composition has at least, without its sign; 0 where charges can balance.
+    """Find the charge that a composition has at least, without its sign.
+
+    0 where charges can balance.
 
     Args:
         formal: the charges.

@@ -25,7 +25,9 @@ DEFAULT_VACUUM = 15.0  # Å; chosen: beyond the reach of pair terms of the poten
 
 @dataclass(frozen=True, eq=False)
 class Bicrystal:
-    """Two slabs in one cell, a along x, b in the plane, c along the normal; the first plane is at z = 0.
+    """Two slabs in one cell, a along x, b in the plane, c along the normal.
+
+    The first plane is at z = 0.
 
     The substrate's highest atom is at z = 0 and all its atoms are below; the film's lowest atom is at z = gap. Sites of the substrate
     come first.

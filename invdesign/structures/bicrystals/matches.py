@@ -222,7 +222,10 @@ def canonical_map(numerators: IntArray, denominator: int, below: IntArray, above
 
 
 def _rank_image(image: tuple[int, ...]) -> tuple[bool, int, int, tuple[int, ...]]:
-    """Rank a map: no mirror image before one, then few numbers off the diagonal and few negative ones, for readable names."""
+    """Rank a map.
+
+    Maps that are no mirror image come first, then those with few numbers off the diagonal and few negative ones, for readable names.
+    """
     a, b, c, d = image[0], image[1], *(-number for number in image[2:])
     return a * d - b * c < 0, abs(b) + abs(c), sum(n < 0 for n in (a, b, c, d)), (-a, -b, -c, -d)
 

@@ -1,4 +1,7 @@
-"""Symmetry of a pair of slabs: how it moves the shift of the film and permutes the sites of a bicrystal."""
+"""Symmetry of a pair of slabs.
+
+How it moves the shift of the film and permutes the sites of a bicrystal.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,9 @@ class PairOperation:
 
 @dataclass(frozen=True, eq=False)
 class PairSymmetry:
-    """All operations of a bicrystal: one for each pair of slab operations and each vector of the displacement lattice.
+    """All operations of a bicrystal.
+
+    One for each pair of slab operations and each vector of the displacement lattice.
 
     Operation number `point * len(moves) + move` is the point operation followed by the translation.
 
@@ -212,7 +217,10 @@ def _list_common(match: Match, flips: bool) -> Iterator[tuple[SlabOperation, Sla
 
 
 class _Sites:
-    """Sites of one side of a bicrystal: each surface cell of the supercell holds the slab's atoms in their order."""
+    """Sites of one side of a bicrystal.
+
+    Each surface cell of the supercell holds the slab's atoms in their order.
+    """
 
     def __init__(self, match: Match, side: int) -> None:
         self.slab: Slab = (match.substrate, match.film)[side]

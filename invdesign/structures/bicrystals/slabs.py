@@ -1,4 +1,7 @@
-"""Slabs of a solid: every distinct surface of a plane, facing up, with the symmetry of the finite slab."""
+"""Slabs of a solid.
+
+Every distinct surface of a plane, facing up, with the symmetry of the finite slab.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,9 @@ class SlabOperation:
 
 @dataclass(frozen=True, eq=False)
 class Slab:
-    """A slab of one surface cell, in its own frame: a along x, b in the plane, the surface that faces the other solid on top.
+    """A slab of one surface cell, in its own frame.
+
+    Its a is along x, its b in the plane, and the surface that faces the other solid on top.
 
     Attributes:
         solid: the crystal.
@@ -115,7 +120,10 @@ class Slab:
         return found
 
     def bulk_cell(self) -> tuple[FloatArray, IntArray]:
-        """Oriented unit cell: vectors as rows (3, 3) in Å, the third from period to period, and its atoms in the slab."""
+        """Oriented unit cell.
+
+        Vectors as rows (3, 3) in Å, the third from period to period, and its atoms in the slab.
+        """
         cell = np.zeros((3, 3))
         cell[:2, :2] = self.surface_lattice
         cell[2] = self.stack
@@ -268,7 +276,10 @@ def _list_surfaces(solid: Solid, plane: _Plane) -> list[list[tuple[int, int]]]:
 
 
 def _list_height_maps(solid: Solid, plane: _Plane) -> Iterator[tuple[int, float]]:
-    """List how symmetry maps heights h: (sign, shift) of sign h + shift, in units of the plane's spacing."""
+    """List how symmetry maps heights h.
+
+    Each is (sign, shift) of sign h + shift, in units of the plane's spacing.
+    """
     indices = np.array(plane.indices)
     seen = set()
     for rotation, translation in zip(
@@ -393,7 +404,10 @@ def _wrap(points: FloatArray, lattice: FloatArray, *, centred: bool = False) -> 
 
 
 def _is_polar(solid: Solid, sites: IntArray, positions: FloatArray, surface: FloatArray) -> bool | None:
-    """True if formal charges give one period a dipole along the normal; None where charges are unknown."""
+    """True if formal charges give one period a dipole along the normal.
+
+    None where charges are unknown.
+    """
     states = [solid.parent.states[site] for site in sites]
     known = [state for state in states if state is not None]
     if len(known) < len(states):

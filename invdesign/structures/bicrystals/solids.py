@@ -93,7 +93,10 @@ class SpaceGroup:
 
     @property
     def achiral(self) -> bool:
-        """True if an operation is a mirror, an inversion or a product with one: the crystal is its own mirror image."""
+        """True if an operation is a mirror, an inversion or a product with one.
+
+        Then the crystal is its own mirror image.
+        """
         return bool((np.linalg.det(self.rotations) < 0).any())
 
 

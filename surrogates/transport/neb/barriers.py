@@ -210,11 +210,17 @@ class _Search:
 
     @property
     def lowest(self) -> float:
-        """Energy of the lowest arrangement, eV: of a site, or of a deeper place on the way between two."""
+        """Energy of the lowest arrangement, eV.
+
+        Of a site, or of a deeper place on the way between two.
+        """
         return min(float(hop.energies.min()) for hop in self.found)
 
     def levels(self) -> tuple[float, ...]:
-        """Heights at which the hops percolate in one direction, two, ..., eV; infinite where they do not."""
+        """Heights at which the hops percolate in one direction, two, ..., eV.
+
+        Infinite where they do not.
+        """
         edges = [edge for hop in self.found for edge in _list_edges(hop)]
         return find_percolation_heights(edges)[: self.method.directions]
 

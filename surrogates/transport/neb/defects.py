@@ -1,4 +1,7 @@
-"""Vacancies and interstitials in a supercell: relaxed states, and the two ends of a hop between them."""
+"""Vacancies and interstitials in a supercell.
+
+Relaxed states, and the two ends of a hop between them.
+"""
 
 from __future__ import annotations
 

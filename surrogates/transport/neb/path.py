@@ -108,7 +108,10 @@ Pairs = tuple[IntArray, IntArray, IntArray]
 
 
 def _near_pairs(path: FloatArray, cell: FloatArray) -> Pairs:
-    """Pairs within reach in some arrangement: both atoms and the cell of the second, each pair once."""
+    """Pairs within reach in some arrangement.
+
+    Both atoms and the cell of the second, each pair once.
+    """
     rows = []
     for positions in path:
         first, second, cells, _ = find_pairs(positions, cell, PAIR_REACH)
